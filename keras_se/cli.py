@@ -1,0 +1,148 @@
+"""The command line: `keras-se`.
+
+A user's mistake ends in one line on stderr and exit code 2. Keras is imported only by the commands
+that compute.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+import keras_se
+from keras_se.weights.entries import Weights, get_weights, list_weights
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(keras_se.__version__, prog_name="keras-se")
+def cli() -> None:
+    """Squeeze-and-Excitation networks for Keras."""
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(str, row))
+    # A pipe has no width: nothing is cut there.
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if console.is_terminal else 500).print(table)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@cli.command("list")
+@as_json
+def list_command(as_json: bool) -> None:
+    """List the networks and their sets of weights."""
+    sets = {model: list_weights(model) for model in keras_se.list_models()}
+    if as_json:
+        _print_json({model: [asdict(entry) for entry in sets[model]] for model in sets})
+    else:
+        rows = [(model, ", ".join(entry.name for entry in sets[model])) for model in sets]
+        _print_table(("network", "sets of weights"), rows)
+
+
+@cli.command()
+@click.argument("model")
+@as_json
+def info(model: str, as_json: bool) -> None:
+    """Describe the network MODEL, as its builder makes it by default, and its sets of weights."""
+    entries = list_weights(model)
+    network = getattr(keras_se, model)(weights=None)
+    report = {
+        "model": model,
+        "name": network.name,
+        "input_shape": network.input_shape[1:],
+        "classes": network.output_shape[-1],
+        "params_trainable": sum(math.prod(v.shape) for v in network.trainable_variables),
+        "params_total": network.count_params(),
+        "squeeze_excite_blocks": sum(
+            isinstance(layer, keras_se.SqueezeExcite) for layer in network.layers
+        ),
+        "weights": [asdict(entry) for entry in entries],
+    }
+    if as_json:
+        _print_json(report)
+        return
+    _print_table(("", ""), [(k, _figure(v)) for k, v in report.items() if k != "weights"])
+    for entry in entries:
+        click.echo()
+        _print_table(("", ""), _describe(entry))
+
+
+@cli.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--weights", required=True, help="Name of a set of weights; see `keras-se list`.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
+@click.option("--convert", is_flag=True, help="Convert pictures that are not 8-bit RGB (or grey).")
+@as_json
+def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_json: bool) -> None:
+    """Name what is on each IMAGE."""
+    import numpy as np
+
+    entry = get_weights(weights)
+    pictures = np.concatenate(
+        [keras_se.load_image(image, entry, convert=convert) for image in images]
+    )
+    network = getattr(keras_se, entry.model)(weights=entry.name, classes=entry.classes)
+    predictions = network.predict(pictures, verbose=0)
+    decoded = keras_se.decode_predictions(predictions, top, dataset=entry.dataset)
+    if as_json:
+        keys = ("class_id", "label", "score")
+        _print_json({
+            image: [dict(zip(keys, row, strict=True)) for row in rows]
+            for image, rows in zip(images, decoded, strict=True)
+        })  # fmt: skip
+        return
+    for image, rows in zip(images, decoded, strict=True):
+        click.echo(image)
+        for _, label, score in rows:
+            click.echo(f"  {score:6.1%}  {label}")
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _describe(entry: Weights) -> list[tuple[str, str]]:
+    rows = [(key, _figure(value)) for key, value in asdict(entry).items() if key != "metrics"]
+    for metric in entry.metrics:
+        kind = "measured" if metric.measured else "claimed"
+        figure = f"{metric.value} on {metric.dataset} {metric.split} ({kind})"
+        rows.append((metric.name, figure))
+    return rows
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def main() -> None:
+    """Run the command line; users' mistakes become one line and exit code 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        message = error.format_message()
+    except click.Abort:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        message = _one_line(error)
+    else:
+        return
+    click.echo(f"keras-se: error: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,181 @@
+"""The Squeeze-and-Excitation block as one layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_se.config import Gate, Squeeze, check_squeeze_and_gate, positive_integer
+from keras_se.errors import unknown_choice
+
+HALF_PRECISION = ("float16", "bfloat16")
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class SqueezeExcite(keras.layers.Layer):
+    """Squeeze-and-Excitation: scales every channel by a gate computed from all channels.
+
+    `x -> x * s` with `s = gate(W2 activation(W1 z + b1) + b2)`, where `z` is the mean (or the
+    maximum) of each channel over every spatial position. `W1` has `C x hidden` and `W2`
+    `hidden x C` values, `hidden = max(1, C // ratio)`.
+
+    Under a half-precision policy the squeeze and the gate are computed in float32.
+
+    Args:
+        ratio: Reduction ratio r, an integer from 1 to C. Defaults to 16.
+        squeeze: `"avg"` (default), `"max"`, or `None`: no pooling, the two fully connected
+            layers act at every position (the paper's NoSqueeze).
+        gate: Nonlinearity of the gate: `"sigmoid"` (default, values in 0..1), `"tanh"`,
+            `"relu"` or `"hard_sigmoid"`.
+        activation: Activation between the fully connected layers: a Keras activation name or a
+            callable. Defaults to `"relu"`.
+        use_bias: Whether the fully connected layers have biases. Defaults to `True`.
+        hidden_units: Width of the bottleneck, an integer of at least 1, in place of the one
+            that follows from `ratio`. Defaults to `None`.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        **layer_kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, *spatial, C)` for `"channels_last"`, `(batch, C, *spatial)` for
+        `"channels_first"`, with one, two or three spatial axes of any size, also unknown.
+
+    Output shape:
+        The input's shape.
+
+    Raises:
+        ValueError: If an argument is not one of the above, the input's rank is not 3, 4 or 5,
+            its channel count is unknown, or `ratio` exceeds it.
+
+    Example:
+
+    >>> x = np.random.rand(2, 56, 56, 256).astype("float32")
+    >>> layer = keras_se.SqueezeExcite(ratio=16)
+    >>> tuple(layer(x).shape), tuple(layer.gates(x).shape)
+    ((2, 56, 56, 256), (2, 256))
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 3, Eqs. 2 to 4.
+    """
+
+    def __init__(
+        self,
+        ratio: int = 16,
+        *,
+        squeeze: Squeeze = "avg",
+        gate: Gate = "sigmoid",
+        activation: Any = "relu",
+        use_bias: bool = True,
+        hidden_units: int | None = None,
+        data_format: str | None = None,
+        **layer_kwargs: Any,
+    ) -> None:
+        super().__init__(**layer_kwargs)
+        check_squeeze_and_gate(squeeze, gate)
+        self.ratio = positive_integer("ratio", ratio)
+        self.squeeze = squeeze
+        self.gate = gate
+        self.activation = keras.activations.get(activation)
+        self.use_bias = bool(use_bias)
+        if hidden_units is not None:
+            hidden_units = positive_integer("hidden_units", hidden_units)
+        self.hidden_units = hidden_units
+        self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in ("channels_last", "channels_first"):
+            choices = ("channels_last", "channels_first")
+            raise ValueError(unknown_choice("data_format", data_format, choices))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) not in (3, 4, 5):
+            raise ValueError(
+                "`SqueezeExcite` expects an input of rank 3, 4 or 5 (batch, channels and one to "
+                f"three spatial axes). Received: input_shape={tuple(input_shape)}"
+            )
+        channels = input_shape[self._channel_axis(len(input_shape))]
+        if channels is None:
+            raise ValueError(
+                "`SqueezeExcite` needs a known number of channels. "
+                f"Received: input_shape={tuple(input_shape)}, data_format={self.data_format!r}"
+            )
+        if self.hidden_units is None and self.ratio > channels:
+            raise ValueError(
+                f"`ratio` must be at most the number of channels, {channels}, of layer "
+                f"{self.name!r}. Received: ratio={self.ratio}"
+            )
+        hidden = self.hidden_units or max(1, channels // self.ratio)
+        # The gate has a precision of its own (`_gate_dtype`), so no autocasting of its weights.
+        options: dict[str, Any] = {"autocast": False}
+        self.reduce_kernel = self.add_weight(
+            name="reduce_kernel", shape=(channels, hidden), initializer="he_normal", **options
+        )
+        self.expand_kernel = self.add_weight(
+            name="expand_kernel", shape=(hidden, channels), initializer="glorot_uniform", **options
+        )
+        self.reduce_bias = self.expand_bias = None
+        if self.use_bias:
+            options["initializer"] = "zeros"
+            self.reduce_bias = self.add_weight(name="reduce_bias", shape=(hidden,), **options)
+            self.expand_bias = self.add_weight(name="expand_bias", shape=(channels,), **options)
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes={self._channel_axis(len(input_shape)): channels}
+        )
+
+    def gates(self, x: Any) -> Any:
+        """The gate values `s` for the input `x`.
+
+        Args:
+            x: Input of the layer, `(batch, *spatial, C)` or `(batch, C, *spatial)`.
+
+        Returns:
+            A tensor of shape `(batch, C)`; with `squeeze=None` one of `(batch, *spatial, C)`,
+            whatever the data format. float32 under a half-precision policy.
+        """
+        if not self.built:
+            self.build(x.shape)
+        x = ops.cast(x, self._gate_dtype)
+        rank = len(x.shape)
+        channel_axis = self._channel_axis(rank)
+        if self.squeeze is None:
+            z = ops.moveaxis(x, channel_axis, -1)
+        else:
+            reduce = ops.mean if self.squeeze == "avg" else ops.max
+            z = reduce(x, axis=[axis for axis in range(1, rank) if axis != channel_axis])
+        z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
+        z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
+        return keras.activations.get(self.gate)(z)
+
+    def call(self, x: Any) -> Any:
+        s = ops.cast(self.gates(x), x.dtype)
+        rank = len(x.shape)
+        channel_axis = self._channel_axis(rank)
+        if self.squeeze is None:
+            return x * ops.moveaxis(s, -1, channel_axis)
+        spatial_axes = [axis for axis in range(1, rank) if axis != channel_axis]
+        return x * ops.expand_dims(s, spatial_axes)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "squeeze": self.squeeze,
+            "gate": self.gate,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "hidden_units": self.hidden_units,
+            "data_format": self.data_format,
+        }
+
+    @property
+    def _gate_dtype(self) -> str:
+        return "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
+
+    def _channel_axis(self, rank: int) -> int:
+        return 1 if self.data_format == "channels_first" else rank - 1
+
+    def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
+        x = ops.matmul(x, ops.cast(kernel, self._gate_dtype))
+        return x if bias is None else x + ops.cast(bias, self._gate_dtype)

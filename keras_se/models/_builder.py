@@ -1,0 +1,292 @@
+"""The public builders' one signature, and what they do around a network's own layers.
+
+Order of work: every argument is checked first, then the graph is built, then weights are placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+from keras import layers
+
+from keras_se.config import SEConfig, positive_integer
+from keras_se.errors import unknown_choice
+from keras_se.models._residual import ResidualNetwork, channel_axis, residual_features
+from keras_se.weights.entries import Weights, resolve_weights
+from keras_se.weights.variable_file import check_sha256, place_variables, read_variables
+
+POOLINGS = (None, "avg", "max")
+PRETRAINED_ACTIVATIONS = ("softmax", None)
+HEAD = "predictions"
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a family of networks assumes when it is not told.
+
+    Attributes:
+        weights: Default of the `weights` argument.
+        classes: Default of the `classes` argument.
+        size: Height and width of the default input.
+        min_size: Smallest height and width.
+        mean: Channel means of the normalisation, in 0..1, RGB order.
+        std: Channel standard deviations, in 0..1.
+    """
+
+    weights: str
+    classes: int
+    size: int
+    min_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Defaults("imagenet", 1000, 224, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR = Defaults("cifar10", 10, 32, 8, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+DOCSTRING = """{summary}
+
+Args:
+    include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
+    weights: `None` for random values, a data set's name (`"{weights}"`: this network's default set
+        for it), the name of any of this network's sets (see `keras_se.list_weights`), or the path
+        of a `.weights.h5` file of the same network. A set fixes the variant of the network that it
+        was trained with. Defaults to `"{weights}"`.
+    input_tensor: Keras tensor to use as the input. Defaults to `None`.
+    input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
+        the head, else at least {min_size}. Defaults to the shape of the weights, else
+        `({size}, {size}, 3)`, or `(None, None, 3)` without the head.
+    pooling: Without the head: `None` for the last feature maps, `"avg"` or `"max"` for a vector.
+    classes: Number of classes, with the head. Defaults to {classes}.
+    classifier_activation: Activation of the head; `None` gives logits. Defaults to `"softmax"`.
+    include_preprocessing: `True` (default): takes RGB in 0..255, uint8 or float, and normalises
+        inside. `False`: takes what the network itself takes.
+    name: Name of the model. Defaults to `"{name}"`.
+    se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks, or `None` for the plain network.
+    variant: Fields of the network's description in which it differs from the default, as in
+        `variant={{"stride_on": "3x3"}}`; see `keras_se.models.ResidualNetwork`. Defaults to `None`.
+
+Returns:
+    A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)` to `(batch, classes)`; a
+    float32 output under any policy.
+
+Raises:
+    ValueError: If an argument is not one of the above, or pretrained weights do not fit it.
+
+Example:
+
+>>> model = keras_se.{builder}(weights=None, classes=7)
+>>> model.output_shape
+(None, 7)
+
+Reference:
+    {reference}
+"""
+
+
+class Builder(Protocol):
+    """A function that builds a network; all networks have the same arguments."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: str | Path | None = ...,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int = ...,
+        classifier_activation: str | Callable[[Any], Any] | None = "softmax",
+        include_preprocessing: bool = True,
+        name: str = ...,
+        *,
+        se: SEConfig | None = ...,
+        variant: Mapping[str, Any] | None = None,
+    ) -> keras.Model: ...
+
+
+def residual_builder(
+    builder_name: str,
+    model_name: str,
+    network: ResidualNetwork,
+    defaults: Defaults,
+    *,
+    summary: str,
+    reference: str,
+) -> Builder:
+    """The public function that builds `network`."""
+
+    def build(
+        include_top: bool = True,
+        weights: str | Path | None = defaults.weights,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int = defaults.classes,
+        classifier_activation: str | Callable[[Any], Any] | None = "softmax",
+        include_preprocessing: bool = True,
+        name: str = model_name,
+        *,
+        se: SEConfig | None = SEConfig(),  # noqa: B008
+        variant: Mapping[str, Any] | None = None,
+    ) -> keras.Model:
+        source = resolve_weights(weights, builder_name)
+        _check_head(include_top, pooling, classes, classifier_activation)
+        if isinstance(source, Weights):
+            _check_fits(source, include_top, classes, classifier_activation, se, variant)
+            net = network.varied(source.variant)
+        else:
+            net = network.varied(variant or {})
+        _check_stages(se, net.stages)
+        inputs = _input(input_tensor, input_shape, include_top, source, defaults)
+
+        x = inputs
+        if include_preprocessing:
+            x = _normalise(x, source, defaults)
+        x = residual_features(x, net, se)
+        if include_top:
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+            if net.dropout:
+                x = layers.Dropout(net.dropout, name="top_dropout")(x)
+            x = _classifier(x, classes, classifier_activation)
+        elif pooling == "avg":
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        elif pooling == "max":
+            x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+        if input_tensor is not None:
+            inputs = keras.utils.get_source_inputs(input_tensor)
+        model = keras.Model(inputs, x, name=name)
+
+        if isinstance(source, Weights):
+            check_sha256(source.path(), source.sha256)
+            place_variables(model, read_variables(source.path()), () if include_top else (HEAD,))
+        elif source is not None:
+            model.load_weights(source)
+        return model
+
+    build.__name__ = build.__qualname__ = builder_name
+    build.__module__ = "keras_se"
+    build.__doc__ = DOCSTRING.format(
+        summary=summary, reference=reference, builder=builder_name, name=model_name,
+        weights=defaults.weights, classes=defaults.classes, size=defaults.size,
+        min_size=defaults.min_size,
+    )  # fmt: skip
+    return build
+
+
+def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
+    if pooling not in POOLINGS:
+        raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
+    if include_top:
+        positive_integer("classes", classes)
+        keras.activations.get(activation)
+
+
+def _check_fits(
+    entry: Weights, include_top: bool, classes: int, activation: Any,
+    se: SEConfig | None, variant: Mapping[str, Any] | None,
+) -> None:  # fmt: skip
+    """Raise a `ValueError` unless a network with these arguments can hold these weights."""
+    if include_top and classes != entry.classes:
+        raise ValueError(
+            f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
+            f"Received: classes={classes}"
+        )
+    if include_top and activation not in PRETRAINED_ACTIVATIONS:
+        raise ValueError(
+            "With pretrained weights and `include_top=True`, `classifier_activation` must be "
+            f"'softmax' or None. Received: classifier_activation={activation!r}"
+        )
+    if se != SEConfig():
+        raise ValueError(
+            f"weights={entry.name!r} was trained with se=SEConfig(); use weights=None for another "
+            f"one. Received: se={se!r}"
+        )
+    if variant:
+        raise ValueError(
+            f"weights={entry.name!r} fixes the variant of the network; use weights=None for "
+            f"another one. Received: variant={dict(variant)!r}"
+        )
+
+
+def _check_stages(se: SEConfig | None, stages: tuple[int, ...]) -> None:
+    chosen = se.stages or () if se else ()
+    if not set(chosen) <= set(stages):
+        raise ValueError(
+            f"`stages` must be among this network's stages {stages}. Received: stages={chosen}"
+        )
+
+
+def _input(
+    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults
+) -> Any:
+    """The network's input tensor, its shape checked."""
+    trained_on = source.input_shape if isinstance(source, Weights) else None
+    channels = trained_on[-1] if trained_on else 3
+    if input_tensor is not None:
+        if not keras.utils.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a Keras tensor such as `keras.Input(...)`. "
+                f"Received: {type(input_tensor).__name__}"
+            )
+        if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
+            raise ValueError(
+                f"`input_shape` must be that of `input_tensor`, {tuple(input_tensor.shape[1:])}. "
+                f"Received: input_shape={input_shape}"
+            )
+        input_shape = input_tensor.shape[1:]
+    first = channel_axis() == 1
+    if input_shape is None:
+        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
+        input_shape = (channels, height, width) if first else (height, width, channels)
+    layout = "(channels, height, width)" if first else "(height, width, channels)"
+    try:
+        input_shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
+        *size, count = (*input_shape[1:], input_shape[0]) if first else input_shape
+        valid = len(size) == 2 and count is not None
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"`input_shape` must be {layout} with a known number of channels; height and width "
+            f"may be None. Received: input_shape={input_shape}"
+        )
+    if any(n is not None and n < defaults.min_size for n in size):
+        raise ValueError(
+            f"`input_shape` must be at least {defaults.min_size} high and wide. "
+            f"Received: input_shape={input_shape}"
+        )
+    if trained_on and count != channels:
+        raise ValueError(
+            f"weights={source.name!r} takes {channels} channel(s). "
+            f"Received: input_shape={input_shape}"
+        )
+    return layers.Input(input_shape) if input_tensor is None else input_tensor
+
+
+def _normalise(x: Any, source: Any, defaults: Defaults) -> Any:
+    statistics = source.preprocessing if isinstance(source, Weights) else defaults
+    mean, std = statistics.mean, statistics.std
+    channels = x.shape[channel_axis()]
+    if len(mean) != channels:
+        # No statistics are known for other than RGB: the average of the three stands for each.
+        mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
+    return layers.Normalization(
+        axis=channel_axis(),
+        mean=[255 * value for value in mean],
+        variance=[(255 * value) ** 2 for value in std],
+        dtype="float32",
+        name="normalization",
+    )(x)
+
+
+def _classifier(x: Any, classes: int, activation: Any) -> Any:
+    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+    return layers.Dense(
+        classes, activation=activation, dtype="float32" if half else None, name=HEAD
+    )(x)

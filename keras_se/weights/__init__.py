@@ -1,0 +1,1 @@
+"""Trained weights: the registry, and how files are read and placed."""

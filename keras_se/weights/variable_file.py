@@ -1,0 +1,94 @@
+"""HDF5 files that hold each variable of a model under its own path.
+
+Keras' own weights files address layers by class and order, so that two exchanged layers of the
+same shapes load without a word. Here every variable has its name, and loading is strict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+
+def named_variables(model: Any) -> dict[str, Any]:
+    """The weights of a flat functional model by `<layer name>/<variable name>`."""
+    return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.weights}
+
+
+def write_variables(model: Any, path: Path) -> None:
+    """Write all weights of `model` to `path`: to a temporary file, synced, then renamed."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        # No time stamps: equal weights make equal bytes.
+        with h5py.File(temporary, "w", track_order=False) as file:
+            for name, variable in named_variables(model).items():
+                file.create_dataset(name, data=np.asarray(variable.numpy()), track_times=False)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_sha256(path: Path, sha256: str) -> None:
+    """Raise a `ValueError` unless the file's SHA-256 is the expected one."""
+    with open(path, "rb") as file:
+        received = hashlib.file_digest(file, "sha256").hexdigest()
+    if received != sha256:
+        raise ValueError(f"{path}: expected SHA-256 {sha256}. Received: {received}")
+
+
+def read_variables(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file that `write_variables` wrote, by name."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(collect)
+    return arrays
+
+
+def place_variables(
+    model: Any, arrays: Mapping[str, np.ndarray], unused: tuple[str, ...] = ()
+) -> None:
+    """Assign every array to the variable of its name, strictly.
+
+    Args:
+        model: A flat functional model.
+        arrays: Arrays by `<layer name>/<variable name>`.
+        unused: Layers whose arrays may be left over (the head of a headless model).
+
+    Raises:
+        ValueError: If a variable has no array, an array no variable, or shapes differ; nothing
+            is assigned then.
+    """
+    variables = named_variables(model)
+    missing = [name for name in variables if name not in arrays]
+    extra = [name for name in arrays if name not in variables and name.split("/")[0] not in unused]
+    wrong = [
+        f"{name} (expected {tuple(variable.shape)}, received {arrays[name].shape})"
+        for name, variable in variables.items()
+        if name in arrays and tuple(variable.shape) != arrays[name].shape
+    ]
+    for what, names in (
+        ("missing", missing),
+        ("without a place", extra),
+        ("of a wrong shape", wrong),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise ValueError(
+                f"The weights do not fit model {model.name!r}. {what.capitalize()}: "
+                f"{', '.join(names[:3])}{more}"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
