@@ -149,6 +149,7 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
 
     Example:
 
-    >>> model.predict(keras_se.preprocess_input(x))
+    >>> keras_se.preprocess_input(x) is x
+    True
     """
     return x

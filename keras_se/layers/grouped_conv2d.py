@@ -21,14 +21,15 @@ def _tensorflow_groups_natively(dtype: str) -> bool:
     """
     import tensorflow as tf
 
+    # Gradient tapes do not record in an init_scope, so the gradients' operations are called.
     with tf.init_scope():
         x = tf.ones((1, 3, 3, 4), dtype)
         kernel = tf.ones((3, 3, 2, 4), dtype)
+        options = {"out_backprop": x, "strides": [1, 1, 1, 1], "padding": "SAME"}
         try:
-            with tf.GradientTape() as tape:
-                tape.watch((x, kernel))
-                y = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
-            tape.gradient(y, (x, kernel))
+            tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=x.shape, filter=kernel, **options)
+            tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options)
         except tf.errors.OpError:
             return False
     return True

@@ -107,7 +107,7 @@ class SqueezeExcite(keras.layers.Layer):
         # The gate has a precision of its own (`_gate_dtype`), so no autocasting of its weights.
         options: dict[str, Any] = {"autocast": False}
         self.reduce_kernel = self.add_weight(
-            name="reduce_kernel", shape=(channels, hidden), initializer="he_normal", **options
+            name="reduce_kernel", shape=(channels, hidden), initializer="he_uniform", **options
         )
         self.expand_kernel = self.add_weight(
             name="expand_kernel", shape=(hidden, channels), initializer="glorot_uniform", **options
@@ -136,11 +136,14 @@ class SqueezeExcite(keras.layers.Layer):
         x = ops.cast(x, self._gate_dtype)
         rank = len(x.shape)
         channel_axis = self._channel_axis(rank)
+        spatial_axes = [axis for axis in range(1, rank) if axis != channel_axis]
         if self.squeeze is None:
             z = ops.moveaxis(x, channel_axis, -1)
+        elif self.squeeze == "avg":
+            z = ops.mean(x, axis=spatial_axes)
         else:
-            reduce = ops.mean if self.squeeze == "avg" else ops.max
-            z = reduce(x, axis=[axis for axis in range(1, rank) if axis != channel_axis])
+            # Without an initial value Keras refuses a batch of no rows.
+            z = ops.max(x, axis=spatial_axes, initial=-float("inf"))
         z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
         z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
         return keras.activations.get(self.gate)(z)
@@ -151,8 +154,7 @@ class SqueezeExcite(keras.layers.Layer):
         channel_axis = self._channel_axis(rank)
         if self.squeeze is None:
             return x * ops.moveaxis(s, -1, channel_axis)
-        spatial_axes = [axis for axis in range(1, rank) if axis != channel_axis]
-        return x * ops.expand_dims(s, spatial_axes)
+        return x * ops.expand_dims(s, [axis for axis in range(1, rank) if axis != channel_axis])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)

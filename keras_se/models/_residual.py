@@ -118,7 +118,7 @@ def _conv(
         strides=stride,
         padding="valid" if stride > 1 or kernel == 1 else "same",
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer="he_uniform",
         name=name,
         **options,
     )(x)

@@ -1,0 +1,212 @@
+"""Transfer learning, end to end: pretrained network, your pictures, a SavedModel that serves.
+
+    python examples/finetune.py                                  # bundled weights, real digits
+    python examples/finetune.py --data FOLDER --model SEResNet50 --weights imagenet
+
+1. A new head is trained with the backbone frozen.
+2. The last two stages are trained too, at a lower rate. BatchNorm stays in inference mode
+   throughout: its moving statistics are part of what the backbone knows.
+3. The same network is trained from random values for as many epochs, to compare.
+4. The fine-tuned network is exported, and a fresh process that has TensorFlow but not keras_se
+   loads it and names a picture.
+
+FOLDER has one folder of JPEG, PNG, BMP or GIF files a class; a third of them is held out. Without
+it, the 1,797 handwritten digits of scikit-learn (8 x 8, real scans) are used, enlarged to 28 x 28.
+Everything is written to `runs/finetune`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import ConfusionMatrixDisplay
+from sklearn.model_selection import train_test_split
+
+import keras_se
+
+SEED = 7
+HELD_OUT = 1 / 3
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+# No Keras here: what TensorFlow Serving would do.
+SERVE = """
+import sys
+import tensorflow as tf
+folder, picture, channels, *names = sys.argv[1:]
+image = tf.io.decode_image(tf.io.read_file(picture), int(channels), tf.uint8)
+model = tf.saved_model.load(folder)
+scores = model.serve(tf.cast(image[None], tf.float32))[0].numpy()
+assert "keras_se" not in sys.modules
+print(f"named {names[scores.argmax()]} ({scores.max():.1%})")
+"""
+
+
+def digits(
+    size: tuple[int, int], channels: int
+) -> tuple[tf.data.Dataset, tf.data.Dataset, list[str]]:
+    """scikit-learn's digits, bilinearly enlarged, in 0..255."""
+    pictures, labels = load_digits(return_X_y=True)
+    pictures = pictures.reshape(-1, 8, 8, 1) * (255 / 16)
+    pictures = np.repeat(tf.image.resize(pictures, size).numpy(), channels, axis=-1)
+    parts = train_test_split(
+        pictures, labels, test_size=HELD_OUT, stratify=labels, random_state=SEED
+    )
+    train = tf.data.Dataset.from_tensor_slices((parts[0], parts[2])).shuffle(len(parts[0]), SEED)
+    test = tf.data.Dataset.from_tensor_slices((parts[1], parts[3]))
+    return train, test, [str(digit) for digit in range(10)]
+
+
+def folder(
+    path: Path, size: tuple[int, int], channels: int
+) -> tuple[tf.data.Dataset, tf.data.Dataset, list[str]]:
+    """Pictures of a folder of folders, every one checked before any work is done."""
+    if not path.is_dir():
+        raise ValueError(f"--data must be a folder. Received: {path}")
+    files = [file for file in sorted(path.glob("*/*")) if file.suffix.lower() in PICTURES]
+    names = sorted({file.parent.name for file in files})
+    if len(names) < 2 or len(files) < 6:
+        raise ValueError(
+            f"--data must hold at least two folders of pictures ({', '.join(PICTURES)}), six in "
+            f"all. Received: {len(files)} picture(s) in {len(names)} folder(s) of {path}"
+        )
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                image.verify()
+                good = image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{file}: expected an undamaged picture. Received: {error}") from None
+        if not good:
+            raise ValueError(f"{file}: expected a grey or RGB picture. Received: {image.mode}")
+    train, test = keras.utils.image_dataset_from_directory(
+        path,
+        class_names=names,
+        color_mode={1: "grayscale", 3: "rgb"}[channels],
+        batch_size=None,
+        image_size=size,
+        crop_to_aspect_ratio=True,
+        seed=SEED,
+        validation_split=HELD_OUT,
+        subset="both",
+        verbose=False,
+    )
+    return train, test, names
+
+
+def classifier(backbone: keras.Model, classes: int, training: bool | None) -> keras.Model:
+    """`backbone` with a new head; `training=False` keeps its BatchNorm in inference mode."""
+    inputs = keras.Input(backbone.input_shape[1:])
+    x = backbone(inputs, training=training)
+    x = keras.layers.Dropout(0.2, seed=SEED)(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
+
+
+def fit(model: keras.Model, train: tf.data.Dataset, epochs: int, rate: float) -> None:
+    """`epochs` of Adam, the rate falling to zero along a cosine."""
+    steps = epochs * len(train)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    model.compile(
+        keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    model.fit(train, epochs=epochs, verbose="auto")
+
+
+def evaluate(model: keras.Model, test: tf.data.Dataset) -> tuple[float, np.ndarray, np.ndarray]:
+    """Accuracy, and the true and the predicted class of every picture."""
+    true = np.concatenate([labels for _, labels in test.as_numpy_iterator()])
+    predicted = model.predict(test, verbose=0).argmax(axis=1)
+    return float((true == predicted).mean()), true, predicted
+
+
+def stage(layer: keras.layers.Layer) -> str:
+    """The stage of the network that a layer belongs to, or "" outside the residual stages."""
+    name = layer.name.split("_")[0]
+    return name if name.startswith("stage") else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with one folder of pictures a class")
+    parser.add_argument("--model", default="SEResNet20", choices=keras_se.list_models())
+    parser.add_argument("--weights", default="fashion_mnist", help="set of weights, or 'none'")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 15), help="head, last stages")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
+    arguments = parser.parse_args()
+    try:
+        run(arguments)
+    except ValueError as error:
+        sys.exit(f"finetune: error: {' '.join(str(error).split())}")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    keras.utils.set_random_seed(SEED)
+    build: Callable[..., keras.Model] = getattr(keras_se, arguments.model)
+    weights = None if arguments.weights == "none" else arguments.weights
+    known = [e for e in keras_se.list_weights(arguments.model) if weights in (e.dataset, e.name)]
+    shape = known[0].input_shape if known else build(weights=weights).input_shape[1:]
+    load = digits if arguments.data is None else functools.partial(folder, arguments.data)
+    train, test, names = load(shape[:2], shape[2])
+    print(f"{len(train)} pictures to train on, {len(test)} held out, {len(names)} classes")
+    train = train.batch(arguments.batch).prefetch(2)
+    test = test.batch(arguments.batch).cache()
+    head_epochs, stage_epochs = arguments.epochs
+    accuracy = {}
+
+    backbone = build(include_top=False, weights=weights, input_shape=shape, pooling="avg")
+    backbone.trainable = False
+    model = classifier(backbone, len(names), training=False)
+    print(f"\n1. A new head on the frozen {arguments.model} ({arguments.weights})")
+    accuracy["before training"] = evaluate(model, test)[0]
+    fit(model, train, head_epochs, 3e-3)
+    accuracy["head trained"] = evaluate(model, test)[0]
+
+    stages = sorted({name for name in map(stage, backbone.layers) if name})[-2:]
+    print(f"\n2. {' and '.join(stages)} too, at a lower rate")
+    for layer in backbone.layers:
+        layer.trainable = stage(layer) in stages
+    fit(model, train, stage_epochs, 1e-3)
+    accuracy["fine-tuned"], true, predicted = evaluate(model, test)
+
+    print("\n3. The same network from random values, for as many epochs")
+    backbone = build(include_top=False, weights=None, input_shape=shape, pooling="avg")
+    scratch = classifier(backbone, len(names), training=None)
+    fit(scratch, train, head_epochs + stage_epochs, 1e-3)
+    accuracy["from random values"] = evaluate(scratch, test)[0]
+
+    print("\nAccuracy on the held-out pictures")
+    for name, value in accuracy.items():
+        print(f"  {name:<20}{value:7.2%}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    display = ConfusionMatrixDisplay.from_predictions(
+        true, predicted, display_labels=names, cmap="Blues", colorbar=False,
+        xticks_rotation="vertical" if max(map(len, names)) > 3 else "horizontal",
+    )  # fmt: skip
+    display.ax_.set_title(f"{arguments.model}, fine-tuned: {accuracy['fine-tuned']:.2%}")
+    display.figure_.savefig(arguments.out / "confusion.png", dpi=150, bbox_inches="tight")
+
+    print("\n4. A SavedModel, loaded by a process without keras_se")
+    model.export(arguments.out / "saved_model", verbose=False)
+    picture, label = next(test.unbatch().as_numpy_iterator())
+    path = arguments.out / "picture.png"
+    keras.utils.save_img(path, picture, scale=False)
+    served = subprocess.run(
+        [sys.executable, "-c", SERVE, arguments.out / "saved_model", path, str(shape[2]), *names],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    print(f"  {path}: {served.stdout.strip()}; it is {names[label]}")
+    print(f"\nWritten to {arguments.out}: confusion.png, picture.png, saved_model")
+
+
+if __name__ == "__main__":
+    main()

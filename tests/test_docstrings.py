@@ -1,0 +1,48 @@
+"""The examples in the docstrings run and show what they say."""
+
+import doctest
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_se
+
+DOCUMENTED = [
+    *(name for name in keras_se.__all__ if callable(getattr(keras_se, name))),
+    "layers.GroupedConv2D",
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_example(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (28, 28), 127).save("ankle_boot.png")
+    thing = keras_se
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    text = inspect.getdoc(thing)
+    names = {
+        "keras": keras,
+        "keras_se": keras_se,
+        "np": np,
+        "x": np.full((1, 28, 28, 1), 127, "float32"),
+    }
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
+    if name != "Weights":
+        assert example.examples, "no example"
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(example, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if "." not in name])
+def test_every_argument_is_documented(name):
+    thing = getattr(keras_se, name)
+    text = inspect.getdoc(thing)
+    section = "Attributes:" if name == "Weights" else "Args:"
+    for argument in inspect.signature(thing).parameters:
+        assert f"{argument}: " in text.partition(section)[2], argument

@@ -1,0 +1,142 @@
+"""`GroupedConv2D` is Keras' Conv2D with groups, on whichever path TensorFlow has."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_se
+from keras_se.layers import GroupedConv2D
+from keras_se.layers.grouped_conv2d import _tensorflow_groups_natively
+
+# float32 sums of 3 x 3 x 4 terms in another order.
+TOLERANCE = 1e-5
+OPTIONS = [
+    {"padding": "same"},
+    {"padding": "valid", "strides": 2},
+    {"padding": "same", "strides": (2, 1), "use_bias": False},
+    {"padding": "same", "dilation_rate": 2},
+    {"padding": "same", "activation": "relu"},
+]
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def compare(options, groups, compiled):
+    """Output and gradients of both layers on the same weights."""
+    layers = [
+        kind(24, 3, groups=groups, **options) for kind in (keras.layers.Conv2D, GroupedConv2D)
+    ]
+    x = tf.constant(random((2, 11, 10, 4 * groups)))
+    results = []
+    for layer in layers:
+        layer.build(x.shape)
+        for index, weight in enumerate(layer.weights):
+            weight.assign(random(weight.shape, seed=index + 1))
+
+        def step(x, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x)
+                loss = tf.reduce_sum(y * y)
+            return y, *tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])
+
+        results.append((tf.function(step) if compiled else step)(x))
+    return results
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("groups", [2, 8])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_equals_keras(options, groups, compiled):
+    for expected, actual in zip(*compare(options, groups, compiled), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * scale)
+
+
+def test_same_weights_and_configuration():
+    options = {"filters": 8, "kernel_size": 3, "groups": 2, "padding": "same", "name": "conv"}
+    ours, theirs = GroupedConv2D(**options), keras.layers.Conv2D(**options)
+    for layer in (ours, theirs):
+        layer.build((None, 5, 5, 4))
+    ours_config, theirs_config = ours.get_config(), theirs.get_config()
+    for config in (ours_config, theirs_config):
+        config.pop("kernel_initializer"), config.pop("bias_initializer")
+    assert ours_config == theirs_config
+    assert [(v.path, v.shape) for v in ours.weights] == [(v.path, v.shape) for v in theirs.weights]
+    assert type(GroupedConv2D.from_config(ours.get_config())) is GroupedConv2D
+
+
+def operations(function):
+    graph = function.get_concrete_function(tf.TensorSpec((1, 8, 8, 8))).graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def test_takes_the_native_path_exactly_where_tensorflow_has_it():
+    layer = GroupedConv2D(8, 3, groups=2)
+    layer.build((1, 8, 8, 8))
+    native = _tensorflow_groups_natively("float32")
+    assert native == (os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0")
+    assert ("Conv2D" in operations(tf.function(layer))) == native
+
+
+def test_every_grouped_convolution_of_the_networks_is_one():
+    for name in ("SEResNeXt50", "SENet154"):
+        model = getattr(keras_se, name)(weights=None)
+        grouped = [layer for layer in model.layers if getattr(layer, "groups", 1) > 1]
+        assert len(grouped) == sum((3, 4, 6, 3) if name == "SEResNeXt50" else (3, 8, 36, 3))
+        assert all(isinstance(layer, GroupedConv2D) for layer in grouped)
+
+
+WITHOUT_ONEDNN = """
+import sys
+import keras, numpy as np, tensorflow as tf, keras_se
+from keras_se.layers.grouped_conv2d import _tensorflow_groups_natively
+expected = dict(np.load(sys.argv[1]))
+assert not _tensorflow_groups_natively("float32")
+model = keras_se.SEResNeXt50(weights=None, input_shape=(64, 64, 3), classes=7,
+                             variant={"blocks": (1, 1, 1, 1)})
+model.load_weights(sys.argv[2])
+@tf.function
+def step(x):
+    with tf.GradientTape() as tape:
+        y = model(x, training=False)
+        loss = tf.reduce_sum(y[:, 0])
+    return y, tape.gradient(loss, [v.value for v in model.trainable_variables])
+y, gradients = step(tf.constant(expected["x"]))
+np.testing.assert_allclose(y, expected["y"], rtol=0, atol=1e-5)
+for index, gradient in enumerate(gradients):
+    wanted = expected[f"gradient{index}"]
+    np.testing.assert_allclose(gradient, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max() + 1e-7)
+print("compared", len(gradients))
+"""
+
+
+@pytest.mark.skipif(
+    os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0", reason="compares with a process that has oneDNN"
+)
+def test_same_outputs_and_gradients_without_onednn(tmp_path):
+    model = keras_se.SEResNeXt50(
+        weights=None, input_shape=(64, 64, 3), classes=7, variant={"blocks": (1, 1, 1, 1)}
+    )
+    x = tf.constant(random((2, 64, 64, 3)) * 50 + 120)
+    with tf.GradientTape() as tape:
+        y = model(x, training=False)
+        loss = tf.reduce_sum(y[:, 0])
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    named = {f"gradient{i}": gradient for i, gradient in enumerate(gradients)}
+    np.savez(tmp_path / "expected.npz", x=x, y=y, **named)
+    model.save_weights(tmp_path / "model.weights.h5")
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONEDNN, "expected.npz", "model.weights.h5"],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == f"compared {len(gradients)}"

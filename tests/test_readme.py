@@ -1,0 +1,56 @@
+"""The README is true: its table, its commands, its five lines."""
+
+import re
+import tomllib
+from configparser import ConfigParser
+from pathlib import Path
+
+import tables
+from PIL import Image
+
+import keras_se
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = tables.README.read_text("utf-8")
+
+
+def test_table_is_that_of_the_networks():
+    assert tables.parts(TEXT)[1] == tables.table()
+
+
+def test_continuous_integration_runs_the_test_command():
+    commands = re.findall(r"```bash\n(.*?)\n```", TEXT, re.DOTALL)
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert len(commands) == 2
+    assert commands[1] in script.splitlines()
+
+
+def test_five_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (40, 30), 90).save("boot.png")
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    exec(code, {})
+    assert re.search(
+        r"\[\[\('\d', '.+', 0\.\d+\), \('\d', '.+', 0\.\d+\)\]\]", capsys.readouterr().out
+    )
+
+
+def test_inline_calls():
+    calls = re.findall(r"`(keras_se\.SE\w+\(.*?\))`", TEXT)
+    assert len(calls) == 1
+    for call in calls:
+        eval(call, {"keras_se": keras_se})
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\((?!http)(.*?)\)", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_versions_and_tools_are_stated_once():
+    setup = ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        assert set(tomllib.load(file)) == {"build-system", "tool"}
+    assert setup["metadata"]["version"] == "attr: keras_se.__version__"
+    assert f"Python {setup['options']['python_requires'].strip('>=')}" in TEXT
