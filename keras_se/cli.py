@@ -22,10 +22,13 @@ from keras_se.weights.entries import Weights, get_weights, list_weights
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(keras_se.__version__, prog_name="keras-se")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Squeeze-and-Excitation networks for Keras."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -95,6 +98,7 @@ def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_j
     import numpy as np
 
     entry = get_weights(weights)
+    entry.path()
     pictures = np.concatenate(
         [keras_se.load_image(image, entry, convert=convert) for image in images]
     )
@@ -103,10 +107,10 @@ def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_j
     decoded = keras_se.decode_predictions(predictions, top, dataset=entry.dataset)
     if as_json:
         keys = ("class_id", "label", "score")
-        _print_json({
-            image: [dict(zip(keys, row, strict=True)) for row in rows]
+        _print_json([
+            {"image": image, "predictions": [dict(zip(keys, row, strict=True)) for row in rows]}
             for image, rows in zip(images, decoded, strict=True)
-        })  # fmt: skip
+        ])  # fmt: skip
         return
     for image, rows in zip(images, decoded, strict=True):
         click.echo(image)
@@ -127,21 +131,17 @@ def _describe(entry: Weights) -> list[tuple[str, str]]:
     return rows
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def main() -> None:
     """Run the command line; users' mistakes become one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
-        message = error.format_message()
+        message = " ".join(error.format_message().split())
     except click.Abort:
         sys.exit(130)
     except (ValueError, OSError) as error:
-        message = _one_line(error)
+        message = " ".join(str(error).split())
     else:
         return
     click.echo(f"keras-se: error: {message}", err=True)

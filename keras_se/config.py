@@ -29,6 +29,13 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def boolean(name: str, value: Any) -> bool:
+    """`value`, or a `ValueError` that names the argument unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return value
+
+
 def check_squeeze_and_gate(squeeze: Any, gate: Any) -> None:
     """Raise a `ValueError` unless both are values that the layer knows."""
     if squeeze not in SQUEEZES:
@@ -79,6 +86,7 @@ class SEConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", positive_integer("ratio", self.ratio))
         check_squeeze_and_gate(self.squeeze, self.gate)
+        boolean("use_bias", self.use_bias)
         if self.placement not in PLACEMENTS:
             raise ValueError(unknown_choice("placement", self.placement, PLACEMENTS))
         if self.stages is not None:

@@ -53,7 +53,7 @@ def decode_predictions(
             f"`preds` must have the shape (batch, {len(names)}) for {dataset!r}. "
             f"Received: {preds.shape}"
         )
-    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    best = np.argsort(-preds.astype("float64"), axis=1, kind="stable")[:, :top]
     return [
         [(*names[i], float(row[i])) for i in order] for row, order in zip(preds, best, strict=True)
     ]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from keras_se.weights.entries import Weights, get_weights
+from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-# What Pillow's modes mean to a reader; other modes have more than 8 bits a channel.
+# What Pillow's 8-bit modes mean to a reader.
 MODES = {
     "1": "a black-and-white picture",
     "L": "a grey picture",
@@ -26,6 +28,8 @@ MODES = {
     "YCbCr": "a YCbCr picture",
     "LAB": "a LAB picture",
     "HSV": "an HSV picture",
+    "LA": "a transparent picture",
+    "RGBA": "a transparent picture",
 }
 
 
@@ -42,8 +46,8 @@ def load_image(
         weights: A `Weights` entry or the name of one.
         convert: `False` (default): the picture must have 8 bits a channel and the colours that
             the network takes, RGB or grey. `True`: any other is converted: colour and grey into
-            each other, transparency onto white, 16 bits to their upper 8, animations to their
-            first frame.
+            each other, transparency onto white, 16 bits to their upper 8, files of several frames
+            to their first.
 
     Returns:
         A float32 array `(1, size, size, C)` with values in 0..255.
@@ -62,77 +66,111 @@ def load_image(
     Reference:
         Hu et al. (arXiv:1709.01507), Section 6.1: shorter side 256, centre crop 224.
     """
-    entry = get_weights(weights) if isinstance(weights, str) else weights
-    label = "the bytes" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
-    size = (
-        len(path_or_bytes) if isinstance(path_or_bytes, bytes) else os.path.getsize(path_or_bytes)
-    )
+    entry = weights if isinstance(weights, Weights) else get_weights(weights)
+    source: Any
+    if isinstance(path_or_bytes, bytes):
+        label, size, source = "the bytes", len(path_or_bytes), io.BytesIO(path_or_bytes)
+    elif isinstance(path_or_bytes, str | Path):
+        source, label = path_or_bytes, repr(str(path_or_bytes))
+        size = os.path.getsize(source)
+    else:
+        raise ValueError(
+            "`path_or_bytes` must be a path or bytes. "
+            f"Received: path_or_bytes of type {type(path_or_bytes).__name__}"
+        )
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"{label}: expected a picture of 1 to {MAX_BYTES} bytes. Received: {size}")
-    source: Any = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _damage_named(label), Image.open(source, formats=FORMATS) as image:
+            resized = _resized(image.size, entry.preprocessing, label)
+            colours = "L" if entry.input_shape[-1] == 1 else "RGB"
+            if not convert:
+                _require(image, colours, label)
+            image.load()
+            return _crop(_flatten(image, colours, label), resized, entry.preprocessing)
+
+
+class _UnfitError(ValueError):
+    """A picture that is sound and yet not what is asked for."""
+
+
+@contextmanager
+def _damage_named(label: str) -> Iterator[None]:
+    """Whatever a decoder raises on a damaged file becomes one `ValueError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source, formats=FORMATS) as image:
-                return _transform(image, entry, label, convert)
-    except Image.DecompressionBombError:
-        raise ValueError(f"{label}: expected at most {MAX_PIXELS} pixels. Received: more") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+        yield
+    except _UnfitError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{label}: expected at most {MAX_PIXELS} pixels. Received: {error}"
+        ) from None
+    except Exception as error:
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown format" if unknown else " ".join(str(error).split())
         raise ValueError(
             f"{label}: expected an undamaged picture ({', '.join(FORMATS)}). Received: {reason}"
         ) from None
 
 
-def _transform(image: Image.Image, entry: Weights, label: str, convert: bool) -> np.ndarray:
-    preprocessing, channels = entry.preprocessing, entry.input_shape[-1]
+def _resized(size: tuple[int, int], preprocessing: Preprocessing, label: str) -> tuple[int, int]:
+    """Width and height after the resize, checked before anything is decoded."""
+    width, height = size
     shorter = int(preprocessing.size / preprocessing.crop)
-    width, height = image.size
-    longer = shorter * max(width, height) // min(width, height)
+    # Truncated, not rounded, as in publishers' transforms.
+    longer = shorter * max(size) // min(size)
     if width * height > MAX_PIXELS or shorter * longer > MAX_PIXELS:
-        raise ValueError(
+        raise _UnfitError(
             f"{label}: expected at most {MAX_PIXELS} pixels, also with the shorter side at "
             f"{shorter}. Received: {width} x {height}"
         )
-    colours = "L" if channels == 1 else "RGB"
-    image = _flatten(image, colours) if convert else _require(image, colours, label)
-    # One exact division, as publishers' transforms do: truncated, not rounded.
-    resized = (shorter, longer) if width <= height else (longer, shorter)
-    image = image.resize(resized, Image.Resampling[preprocessing.interpolation.upper()])
-    left = round((resized[0] - preprocessing.size) / 2)
-    top = round((resized[1] - preprocessing.size) / 2)
-    image = image.crop((left, top, left + preprocessing.size, top + preprocessing.size))
-    pixels = np.asarray(image, "float32").reshape(preprocessing.size, preprocessing.size, channels)
-    return pixels[None]
+    return (shorter, longer) if width <= height else (longer, shorter)
 
 
-def _require(image: Image.Image, colours: str, label: str) -> Image.Image:
-    """The picture in the mode `colours`, or a `ValueError` where that would change it."""
-    if getattr(image, "n_frames", 1) > 1:
-        received = f"an animation of {image.n_frames} frames"  # type: ignore[attr-defined]
+def _require(image: Image.Image, colours: str, label: str) -> None:
+    """Raise unless the picture is in the mode `colours`, or becomes so without a change."""
+    # A stereo JPEG (MPO), as cameras write it, is its first picture.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        received = f"a file of {frames} frames"
     elif image.has_transparency_data:
         received = "a transparent picture"
-    elif image.mode == "P" and colours == "RGB":
-        return image.convert("RGB")
-    elif image.mode == colours:
-        return image
+    elif any(";16" in str(tile) for tile in getattr(image, "tile", ())) or image.mode not in MODES:
+        received = f"more than 8 bits a channel (mode {image.mode})"
+    elif image.mode == colours or (image.mode == "P" and colours == "RGB"):
+        return
     else:
-        received = MODES.get(image.mode, f"more than 8 bits a channel (mode {image.mode})")
-    raise ValueError(
+        received = MODES[image.mode]
+    raise _UnfitError(
         f"{label}: expected {MODES[colours]} with 8 bits a channel (or convert=True). "
         f"Received: {received}"
     )
 
 
-def _flatten(image: Image.Image, colours: str) -> Image.Image:
-    """The first frame, on white, in 8 bits, in the mode `colours`."""
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype("int64")
-        image = Image.fromarray((wide >> 8).clip(0, 255).astype("uint8"))
+def _flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
+    """The current frame, on white, in 8 bits, in the mode `colours`."""
+    if image.mode in ("I", "F"):
+        raise _UnfitError(
+            f"{label}: expected 8 or 16 bits a channel. Received: 32 bits (mode {image.mode})"
+        )
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image)
+        narrow = (wide >> 8).astype("uint8")
+        narrow[wide == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(narrow)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(colours)
+
+
+def _crop(image: Image.Image, resized: tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
+    size = preprocessing.size
+    image = image.resize(resized, Image.Resampling[preprocessing.interpolation.upper()])
+    left, top = (round((side - size) / 2) for side in resized)
+    image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image, "float32").reshape(1, size, size, -1)
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

@@ -7,10 +7,21 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_se.config import Gate, Squeeze, check_squeeze_and_gate, positive_integer
+from keras_se.config import Gate, Squeeze, boolean, check_squeeze_and_gate, positive_integer
 from keras_se.errors import unknown_choice
 
 HALF_PRECISION = ("float16", "bfloat16")
+
+
+def get_activation(argument: str, activation: Any) -> Any:
+    """The activation function of that name, or a `ValueError` that names the argument."""
+    try:
+        return keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"`{argument}` must be None, a callable, or the name of a Keras activation such as "
+            f"'relu'. Received: {argument}={activation!r}"
+        ) from None
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -76,12 +87,12 @@ class SqueezeExcite(keras.layers.Layer):
         self.ratio = positive_integer("ratio", ratio)
         self.squeeze = squeeze
         self.gate = gate
-        self.activation = keras.activations.get(activation)
-        self.use_bias = bool(use_bias)
+        self.activation = get_activation("activation", activation)
+        self.use_bias = boolean("use_bias", use_bias)
         if hidden_units is not None:
             hidden_units = positive_integer("hidden_units", hidden_units)
         self.hidden_units = hidden_units
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
         if self.data_format not in ("channels_last", "channels_first"):
             choices = ("channels_last", "channels_first")
             raise ValueError(unknown_choice("data_format", data_format, choices))

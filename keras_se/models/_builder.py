@@ -5,6 +5,7 @@ Order of work: every argument is checked first, then the graph is built, then we
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,15 @@ from keras import layers
 
 from keras_se.config import SEConfig, positive_integer
 from keras_se.errors import unknown_choice
-from keras_se.models._residual import ResidualNetwork, channel_axis, residual_features
+from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+from keras_se.models._residual import (
+    ResidualNetwork,
+    channel_axis,
+    check_squeeze_excite,
+    residual_features,
+)
 from keras_se.weights.entries import Weights, resolve_weights
-from keras_se.weights.variable_file import check_sha256, place_variables, read_variables
+from keras_se.weights.variable_file import place_variables, read_variables
 
 POOLINGS = (None, "avg", "max")
 PRETRAINED_ACTIVATIONS = ("softmax", None)
@@ -141,9 +148,10 @@ def residual_builder(
             _check_fits(source, include_top, classes, classifier_activation, se, variant)
             net = network.varied(source.variant)
         else:
-            net = network.varied(variant or {})
-        _check_stages(se, net.stages)
+            net = network.varied({} if variant is None else variant)
+        check_squeeze_excite(net, se)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults)
+        arrays = read_variables(source.path()) if isinstance(source, Weights) else None
 
         x = inputs
         if include_preprocessing:
@@ -162,11 +170,10 @@ def residual_builder(
             inputs = keras.utils.get_source_inputs(input_tensor)
         model = keras.Model(inputs, x, name=name)
 
-        if isinstance(source, Weights):
-            check_sha256(source.path(), source.sha256)
-            place_variables(model, read_variables(source.path()), () if include_top else (HEAD,))
-        elif source is not None:
-            model.load_weights(source)
+        if arrays is not None:
+            place_variables(model, arrays, () if include_top else (HEAD,))
+        elif isinstance(source, Path):
+            _load_weights(model, source)
         return model
 
     build.__name__ = build.__qualname__ = builder_name
@@ -184,7 +191,7 @@ def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) 
         raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
     if include_top:
         positive_integer("classes", classes)
-        keras.activations.get(activation)
+        get_activation("classifier_activation", activation)
 
 
 def _check_fits(
@@ -214,12 +221,18 @@ def _check_fits(
         )
 
 
-def _check_stages(se: SEConfig | None, stages: tuple[int, ...]) -> None:
-    chosen = se.stages or () if se else ()
-    if not set(chosen) <= set(stages):
+def _load_weights(model: keras.Model, path: Path) -> None:
+    """Keras' own `load_weights`, its complaints about another network's file in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"`stages` must be among this network's stages {stages}. Received: stages={chosen}"
-        )
+            f"{model.name}: `weights` must be an undamaged .weights.h5 file of the same network. "
+            f"Received: weights={str(path)!r} ({reason})"
+        ) from None
 
 
 def _input(
@@ -234,7 +247,7 @@ def _input(
                 "`input_tensor` must be a Keras tensor such as `keras.Input(...)`. "
                 f"Received: {type(input_tensor).__name__}"
             )
-        if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
+        if input_shape not in (None, tuple(input_tensor.shape[1:])):
             raise ValueError(
                 f"`input_shape` must be that of `input_tensor`, {tuple(input_tensor.shape[1:])}. "
                 f"Received: input_shape={input_shape}"
@@ -286,7 +299,7 @@ def _normalise(x: Any, source: Any, defaults: Defaults) -> Any:
 
 
 def _classifier(x: Any, classes: int, activation: Any) -> Any:
-    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+    half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
     return layers.Dense(
         classes, activation=activation, dtype="float32" if half else None, name=HEAD
     )(x)

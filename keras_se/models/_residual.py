@@ -15,9 +15,10 @@ from typing import Any
 
 from keras import KerasTensor, config, layers, ops
 
-from keras_se.config import SEConfig
+from keras_se.config import SEConfig, boolean, positive_integer
 from keras_se.errors import unknown_choice
 from keras_se.layers import GroupedConv2D, SqueezeExcite
+from keras_se.layers.squeeze_excite import get_activation
 
 BATCH_NORM_EPSILON = 1e-5
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
@@ -80,6 +81,33 @@ class ResidualNetwork:
     relu_before_se: bool = False
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(unknown_choice(name, getattr(self, name), choices))
+        for name in ("groups", "base_width", "reduce_divisor", "stem_kernel", "stem_stride"):
+            positive_integer(name, getattr(self, name))
+        for name in ("bottleneck", "preactivation", "antialias", "relu_before_se"):
+            boolean(name, getattr(self, name))
+        for name in ("blocks", "widths", "stem_widths"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or not value:
+                raise ValueError(
+                    f"`{name}` must be a tuple of integers. Received: {name}={value!r}"
+                )
+            object.__setattr__(self, name, tuple(positive_integer(name, n) for n in value))
+        if len(self.blocks) != len(self.widths):
+            raise ValueError(
+                f"`blocks` must have one number for each of the {len(self.widths)} `widths`. "
+                f"Received: blocks={self.blocks}"
+            )
+        if self.hidden_divisor is not None:
+            positive_integer("hidden_divisor", self.hidden_divisor)
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"`dropout` must be from 0 to less than 1. Received: dropout={self.dropout!r}"
+            )
+
     @property
     def stages(self) -> tuple[int, ...]:
         """The paper's stage numbers."""
@@ -87,17 +115,44 @@ class ResidualNetwork:
 
     def varied(self, variant: Mapping[str, Any]) -> ResidualNetwork:
         """This description with some fields changed, checked."""
+        if not isinstance(variant, Mapping):
+            raise ValueError(
+                "`variant` must be a mapping of fields to values such as {'stride_on': '3x3'}. "
+                f"Received: variant={variant!r}"
+            )
         names = [field.name for field in fields(self)]
-        for name, value in variant.items():
+        for name in variant:
             if name not in names:
                 raise ValueError(unknown_choice("variant", name, names))
-            if name in CHOICES and value not in CHOICES[name]:
-                raise ValueError(unknown_choice(name, value, CHOICES[name]))
-        changes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in variant.items()
-        }
-        return replace(self, **changes)
+        return replace(self, **variant)
+
+
+def check_squeeze_excite(net: ResidualNetwork, se: SEConfig | None) -> None:
+    """Raise a `ValueError` unless `se` can be put into the network."""
+    if se is None:
+        return
+    if not isinstance(se, SEConfig):
+        raise ValueError(f"`se` must be a `keras_se.SEConfig` or None. Received: se={se!r}")
+    get_activation("activation", se.activation)
+    stages = net.stages if se.stages is None else se.stages
+    if not set(stages) <= set(net.stages):
+        raise ValueError(
+            f"`stages` must be among this network's stages {net.stages}. Received: stages={stages}"
+        )
+    if not stages or net.hidden_divisor:
+        return
+    outputs = [planes * (EXPANSION if net.bottleneck else 1) for planes in net.widths]
+    channels = {
+        "pre": [net.stem_widths[-1], *outputs],
+        "conv3x3": [_convolutions(net, planes, 1)[net.bottleneck][0] for planes in net.widths],
+    }.get(se.placement, outputs)
+    # Stages grow wider, so the first one chosen is the narrowest.
+    narrowest = channels[net.stages.index(min(stages))]
+    if se.ratio > narrowest:
+        raise ValueError(
+            f"`ratio` must be at most the number of channels, {narrowest} in stage {min(stages)}. "
+            f"Received: ratio={se.ratio}"
+        )
 
 
 def channel_axis() -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_se.errors import unknown_choice
+from keras_se.weights.variable_file import check_sha256
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """The evaluation transform of a set of weights.
 
-    The shorter side is resized to `round(size / crop)` pixels with `interpolation`, the centre
+    The shorter side is resized to `floor(size / crop)` pixels with `interpolation`, the centre
     `size` x `size` is cut out, and channel c becomes `(x / 255 - mean[c]) / std[c]`; the channels
     are in RGB order.
     """
@@ -84,8 +85,10 @@ class Weights:
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def path(self) -> Path:
-        """Where the file of this set lies."""
-        return Path(str(resources.files("keras_se.weights") / "files" / self.file))
+        """Where the file of this set lies, its hash checked."""
+        path = Path(str(resources.files("keras_se.weights") / "files" / self.file))
+        check_sha256(path, self.sha256)
+        return path
 
 
 def _parse(fields: dict[str, Any]) -> Weights:
@@ -129,11 +132,12 @@ def list_weights(model: str | None = None) -> list[Weights]:
     return [entry for entry in _registry().values() if model in (None, entry.model)]
 
 
-def get_weights(name: str) -> Weights:
+def get_weights(name: Any) -> Weights:
     """The registry entry of that name, or a `ValueError` with the names that there are."""
-    if name not in _registry():
+    entry = _registry().get(name) if isinstance(name, str) else None
+    if entry is None:
         raise ValueError(unknown_choice("weights", name, _registry()))
-    return _registry()[name]
+    return entry
 
 
 def resolve_weights(weights: Any, model: str) -> Weights | Path | None:
@@ -156,8 +160,6 @@ def resolve_weights(weights: Any, model: str) -> Weights | Path | None:
             return Path(weights)
         raise ValueError(f"`weights` names a file that does not exist. Received: {weights}")
     names = [entry.dataset for entry in entries if entry.default] + [e.name for e in entries]
-    raise ValueError(
-        f"{model}: `weights` must be None, the path of a .weights.h5 file, or one of this "
-        f"network's sets ({', '.join(map(repr, names)) or 'there are none yet'}). "
-        f"Received: weights={weights!r}"
-    )
+    sets = "" if names else " (this network has no sets of weights yet)"
+    path = f"the path of a .weights.h5 file{sets}"
+    raise ValueError(f"{model}: {unknown_choice('weights', weights, [None, *names], path)}")

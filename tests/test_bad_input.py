@@ -1,0 +1,622 @@
+"""Users' mistakes: one line that names the argument, the received value and what is valid."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import keras_se
+from keras_se import SEConfig, SEResNet20, SqueezeExcite
+from keras_se.weights import entries, variable_file
+
+NAME = "se_resnet20.fashion_mnist"
+ENTRY = keras_se.Weights(
+    name=NAME,
+    model="SEResNet20",
+    dataset="fashion_mnist",
+    default=True,
+    publisher="nobody",
+    url=None,
+    file="absent.h5",
+    layout="keras_se",
+    sha256="0" * 64,
+    licence="Apache-2.0",
+    note="",
+    input_shape=(28, 28, 1),
+    classes=10,
+    preprocessing=entries.Preprocessing(28, 1.0, "bilinear", (0.286,), (0.353,)),
+    metrics=(),
+    params_trainable=0,
+    params_total=0,
+)
+
+
+def one_line(call: Callable[[], object], argument: str, received: object) -> str:
+    """The message of the error that `call` raises, after what every message must have."""
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"`{argument}`" in message or f"{argument}=" in message
+    assert "Received" in message
+    assert str(received) in message.split("Received")[1]
+    return message
+
+
+@pytest.fixture
+def no_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constructing any layer fails the test."""
+
+    def refuse(self: keras.layers.Layer, *_: object, **__: object) -> None:
+        raise AssertionError(f"{type(self).__name__} was constructed")
+
+    monkeypatch.setattr(keras.layers.Layer, "__init__", refuse)
+
+
+@pytest.fixture
+def pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry with one set, of SEResNet20, whose file must not be needed."""
+    monkeypatch.setattr(entries, "_registry", lambda: {NAME: ENTRY})
+
+
+@pytest.fixture
+def no_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty registry."""
+    monkeypatch.setattr(entries, "_registry", dict)
+
+
+def test_layers_are_refused(no_layers: None) -> None:
+    with pytest.raises(AssertionError, match="was constructed"):
+        SEResNet20(weights=None)
+
+
+NOT_POSITIVE_INTEGERS = [0, -1, 1.5, True, "16", (16,)]
+SE_CHOICES = [
+    ("squeeze", "mean", ""),
+    ("squeeze", "average", "avg"),
+    ("squeeze", True, ""),
+    ("gate", "softmax", ""),
+    ("gate", "sigmod", "sigmoid"),
+    ("gate", None, ""),
+]
+
+
+def assert_choices(message: str, argument: str, near: str) -> None:
+    choices = {
+        "squeeze": ("'avg'", "'max'", "None"),
+        "gate": ("'sigmoid'", "'tanh'", "'relu'", "'hard_sigmoid'"),
+        "placement": ("'standard'", "'pre'", "'post'", "'identity'", "'conv3x3'"),
+        "data_format": ("'channels_last'", "'channels_first'"),
+        "pooling": ("None", "'avg'", "'max'"),
+    }[argument]
+    for choice in choices:
+        assert choice in message.split("Received")[0]
+    if near:
+        assert f"Did you mean {near!r}?" in message
+
+
+@pytest.mark.parametrize("ratio", [*NOT_POSITIVE_INTEGERS, None])
+@pytest.mark.parametrize("kind", [SqueezeExcite, SEConfig])
+def test_ratio(kind: Callable[..., object], ratio: Any) -> None:
+    one_line(lambda: kind(ratio), "ratio", repr(ratio))
+
+
+@pytest.mark.parametrize(("argument", "value", "near"), SE_CHOICES)
+@pytest.mark.parametrize("kind", [SqueezeExcite, SEConfig])
+def test_squeeze_and_gate(
+    kind: Callable[..., object], argument: str, value: Any, near: str
+) -> None:
+    message = one_line(lambda: kind(**{argument: value}), argument, repr(value))
+    assert_choices(message, argument, near)
+
+
+@pytest.mark.parametrize("hidden_units", NOT_POSITIVE_INTEGERS)
+def test_hidden_units(hidden_units: Any) -> None:
+    one_line(lambda: SqueezeExcite(hidden_units=hidden_units), "hidden_units", repr(hidden_units))
+
+
+@pytest.mark.parametrize(
+    ("data_format", "near"),
+    [("nchw", ""), ("channel_last", "channels_last"), ("", ""), (1, "")],
+)
+def test_data_format(data_format: Any, near: str) -> None:
+    message = one_line(
+        lambda: SqueezeExcite(data_format=data_format), "data_format", repr(data_format)
+    )
+    assert_choices(message, "data_format", near)
+
+
+@pytest.mark.parametrize("activation", ["rleu", 3])
+def test_layer_activation(activation: Any) -> None:
+    one_line(lambda: SqueezeExcite(activation=activation), "activation", activation)
+
+
+@pytest.mark.parametrize(
+    ("placement", "near"), [("before", ""), ("standart", "standard"), (None, ""), ("conv3", "")]
+)
+def test_placement(placement: Any, near: str) -> None:
+    message = one_line(lambda: SEConfig(placement=placement), "placement", repr(placement))
+    assert_choices(message, "placement", near)
+
+
+@pytest.mark.parametrize(
+    ("stages", "received"),
+    [(("2",), "'2'"), ((2.5,), "2.5"), ((2, 0), "0"), ((True,), "True"), ("23", "'23'"), (2, "2")],
+)
+def test_stages(stages: Any, received: str) -> None:
+    one_line(lambda: SEConfig(stages=stages), "stages", received)
+
+
+@pytest.mark.parametrize("stage", [1, 6])
+@pytest.mark.parametrize("builder", ["SEResNet20", "SEResNet50", "SEPreResNet110"])
+def test_stages_that_the_network_lacks(builder: str, stage: int, no_layers: None) -> None:
+    se = SEConfig(stages=(2, stage))
+    message = one_line(
+        lambda: getattr(keras_se, builder)(weights=None, se=se), "stages", (2, stage)
+    )
+    assert ("(2, 3, 4, 5)" if builder == "SEResNet50" else "(2, 3, 4)") in message
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (2, 2, 2, 2, 2, 8)])
+@pytest.mark.parametrize("method", ["__call__", "gates"])
+def test_rank(shape: tuple[int, ...], method: str) -> None:
+    layer = SqueezeExcite(4)
+    message = one_line(
+        lambda: getattr(layer, method)(np.ones(shape, "float32")), "input_shape", shape
+    )
+    assert "3, 4 or 5" in message
+    assert layer.weights == []
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 2, 2, 2, 8)])
+def test_rank_of_a_symbolic_input(shape: tuple[int, ...]) -> None:
+    one_line(lambda: SqueezeExcite(4)(keras.Input(shape)), "input_shape", (None, *shape))
+
+
+@pytest.mark.parametrize(
+    ("data_format", "shape"), [("channels_last", (4, 4, None)), ("channels_first", (None, 4, 4))]
+)
+def test_unknown_channels(data_format: str, shape: tuple[int | None, ...]) -> None:
+    layer = SqueezeExcite(4, data_format=data_format)
+    message = one_line(lambda: layer(keras.Input(shape)), "input_shape", (None, *shape))
+    assert "channels" in message.split("Received")[0]
+    assert data_format in message
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8), (2, 5, 5, 8), (2, 5, 5, 5, 8)])
+def test_ratio_above_the_channels_of_the_input(shape: tuple[int, ...]) -> None:
+    layer = SqueezeExcite(9, name="too_narrow")
+    message = one_line(lambda: layer(np.ones(shape, "float32")), "ratio", 9)
+    assert "8" in message.split("Received")[0]
+    assert "too_narrow" in message
+    assert tuple(SqueezeExcite(8)(np.ones(shape, "float32")).shape) == shape
+
+
+@pytest.mark.parametrize("ratio", [17, 1000])
+def test_ratio_above_the_channels_of_a_network(ratio: int, no_layers: None) -> None:
+    message = one_line(lambda: SEResNet20(weights=None, se=SEConfig(ratio)), "ratio", ratio)
+    assert "16" in message.split("Received")[0]
+
+
+@pytest.mark.parametrize("activation", ["rleu", 3])
+def test_se_activation_of_a_network(activation: Any, no_layers: None) -> None:
+    one_line(
+        lambda: SEResNet20(weights=None, se=SEConfig(activation=activation)),
+        "activation",
+        activation,
+    )
+
+
+# Each with the argument that the message must name and the value as it must be shown.
+BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str, object]] = {
+    "no channels": ({"input_shape": (32, 32)}, "input_shape", (32, 32)),
+    "unknown channels": ({"input_shape": (32, 32, None)}, "input_shape", (32, 32, None)),
+    "too low": ({"input_shape": (7, 32, 3)}, "input_shape", (7, 32, 3)),
+    "too narrow": ({"input_shape": (None, 7, 3)}, "input_shape", (None, 7, 3)),
+    "rank too high": ({"input_shape": (1, 32, 32, 3)}, "input_shape", (1, 32, 32, 3)),
+    "empty shape": ({"input_shape": ()}, "input_shape", ()),
+    "negative": ({"input_shape": (32, -32, 3)}, "input_shape", (32, -32, 3)),
+    "zero": ({"input_shape": (0, 32, 3)}, "input_shape", (0, 32, 3)),
+    "zero channels": ({"input_shape": (32, 32, 0)}, "input_shape", (32, 32, 0)),
+    "floats": ({"input_shape": (32.0, 32.0, 3)}, "input_shape", (32.0, 32.0, 3)),
+    "strings": ({"input_shape": ("32", "32", "3")}, "input_shape", ("32", "32", "3")),
+    "one string": ({"input_shape": "32x32x3"}, "input_shape", "32x32x3"),
+    "one number": ({"input_shape": 32}, "input_shape", 32),
+    "no classes": ({"classes": 0}, "classes", 0),
+    "negative classes": ({"classes": -1}, "classes", -1),
+    "half a class": ({"classes": 2.5}, "classes", 2.5),
+    "classes in words": ({"classes": "10"}, "classes", "'10'"),
+    "true classes": ({"classes": True}, "classes", True),
+    "unknown activation": (
+        {"classifier_activation": "sotfmax"}, "classifier_activation", "sotfmax",
+    ),
+    "number as activation": ({"classifier_activation": 3}, "classifier_activation", 3),
+    "se by name": ({"se": "default"}, "se", "default"),
+    "true se": ({"se": True}, "se", True),
+    "variant by name": ({"variant": "timm"}, "variant", "timm"),
+    "unknown stride": ({"variant": {"stride_on": "2x2"}}, "stride_on", "'2x2'"),
+    "unknown stem pool": ({"variant": {"stem_pool": "max"}}, "stem_pool", "'max'"),
+    "unknown shortcut": ({"variant": {"shortcut": "2x2"}}, "shortcut", "'2x2'"),
+    "groups in words": ({"variant": {"groups": "32"}}, "groups", "'32'"),
+    "no groups": ({"variant": {"groups": 0, "bottleneck": True}}, "groups", 0),
+    "stages without widths": ({"variant": {"blocks": (3, 3)}}, "blocks", (3, 3)),
+    "blocks in words": ({"variant": {"blocks": "333"}}, "blocks", "333"),
+    "too much dropout": ({"variant": {"dropout": 2}}, "dropout", 2),
+    "negative divisor": ({"variant": {"hidden_divisor": -8}}, "hidden_divisor", -8),
+    "bottleneck in words": ({"variant": {"bottleneck": "no"}}, "bottleneck", "no"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_builder(name: str, no_layers: None) -> None:
+    arguments, argument, received = BAD_ARGUMENTS[name]
+    one_line(lambda: SEResNet20(weights=None, **arguments), argument, received)
+
+
+@pytest.mark.parametrize("name", [3, "a/b"])
+def test_model_name(name: Any) -> None:
+    one_line(lambda: SEResNet20(weights=None, name=name), "name", name)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize(("pooling", "near"), [("average", "avg"), ("median", ""), (True, "")])
+def test_pooling(pooling: Any, near: str, include_top: bool, no_layers: None) -> None:
+    message = one_line(
+        lambda: SEResNet20(include_top, weights=None, pooling=pooling), "pooling", repr(pooling)
+    )
+    assert_choices(message, "pooling", near)
+
+
+@pytest.mark.parametrize(
+    ("field", "near"), [("stide_on", "stride_on"), ("dropuot", "dropout"), ("qqq", "")]
+)
+def test_unknown_variant_field(field: str, near: str, no_layers: None) -> None:
+    message = one_line(
+        lambda: SEResNet20(weights=None, variant={field: "3x3"}), "variant", repr(field)
+    )
+    assert "'stride_on', 'shortcut'" in message
+    assert ("Did you mean" in message) == bool(near)
+    assert near in message.split("Received")[1]
+
+
+@pytest.mark.parametrize("shape", [(31, 32, 3), (32, 31, 3)])
+@pytest.mark.parametrize("builder", ["SEResNet50", "SENet154"])
+def test_too_small_for_imagenet_networks(
+    builder: str, shape: tuple[int, ...], no_layers: None
+) -> None:
+    message = one_line(
+        lambda: getattr(keras_se, builder)(weights=None, input_shape=shape), "input_shape", shape
+    )
+    assert "32" in message.split("Received")[0]
+
+
+def test_array_as_input_tensor(no_layers: None) -> None:
+    x = np.ones((1, 32, 32, 3), "float32")
+    message = one_line(lambda: SEResNet20(weights=None, input_tensor=x), "input_tensor", "ndarray")
+    assert "Keras tensor" in message
+
+
+@pytest.mark.parametrize("input_shape", [(28, 28, 3), (32, 32, 1), (None, None, 3), (32, 32), 32])
+def test_input_shape_against_input_tensor(input_shape: Any, request: pytest.FixtureRequest) -> None:
+    x = keras.Input((32, 32, 3))
+    request.getfixturevalue("no_layers")
+    one_line(
+        lambda: SEResNet20(weights=None, input_tensor=x, input_shape=input_shape),
+        "input_shape",
+        input_shape,
+    )
+
+
+@pytest.mark.parametrize("shape", [(32, 3), (32, 32, None), (7, 7, 3)])
+def test_shape_of_input_tensor(
+    shape: tuple[int | None, ...], request: pytest.FixtureRequest
+) -> None:
+    x = keras.Input(shape)
+    request.getfixturevalue("no_layers")
+    message = one_line(lambda: SEResNet20(weights=None, input_tensor=x), "input_shape", shape)
+    assert "input_shape" in message
+
+
+@pytest.mark.parametrize("builder", keras_se.list_models())
+def test_default_weights_that_do_not_exist(builder: str, no_sets: None, no_layers: None) -> None:
+    default = "cifar10" if hasattr(keras_se.models.cifar, builder) else "imagenet"
+    message = one_line(getattr(keras_se, builder), "weights", repr(default))
+    assert builder in message
+    assert "no sets of weights yet" in message.split("Received")[0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "near"),
+    [
+        ("cifar10", ""),
+        ("imagenet", ""),
+        ("se_resnet20", NAME),
+        ("se_resnet20.fashion_mnst", NAME),
+        ("fashion-mnist", "fashion_mnist"),
+        ("Fashion_MNIST", ""),
+        ("random", ""),
+        ("", ""),
+        (True, ""),
+        (0, ""),
+    ],
+)
+def test_unknown_weights(weights: Any, near: str, pretrained: None, no_layers: None) -> None:
+    message = one_line(lambda: SEResNet20(weights=weights), "weights", repr(weights))
+    for valid in ("None", ".weights.h5", "'fashion_mnist'", repr(NAME)):
+        assert valid in message.split("Received")[0]
+    if near:
+        assert f"Did you mean {near!r}?" in message
+
+
+def test_weights_of_another_network_by_name(pretrained: None, no_layers: None) -> None:
+    message = one_line(lambda: keras_se.SEResNet32(weights=NAME), "weights", repr(NAME))
+    assert "SEResNet32" in message
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_weights_path_that_does_not_exist(tmp_path: Path, kind: type, no_layers: None) -> None:
+    path = tmp_path / "absent.weights.h5"
+    message = one_line(lambda: SEResNet20(weights=kind(path)), "weights", path)
+    assert "does not exist" in message
+
+
+def test_folder_as_weights_path(tmp_path: Path, no_layers: None) -> None:
+    path = tmp_path / "folder.weights.h5"
+    path.mkdir()
+    one_line(lambda: SEResNet20(weights=path), "weights", path)
+
+
+# With `weights="fashion_mnist"`: what contradicts the set, and what the message must show of it.
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, object, str]] = {
+    "classes": ({"classes": 7}, "classes", 7, "10"),
+    "activation": (
+        {"classifier_activation": "relu"}, "classifier_activation", "'relu'", "'softmax' or None",
+    ),
+    "sigmoid": (
+        {"classifier_activation": "sigmoid"}, "classifier_activation", "'sigmoid'", "softmax",
+    ),
+    "ratio": ({"se": SEConfig(ratio=8)}, "se", "ratio=8", "SEConfig()"),
+    "gate": ({"se": SEConfig(gate="tanh")}, "se", "gate='tanh'", "SEConfig()"),
+    "plain network": ({"se": None}, "se", "None", "SEConfig()"),
+    "variant": ({"variant": {"shortcut": "zero_pad"}}, "variant", "zero_pad", "variant"),
+    "variant field": ({"variant": {"shrotcut": "zero_pad"}}, "variant", "shrotcut", "variant"),
+    "channels": ({"input_shape": (28, 28, 3)}, "input_shape", (28, 28, 3), "1 channel"),
+    "channels without head": (
+        {"input_shape": (None, None, 3), "include_top": False},
+        "input_shape", (None, None, 3), "1 channel",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", ["fashion_mnist", NAME])
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_contradiction_of_pretrained_weights(
+    name: str, weights: str, pretrained: None, no_layers: None
+) -> None:
+    arguments, argument, received, expected = CONTRADICTIONS[name]
+    message = one_line(lambda: SEResNet20(weights=weights, **arguments), argument, received)
+    assert expected in message.split("Received")[0]
+    assert NAME in message or "pretrained" in message
+
+
+def test_callable_activation_with_pretrained_weights(pretrained: None, no_layers: None) -> None:
+    one_line(
+        lambda: SEResNet20(weights=NAME, classifier_activation=keras.activations.tanh),
+        "classifier_activation",
+        "tanh",
+    )
+
+
+def test_channels_of_input_tensor_against_pretrained_weights(
+    pretrained: None, request: pytest.FixtureRequest
+) -> None:
+    x = keras.Input((28, 28, 3))
+    request.getfixturevalue("no_layers")
+    one_line(lambda: SEResNet20(weights=NAME, input_tensor=x), "input_shape", (28, 28, 3))
+
+
+@pytest.mark.parametrize("model", ["SEResNet21", "seresnet20", "ResNet", 20])
+def test_list_weights_of_an_unknown_model(model: Any, pretrained: None) -> None:
+    message = one_line(lambda: keras_se.list_weights(model), "model", repr(model))
+    assert "'SEResNet20'" in message
+    if model == "seresnet20":
+        assert "Did you mean 'SEResNet20'?" in message
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights files of several networks."""
+    folder = tmp_path_factory.mktemp("saved")
+    networks = {
+        "same": SEResNet20(weights=None),
+        "deeper": keras_se.SEResNet32(weights=None),
+        "plain": SEResNet20(weights=None, se=None),
+        "other classes": SEResNet20(weights=None, classes=7),
+        "headless": SEResNet20(weights=None, include_top=False),
+    }
+    paths = {}
+    for name, network in networks.items():
+        paths[name] = folder / f"{name}.weights.h5"
+        network.save_weights(paths[name])
+    return paths
+
+
+def test_weights_file_of_the_same_network(saved: dict[str, Path]) -> None:
+    first, second = (SEResNet20(weights=saved["same"]) for _ in range(2))
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("name", ["deeper", "plain", "other classes", "headless"])
+def test_weights_file_of_another_network(saved: dict[str, Path], name: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one_line(lambda: SEResNet20(weights=saved[name]), "weights", saved[name])
+    assert [str(warning.message) for warning in caught] == []
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "empty", "no variables"])
+def test_corrupt_weights_file(saved: dict[str, Path], tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "corrupt.weights.h5"
+    if damage == "no variables":
+        with h5py.File(path, "w") as file:
+            file["x"] = 1
+    else:
+        good = saved["same"].read_bytes()
+        path.write_bytes({"text": b"no HDF5", "truncated": good[:20000], "empty": b""}[damage])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one_line(lambda: SEResNet20(weights=path), "weights", path)
+    assert [str(warning.message) for warning in caught] == []
+
+
+def small_model() -> keras.Model:
+    x = keras.Input((3,))
+    y = keras.layers.Dense(4, name="hidden")(x)
+    return keras.Model(x, keras.layers.Dense(2, name="predictions")(y), name="small")
+
+
+def values(model: keras.Model) -> dict[str, np.ndarray]:
+    return {n: v.numpy().copy() for n, v in variable_file.named_variables(model).items()}
+
+
+def without(name: str) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda arrays: arrays.__delitem__(name)
+
+
+def with_array(name: str, shape: tuple[int, ...]) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda arrays: arrays.__setitem__(name, np.ones(shape, "float32"))
+
+
+# What is wrong, the variable that the message must name, and what else it must say.
+MISFITS: dict[str, tuple[Callable[[dict[str, np.ndarray]], None], str, tuple[str, ...]]] = {
+    "first missing": (without("hidden/kernel"), "hidden/kernel", ("missing",)),
+    "last missing": (without("predictions/bias"), "predictions/bias", ("missing",)),
+    "extra": (with_array("other/kernel", (3, 4)), "other/kernel", ("place",)),
+    "extra in a known layer": (with_array("hidden/gamma", (4,)), "hidden/gamma", ("place",)),
+    "transposed": (with_array("hidden/kernel", (4, 3)), "hidden/kernel", ("(3, 4)", "(4, 3)")),
+    "wrong rank": (
+        with_array("predictions/bias", (1, 2)), "predictions/bias", ("(2,)", "(1, 2)"),
+    ),
+    "scalar": (with_array("hidden/bias", ()), "hidden/bias", ("(4,)", "()")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_variable_file_that_does_not_fit(tmp_path: Path, name: str) -> None:
+    spoil, variable, words = MISFITS[name]
+    arrays = {n: value + 1 for n, value in values(small_model()).items()}
+    spoil(arrays)
+    path = tmp_path / "misfit.h5"
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            file[key] = array
+    model = small_model()
+    before = values(model)
+    with pytest.raises(ValueError, match="do not fit") as caught:
+        variable_file.place_variables(model, variable_file.read_variables(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in ("'small'", variable, *words):
+        assert word.lower() in message.lower()
+    for key, value in values(model).items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_variables_go_by_name(tmp_path: Path) -> None:
+    source, target = small_model(), small_model()
+    path = tmp_path / "small.h5"
+    variable_file.write_variables(source, path)
+    arrays = variable_file.read_variables(path)
+    variable_file.place_variables(target, dict(reversed(arrays.items())))
+    expected, received = values(source), values(target)
+    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(arrays) == sorted(expected) == sorted(received)
+    for name in expected:
+        np.testing.assert_array_equal(received[name], expected[name])
+
+
+def test_only_the_named_layers_may_be_left_over() -> None:
+    model = small_model()
+    arrays = {name: value + 1 for name, value in values(model).items()}
+    headless = keras.Model(model.inputs, model.get_layer("hidden").output, name="small")
+    one = "predictions/kernel"
+    with pytest.raises(ValueError, match=one):
+        variable_file.place_variables(headless, arrays)
+    variable_file.place_variables(headless, arrays, ("predictions",))
+    for name, value in values(headless).items():
+        np.testing.assert_array_equal(value, arrays[name])
+
+
+def test_wrong_hash(tmp_path: Path) -> None:
+    path = tmp_path / "small.h5"
+    variable_file.write_variables(small_model(), path)
+    right = hashlib.sha256(path.read_bytes()).hexdigest()
+    variable_file.check_sha256(path, right)
+    wrong = ("1" if right[0] == "0" else "0") + right[1:]
+    with pytest.raises(ValueError, match="SHA-256") as caught:
+        variable_file.check_sha256(path, wrong)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert wrong in message.split("Received")[0]
+    assert right in message.split("Received")[1]
+
+
+def test_wrong_hash_of_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set.h5"
+    network = SEResNet20(weights=None, input_shape=(28, 28, 1))
+    variable_file.write_variables(network, path)
+    right = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = replace(ENTRY, file=str(path), sha256=right)
+    monkeypatch.setattr(entries, "_registry", lambda: {NAME: entry})
+    loaded = SEResNet20(weights=NAME)
+    np.testing.assert_array_equal(
+        loaded.get_layer("predictions").kernel.numpy(),
+        network.get_layer("predictions").kernel.numpy(),
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ValueError, match="SHA-256") as caught:
+        SEResNet20(weights=NAME)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("failing", ["third variable", "rename", "sync"])
+def test_failed_writing_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = tmp_path / "small.h5"
+    variable_file.write_variables(small_model(), path)
+    old = path.read_bytes()
+    create, written = h5py.Group.create_dataset, []
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    def create_two(self: h5py.Group, name: str, *arguments: Any, **options: Any) -> Any:
+        written.append(name)
+        return full() if len(written) == 3 else create(self, name, *arguments, **options)
+
+    if failing == "third variable":
+        monkeypatch.setattr(h5py.Group, "create_dataset", create_two)
+    else:
+        monkeypatch.setattr(variable_file.os, "replace" if failing == "rename" else "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        variable_file.write_variables(small_model(), path)
+    monkeypatch.undo()
+    assert len(written) == (3 if failing == "third variable" else 0)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == old
+    variable_file.write_variables(small_model(), path)
+    assert path.read_bytes() != old
