@@ -6,7 +6,8 @@
 1. A new head is trained with the backbone frozen.
 2. The last two stages are trained too, at a lower rate. BatchNorm stays in inference mode
    throughout: its moving statistics are part of what the backbone knows.
-3. The same network is trained from random values for as many epochs, to compare.
+3. Without FOLDER: the same network from random values, every layer trained, for as many steps; and
+   both again with five labelled pictures a class, where transfer counts most.
 4. The fine-tuned network is exported, and a fresh process that has TensorFlow but not keras_se
    loads it and names a picture.
 
@@ -36,6 +37,9 @@ import keras_se
 
 SEED = 7
 HELD_OUT = 1 / 3
+HEAD_RATE, STAGES_RATE = 1e-2, 1e-3
+# The second experiment: labelled pictures a class, and epochs of the head and of the last stages.
+FEW, FEW_EPOCHS = 5, (20, 20)
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 # No Keras here: what TensorFlow Serving would do.
@@ -121,11 +125,27 @@ def fit(model: keras.Model, train: tf.data.Dataset, epochs: int, rate: float) ->
     model.fit(train, epochs=epochs, verbose="auto")
 
 
-def evaluate(model: keras.Model, test: tf.data.Dataset) -> tuple[float, np.ndarray, np.ndarray]:
-    """Accuracy, and the true and the predicted class of every picture."""
+def predict(model: keras.Model, test: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The true and the predicted class of every picture."""
     true = np.concatenate([labels for _, labels in test.as_numpy_iterator()])
-    predicted = model.predict(test, verbose=0).argmax(axis=1)
-    return float((true == predicted).mean()), true, predicted
+    return true, model.predict(test, verbose=0).argmax(axis=1)
+
+
+def accuracy(model: keras.Model, test: tf.data.Dataset) -> float:
+    """Share of pictures that are named rightly."""
+    true, predicted = predict(model, test)
+    return float((true == predicted).mean())
+
+
+def first_of_each_class(train: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """The first `count` pictures of each class."""
+    chosen: dict[int, list[np.ndarray]] = {}
+    for picture, label in train.as_numpy_iterator():
+        if len(chosen.setdefault(int(label), [])) < count:
+            chosen[int(label)].append(picture)
+    pictures = np.concatenate([np.stack(chosen[label]) for label in sorted(chosen)])
+    labels = np.repeat(sorted(chosen), [len(chosen[label]) for label in sorted(chosen)])
+    return tf.data.Dataset.from_tensor_slices((pictures, labels)).shuffle(len(labels), SEED)
 
 
 def stage(layer: keras.layers.Layer) -> str:
@@ -158,45 +178,57 @@ def run(arguments: argparse.Namespace) -> None:
     load = digits if arguments.data is None else functools.partial(folder, arguments.data)
     train, test, names = load(shape[:2], shape[2])
     print(f"{len(train)} pictures to train on, {len(test)} held out, {len(names)} classes")
-    train = train.batch(arguments.batch).prefetch(2)
     test = test.batch(arguments.batch).cache()
-    head_epochs, stage_epochs = arguments.epochs
-    accuracy = {}
+    experiments = {f"all {len(train)}": (train, arguments.epochs)}
+    if arguments.data is None:
+        experiments[f"{FEW} a class"] = (first_of_each_class(train, FEW), FEW_EPOCHS)
 
-    backbone = build(include_top=False, weights=weights, input_shape=shape, pooling="avg")
-    backbone.trainable = False
-    model = classifier(backbone, len(names), training=False)
-    print(f"\n1. A new head on the frozen {arguments.model} ({arguments.weights})")
-    accuracy["before training"] = evaluate(model, test)[0]
-    fit(model, train, head_epochs, 3e-3)
-    accuracy["head trained"] = evaluate(model, test)[0]
+    def backbone(weights: str | None) -> keras.Model:
+        return build(include_top=False, weights=weights, input_shape=shape, pooling="avg")
 
-    stages = sorted({name for name in map(stage, backbone.layers) if name})[-2:]
-    print(f"\n2. {' and '.join(stages)} too, at a lower rate")
-    for layer in backbone.layers:
-        layer.trainable = stage(layer) in stages
-    fit(model, train, stage_epochs, 1e-3)
-    accuracy["fine-tuned"], true, predicted = evaluate(model, test)
+    models, table = [], []
+    for title, (pictures, epochs) in experiments.items():
+        pictures = pictures.batch(arguments.batch).prefetch(2)
+        print(f"\n{title}: a new head on the frozen {arguments.model} ({arguments.weights})")
+        base = backbone(weights)
+        base.trainable = False
+        model = classifier(base, len(names), training=False)
+        figures = [accuracy(model, test)]
+        fit(model, pictures, epochs[0], HEAD_RATE)
+        figures.append(accuracy(model, test))
 
-    print("\n3. The same network from random values, for as many epochs")
-    backbone = build(include_top=False, weights=None, input_shape=shape, pooling="avg")
-    scratch = classifier(backbone, len(names), training=None)
-    fit(scratch, train, head_epochs + stage_epochs, 1e-3)
-    accuracy["from random values"] = evaluate(scratch, test)[0]
+        stages = sorted({stage(layer) for layer in base.layers} - {""})[-2:]
+        print(f"\n{title}: {' and '.join(stages)} too, at a lower rate")
+        for layer in base.layers:
+            layer.trainable = stage(layer) in stages
+        fit(model, pictures, epochs[1], STAGES_RATE)
+        figures.append(accuracy(model, test))
 
+        if arguments.data is None:
+            print(f"\n{title}: from random values, every layer, as many steps")
+            random = classifier(backbone(None), len(names), training=None)
+            fit(random, pictures, sum(epochs), STAGES_RATE)
+            figures.append(accuracy(random, test))
+        models.append(model)
+        table.append((title, figures))
+
+    columns = ("untrained head", "head", "fine-tuned", "from random values")[: len(figures)]
     print("\nAccuracy on the held-out pictures")
-    for name, value in accuracy.items():
-        print(f"  {name:<20}{value:7.2%}")
+    print(f"  {'trained on':<14}" + "".join(f"{column:>20}" for column in columns))
+    for title, figures in table:
+        print(f"  {title:<14}" + "".join(f"{figure:20.2%}" for figure in figures))
+
     arguments.out.mkdir(parents=True, exist_ok=True)
+    true, predicted = predict(models[0], test)
     display = ConfusionMatrixDisplay.from_predictions(
         true, predicted, display_labels=names, cmap="Blues", colorbar=False,
         xticks_rotation="vertical" if max(map(len, names)) > 3 else "horizontal",
     )  # fmt: skip
-    display.ax_.set_title(f"{arguments.model}, fine-tuned: {accuracy['fine-tuned']:.2%}")
+    display.ax_.set_title(f"{arguments.model}, fine-tuned: {table[0][1][2]:.2%}")
     display.figure_.savefig(arguments.out / "confusion.png", dpi=150, bbox_inches="tight")
 
-    print("\n4. A SavedModel, loaded by a process without keras_se")
-    model.export(arguments.out / "saved_model", verbose=False)
+    print("\nA SavedModel, loaded by a process without keras_se")
+    models[0].export(arguments.out / "saved_model", verbose=False)
     picture, label = next(test.unbatch().as_numpy_iterator())
     path = arguments.out / "picture.png"
     keras.utils.save_img(path, picture, scale=False)

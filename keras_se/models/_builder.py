@@ -247,12 +247,14 @@ def _input(
                 "`input_tensor` must be a Keras tensor such as `keras.Input(...)`. "
                 f"Received: {type(input_tensor).__name__}"
             )
-        if input_shape not in (None, tuple(input_tensor.shape[1:])):
+        shape = tuple(input_tensor.shape[1:])
+        same = isinstance(input_shape, list | tuple) and tuple(input_shape) == shape
+        if input_shape is not None and not same:
             raise ValueError(
-                f"`input_shape` must be that of `input_tensor`, {tuple(input_tensor.shape[1:])}. "
+                f"`input_shape` must be that of `input_tensor`, {shape}. "
                 f"Received: input_shape={input_shape}"
             )
-        input_shape = input_tensor.shape[1:]
+        input_shape = shape
     first = channel_axis() == 1
     if input_shape is None:
         height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)

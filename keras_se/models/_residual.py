@@ -101,6 +101,27 @@ class ResidualNetwork:
                 f"`blocks` must have one number for each of the {len(self.widths)} `widths`. "
                 f"Received: blocks={self.blocks}"
             )
+        if len(self.stem_widths) not in (1, 3):
+            raise ValueError(
+                "`stem_widths` must have one or three numbers. "
+                f"Received: stem_widths={self.stem_widths}"
+            )
+        for option, needs, met in (
+            ("antialias", "stride_on='3x3'", self.stride_on == "3x3" or not self.bottleneck),
+            ("relu_before_se", "preactivation=False", not self.preactivation),
+        ):
+            if getattr(self, option) and not met:
+                raise ValueError(f"`{option}=True` needs {needs}. Received: {option}=True")
+        if not self.bottleneck and (self.groups, self.base_width, self.reduce_divisor) != (
+            1,
+            64,
+            1,
+        ):
+            raise ValueError(
+                "`groups`, `base_width` and `reduce_divisor` need bottleneck=True. "
+                f"Received: bottleneck=False, groups={self.groups}, base_width={self.base_width}, "
+                f"reduce_divisor={self.reduce_divisor}"
+            )
         if self.hidden_divisor is not None:
             positive_integer("hidden_divisor", self.hidden_divisor)
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
@@ -208,11 +229,11 @@ def _squeeze_excite(x: KerasTensor, net: ResidualNetwork, se: SEConfig, name: st
 def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
     single = len(net.stem_widths) == 1
     for index, width in enumerate(net.stem_widths, start=1):
-        suffix = "" if single else str(index)
+        suffix, last = ("" if single else str(index)), index == len(net.stem_widths)
         kernel = net.stem_kernel if single else 3
         x = _conv(x, width, kernel, net.stem_stride if index == 1 else 1, f"stem_conv{suffix}")
         # Without a pool the first unit's own BatchNorm and ReLU follow (He et al. 2016b).
-        if not net.preactivation or net.stem_pool:
+        if not (last and net.preactivation and net.stem_pool is None):
             x = _batch_norm(x, f"stem_bn{suffix}")
             x = _relu(x, f"stem_relu{suffix}")
     if net.stem_pool == "ceil":
@@ -264,7 +285,12 @@ def _unit(
     x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stride: int,
     name: str, shares_activation: bool,
 ) -> Any:  # fmt: skip
-    """One residual unit; `se` is None where the stage has no SE."""
+    """One residual unit; `se` is None where the stage has no SE.
+
+    Where the paper does not say: `"pre"` acts on the branch's input after the shortcut has left;
+    `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow the
+    3x3 convolution, the first one in a basic unit.
+    """
     placement = se.placement if se else None
 
     def excited(x: KerasTensor, where: str) -> Any:

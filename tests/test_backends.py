@@ -1,0 +1,258 @@
+"""TensorFlow, JAX and Torch compute the same.
+
+Keras has one backend a process, so this file is also the program that the tests start on each:
+`python test_backends.py TASK FOLDER OUTPUT` calls the function of that name with the folder and
+writes the arrays that it returns to an .npz file. No task finds Keras or the package imported.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import noise_pictures, squeeze_excite, trained_like
+
+pytestmark = pytest.mark.backends
+
+BACKENDS = ("tensorflow", "jax", "torch")
+# Those whose convolutions and pools take channels first on a CPU: all of them, TensorFlow with its
+# oneDNN operations, which it leaves off on some processors unless told.
+CHANNELS_FIRST_BACKENDS = ("tensorflow", "jax", "torch")
+SETTINGS = {"TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+
+# Of a probability: two float32 networks of 20 layers, whose sums have different orders.
+TOLERANCE = 1e-4
+# Of a layer's output of the order of one, against float64.
+LAYER_TOLERANCE = 1e-5
+
+# One of each unit, with and without a change of shape.
+SHORT = {"blocks": (1, 2), "widths": (32, 64)}
+NETWORKS = {"SEResNet20": {}, "SEResNeXt50": SHORT, "SEPreResNet110": SHORT}
+
+CHANNELS, HIDDEN = 12, 5
+SPATIAL = {3: (7,), 4: (5, 6), 5: (3, 4, 5)}
+SQUEEZES = ("avg", "max", None)
+GATES = ("sigmoid", "tanh", "relu", "hard_sigmoid")
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+def start(backend, task, folder):
+    """The arrays that `task` returns in a process of its own on `backend`."""
+    output = folder / f"{task.__name__}_{backend}.npz"
+    process = subprocess.run(
+        [sys.executable, __file__, task.__name__, folder, output],
+        env=os.environ | SETTINGS | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    with np.load(output) as arrays:
+        return dict(arrays)
+
+
+def pictures(shape=(32, 32, 3)):
+    return noise_pictures(4, *shape).astype("float32")
+
+
+def build(name, **arguments):
+    import keras_se
+
+    arguments = {"weights": None, "classes": 10, "variant": NETWORKS[name]} | arguments
+    return getattr(keras_se, name)(**arguments)
+
+
+def write_files(folder):
+    """SE-ResNet-20's variables, and every network as a Keras file, with its predictions."""
+    from keras_se.weights.variable_file import write_variables
+
+    predictions = {}
+    for name in NETWORKS:
+        model = trained_like(build(name, input_shape=(32, 32, 3)), seed=6)
+        model.save(folder / f"{name}.keras")
+        predictions[name] = model.predict(pictures(), verbose=0)
+        if name == "SEResNet20":
+            write_variables(model, folder / "variables.h5")
+    return predictions
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder that TensorFlow wrote, and TensorFlow's predictions."""
+    folder = tmp_path_factory.mktemp("tensorflow")
+    return folder, start("tensorflow", write_files, folder)
+
+
+def probabilities(folder):
+    """Of SE-ResNet-20 with the written variables, and of each set that is part of the package."""
+    import keras_se
+    from keras_se.weights.variable_file import place_variables, read_variables
+
+    model = build("SEResNet20")
+    place_variables(model, read_variables(folder / "variables.h5"))
+    results = {"variables": model.predict(pictures(), verbose=0)}
+    for entry in keras_se.list_weights("SEResNet20"):
+        model = keras_se.SEResNet20(weights=entry.name, classes=entry.classes)
+        results[entry.name] = model.predict(pictures(entry.input_shape), verbose=0)
+    return results
+
+
+def test_probabilities(written):
+    folder, predictions = written
+    expected, *others = (start(backend, probabilities, folder) for backend in BACKENDS)
+    np.testing.assert_allclose(
+        expected["variables"], predictions["SEResNet20"], rtol=0, atol=TOLERANCE
+    )
+    for received in others:
+        assert received.keys() == expected.keys()
+        for name, array in expected.items():
+            assert np.ptp(array, axis=0).max() > 10 * TOLERANCE, "all pictures look alike"
+            np.testing.assert_allclose(received[name], array, rtol=0, atol=TOLERANCE)
+
+
+def layer_cases():
+    """(name, rank, data format, squeeze, gate) of each layer to compare."""
+    for rank in SPATIAL:
+        for data_format in DATA_FORMATS:
+            for squeeze in SQUEEZES:
+                yield f"{rank} {data_format} {squeeze}", rank, data_format, squeeze, "sigmoid"
+    for gate in GATES:
+        yield gate, 4, "channels_last", "avg", gate
+
+
+def layer_values(rank):
+    """Input with channels last, kernels and biases."""
+    random = np.random.default_rng(rank)
+    shapes = ((3, *SPATIAL[rank], CHANNELS), (CHANNELS, HIDDEN), (HIDDEN, CHANNELS), HIDDEN)
+    return [random.normal(0, 1, shape).astype("float32") for shape in (*shapes, CHANNELS)]
+
+
+def layer_outputs(folder):
+    """Of `SqueezeExcite`, with channels last."""
+    import keras
+
+    import keras_se
+
+    results = {}
+    for name, rank, data_format, squeeze, gate in layer_cases():
+        x, *values = layer_values(rank)
+        axis = 1 if data_format == "channels_first" else -1
+        layer = keras_se.SqueezeExcite(
+            squeeze=squeeze, gate=gate, hidden_units=HIDDEN, data_format=data_format
+        )
+        x = np.moveaxis(x, -1, axis)
+        layer.build(x.shape)
+        for weight, value in zip(("reduce", "expand"), values[:2], strict=True):
+            getattr(layer, f"{weight}_kernel").assign(value)
+        for weight, value in zip(("reduce", "expand"), values[2:], strict=True):
+            getattr(layer, f"{weight}_bias").assign(value)
+        results[name] = np.moveaxis(keras.ops.convert_to_numpy(layer(x)), axis, -1)
+    return results
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_layer(backend, tmp_path):
+    received = start(backend, layer_outputs, tmp_path)
+    for name, rank, _, squeeze, gate in layer_cases():
+        x, *values = (array.astype("float64") for array in layer_values(rank))
+        # The reference squeezes two spatial axes.
+        flat = x.reshape(len(x), -1, 1, CHANNELS)
+        expected = squeeze_excite(flat, *values, squeeze=squeeze, gate=gate).reshape(x.shape)
+        np.testing.assert_allclose(
+            received[name], expected, rtol=0, atol=LAYER_TOLERANCE, err_msg=name
+        )
+
+
+def data_formats(folder):
+    """Predictions of the same networks with channels last and first."""
+    import keras
+
+    results = {}
+    for name in ("SEResNet20", "SEResNeXt50"):
+        for data_format in DATA_FORMATS:
+            keras.config.set_image_data_format(data_format)
+            x, shape = pictures((33, 32, 3)), (33, 32, 3)
+            if data_format == "channels_first":
+                x, shape = np.moveaxis(x, -1, 1), (3, 33, 32)
+            model = trained_like(build(name, input_shape=shape), seed=7)
+            results[f"{name} {data_format}"] = model.predict(x, verbose=0)
+    return results
+
+
+@pytest.mark.parametrize("backend", CHANNELS_FIRST_BACKENDS)
+def test_channels_first(backend, tmp_path):
+    received = start(backend, data_formats, tmp_path)
+    for name in ("SEResNet20", "SEResNeXt50"):
+        last, first = (received[f"{name} {data_format}"] for data_format in DATA_FORMATS)
+        np.testing.assert_allclose(first, last, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def load_files(folder, order=("keras", "keras_se")):
+    """Predictions of the networks in the Keras files."""
+    for package in order:
+        importlib.import_module(package)
+    keras = sys.modules["keras"]
+    models = {name: keras.models.load_model(folder / f"{name}.keras") for name in NETWORKS}
+    return {name: model.predict(pictures(), verbose=0) for name, model in models.items()}
+
+
+def load_files_reversed(folder):
+    """The same when the package is imported before Keras."""
+    return load_files(folder, ("keras_se", "keras"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "task"),
+    [("jax", load_files), ("torch", load_files), ("torch", load_files_reversed)],
+)
+def test_saved_model(backend, task, written):
+    folder, expected = written
+    received = start(backend, task, folder)
+    for name, array in expected.items():
+        np.testing.assert_allclose(received[name], array, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def train(folder):
+    """The variables that one step of training left as they were, and the loss."""
+    import keras
+
+    model = trained_like(build("SEResNet20", variant={"blocks": (1, 1, 1)}), seed=8)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    loss = model.train_on_batch(pictures(), np.arange(4))
+    unchanged = [
+        variable.path
+        for variable, value in zip(model.variables, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(variable), value)
+    ]
+    return {"unchanged": np.array(unchanged, str), "count": len(before), "loss": loss}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_step(backend, tmp_path):
+    """It changes every variable, the moving statistics included."""
+    received = start(backend, train, tmp_path)
+    assert received["unchanged"].tolist() == []
+    assert received["count"] > 0
+    assert np.isfinite(received["loss"])
+
+
+def imported(folder):
+    """Top-level modules that are there once the package has built and called networks."""
+    build("SEResNet20")
+    build("SEResNeXt50", input_shape=(32, 32, 3))(pictures())
+    return {"modules": np.array(sorted({name.split(".")[0] for name in sys.modules}), str)}
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_tensorflow_is_not_imported(backend, tmp_path):
+    modules = start(backend, imported, tmp_path)["modules"].tolist()
+    assert {"keras_se", backend} <= set(modules)
+    assert "tensorflow" not in modules
+
+
+if __name__ == "__main__":
+    task_name, task_folder, task_output = sys.argv[1:]
+    np.savez(task_output, **globals()[task_name](Path(task_folder)))
