@@ -86,12 +86,12 @@ def folder(
     for file in files:
         try:
             with Image.open(file) as image:
-                image.verify()
-                good = image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+                image.load()
+                received = "transparency" if image.has_transparency_data else image.mode
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{file}: expected an undamaged picture. Received: {error}") from None
-        if not good:
-            raise ValueError(f"{file}: expected a grey or RGB picture. Received: {image.mode}")
+        if received not in ("1", "L", "P", "RGB"):
+            raise ValueError(f"{file}: expected a grey or RGB picture. Received: {received}")
     train, test = keras.utils.image_dataset_from_directory(
         path,
         class_names=names,
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with one folder of pictures a class")
     parser.add_argument("--model", default="SEResNet20", choices=keras_se.list_models())
     parser.add_argument("--weights", default="fashion_mnist", help="set of weights, or 'none'")
-    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 15), help="head, last stages")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(3, 9), help="head, last stages")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
     arguments = parser.parse_args()

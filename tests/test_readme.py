@@ -6,7 +6,6 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import tables
-from PIL import Image
 
 import keras_se
 
@@ -25,14 +24,11 @@ def test_continuous_integration_runs_the_test_command():
     assert commands[1] in script.splitlines()
 
 
-def test_five_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Image.new("L", (40, 30), 90).save("boot.png")
+def test_five_lines(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(code, {})
-    assert re.search(
-        r"\[\[\('\d', '.+', 0\.\d+\), \('\d', '.+', 0\.\d+\)\]\]", capsys.readouterr().out
-    )
+    assert "[[('9', 'Ankle_boot', 0.9" in capsys.readouterr().out
 
 
 def test_inline_calls():

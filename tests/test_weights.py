@@ -1,4 +1,4 @@
-"""Every entry of the registry: its figures are recounted, its file is checked, its network works."""
+"""Every entry of the registry: figures recounted, file checked, network used."""
 
 import csv
 import dataclasses
