@@ -46,24 +46,12 @@ def entry(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> ker
     """A set of weights whose file exists."""
     path = tmp_path_factory.mktemp("set") / "set.h5"
     variable_file.write_variables(network, path)
-    return keras_se.Weights(
-        name=NAME,
-        model="SEResNet20",
-        dataset="fashion_mnist",
-        default=True,
-        publisher="nobody",
-        url=None,
+    return dataclasses.replace(
+        entries.get_weights(NAME),
         file=str(path),
-        layout="keras_se",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        licence="Apache-2.0",
-        note="",
-        input_shape=(28, 28, 1),
-        classes=10,
         preprocessing=entries.Preprocessing(28, 1.0, "bilinear", (MEAN,), (STD,)),
         metrics=(entries.Metric("top1", 0.125, "fashion_mnist", "test", True),),
-        params_trainable=274_559,
-        params_total=276_127,
     )
 
 

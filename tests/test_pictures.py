@@ -13,6 +13,7 @@ import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +34,11 @@ ONE_STEP = 1.0
 def weights_entry(
     size: int, crop: float = 1.0, channels: int = 3, interpolation: str = "bilinear"
 ) -> keras_se.Weights:
-    return keras_se.Weights(
-        name="se_resnet20.pictures",
-        model="SEResNet20",
-        dataset="fashion_mnist",
-        default=True,
-        publisher="nobody",
-        url=None,
-        file="pictures.h5",
-        layout="keras_se",
-        sha256="0" * 64,
-        licence="Apache-2.0",
-        note="",
+    statistics = (0.5,) * channels, (0.25,) * channels
+    return replace(
+        entries.get_weights("se_resnet20.fashion_mnist"),
         input_shape=(size, size, channels),
-        classes=10,
-        preprocessing=entries.Preprocessing(
-            size, crop, interpolation, (0.5,) * channels, (0.25,) * channels
-        ),
-        metrics=(),
-        params_trainable=0,
-        params_total=0,
+        preprocessing=entries.Preprocessing(size, crop, interpolation, *statistics),
     )
 
 

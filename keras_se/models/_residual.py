@@ -112,11 +112,8 @@ class ResidualNetwork:
         ):
             if getattr(self, option) and not met:
                 raise ValueError(f"`{option}=True` needs {needs}. Received: {option}=True")
-        if not self.bottleneck and (self.groups, self.base_width, self.reduce_divisor) != (
-            1,
-            64,
-            1,
-        ):
+        dense = (self.groups, self.base_width, self.reduce_divisor) == (1, 64, 1)
+        if not self.bottleneck and not dense:
             raise ValueError(
                 "`groups`, `base_width` and `reduce_divisor` need bottleneck=True. "
                 f"Received: bottleneck=False, groups={self.groups}, base_width={self.base_width}, "
