@@ -197,3 +197,9 @@ def test_name_of_the_model_is_that_of_its_builder(name):
     default = inspect.signature(getattr(keras_se, name)).parameters["name"].default
     assert build(name).name == default
     assert default.replace("_", "") == name.lower()
+
+
+def test_sizes_may_be_numpy_integers():
+    size = np.int64(20)
+    model = build("SEResNet20", input_shape=(size, size, 3), classes=np.int32(7))
+    assert model(pictures((20, 20))).shape == (2, 7)

@@ -5,6 +5,7 @@ Order of work: every argument is checked first, then the graph is built, then we
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ def residual_builder(
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
             if net.dropout:
                 x = layers.Dropout(net.dropout, name="top_dropout")(x)
-            x = _classifier(x, classes, classifier_activation)
+            x = _classifier(x, operator.index(classes), classifier_activation)
         elif pooling == "avg":
             x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         elif pooling == "max":
