@@ -31,11 +31,11 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str] = ()) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(*columns, box=None, pad_edge=False, show_header=bool(columns))
     for row in rows:
         table.add_row(*map(str, row))
     # A pipe has no width: nothing is cut there.
@@ -56,7 +56,7 @@ def list_command(as_json: bool) -> None:
         _print_json({model: [asdict(entry) for entry in sets[model]] for model in sets})
     else:
         rows = [(model, ", ".join(entry.name for entry in sets[model])) for model in sets]
-        _print_table(("network", "sets of weights"), rows)
+        _print_table(rows, ("network", "sets of weights"))
 
 
 @cli.command()
@@ -81,10 +81,10 @@ def info(model: str, as_json: bool) -> None:
     if as_json:
         _print_json(report)
         return
-    _print_table(("", ""), [(k, _figure(v)) for k, v in report.items() if k != "weights"])
+    _print_table([(key, _figure(value)) for key, value in report.items() if key != "weights"])
     for entry in entries:
         click.echo()
-        _print_table(("", ""), _describe(entry))
+        _print_table(_describe(entry))
 
 
 @cli.command()
@@ -119,7 +119,7 @@ def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_j
 
 
 def _figure(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def _describe(entry: Weights) -> list[tuple[str, str]]:
