@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from keras_se.errors import unknown_choice
+from keras_se.checks import boolean, positive_integer, unknown_choice
 
 Squeeze = Literal["avg", "max"] | None
 Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
@@ -16,24 +15,6 @@ Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
 SQUEEZES: tuple[str | None, ...] = ("avg", "max", None)
 GATES: tuple[str, ...] = get_args(Gate)
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """`value` as an int of at least 1, or a `ValueError` that names the argument."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
-    return number
-
-
-def boolean(name: str, value: Any) -> bool:
-    """`value`, or a `ValueError` that names the argument unless it is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
-    return value
 
 
 def check_squeeze_and_gate(squeeze: Any, gate: Any) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.config import positive_integer
-from keras_se.errors import unknown_choice
+from keras_se.checks import positive_integer, unknown_choice
 
 
 @functools.cache

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_se.config import Gate, Squeeze, boolean, check_squeeze_and_gate, positive_integer
-from keras_se.errors import unknown_choice
+from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
 
 HALF_PRECISION = ("float16", "bfloat16")
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import keras
 from keras import layers
 
-from keras_se.config import SEConfig, positive_integer
-from keras_se.errors import unknown_choice
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.config import SEConfig
 from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
 from keras_se.models._residual import (
     ResidualNetwork,

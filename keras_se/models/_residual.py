@@ -15,8 +15,8 @@ from typing import Any
 
 from keras import KerasTensor, config, layers, ops
 
-from keras_se.config import SEConfig, boolean, positive_integer
-from keras_se.errors import unknown_choice
+from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.config import SEConfig
 from keras_se.layers import GroupedConv2D, SqueezeExcite
 from keras_se.layers.squeeze_excite import get_activation
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from keras_se.errors import unknown_choice
+from keras_se.checks import unknown_choice
 from keras_se.weights.variable_file import check_sha256
 
 
