@@ -11,17 +11,14 @@ import tensorflow as tf
 from side_by_side import conditions, measure
 
 import keras_se
-
-
-class KerasGroupedConv2D(keras.layers.Conv2D):
-    """What Keras does with groups."""
+from keras_se.layers import GroupedConv2D
 
 
 def with_keras_convolutions(model: keras.Model) -> keras.Model:
     """The same network with Keras' own grouped convolutions."""
 
     def convert(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = KerasGroupedConv2D if getattr(layer, "groups", 1) > 1 else type(layer)
+        kind = keras.layers.Conv2D if isinstance(layer, GroupedConv2D) else type(layer)
         return kind.from_config(layer.get_config())
 
     return keras.models.clone_model(model, clone_function=convert)

@@ -1,5 +1,6 @@
 """Timing of several things in turn in one run, so that the machine's moods fall on all alike."""
 
+import os
 import platform
 import statistics
 import time
@@ -20,8 +21,6 @@ def conditions() -> str:
 
 def processor() -> str:
     """Number of cores and name of the processor."""
-    import os
-
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
     return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"

@@ -11,6 +11,7 @@ from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
 
 HALF_PRECISION = ("float16", "bfloat16")
+DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def get_activation(argument: str, activation: Any) -> Any:
@@ -93,9 +94,8 @@ class SqueezeExcite(keras.layers.Layer):
             hidden_units = positive_integer("hidden_units", hidden_units)
         self.hidden_units = hidden_units
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in ("channels_last", "channels_first"):
-            choices = ("channels_last", "channels_first")
-            raise ValueError(unknown_choice("data_format", data_format, choices))
+        if self.data_format not in DATA_FORMATS:
+            raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) not in (3, 4, 5):
@@ -146,15 +146,13 @@ class SqueezeExcite(keras.layers.Layer):
             self.build(x.shape)
         x = ops.cast(x, self._gate_dtype)
         rank = len(x.shape)
-        channel_axis = self._channel_axis(rank)
-        spatial_axes = [axis for axis in range(1, rank) if axis != channel_axis]
         if self.squeeze is None:
-            z = ops.moveaxis(x, channel_axis, -1)
+            z = ops.moveaxis(x, self._channel_axis(rank), -1)
         elif self.squeeze == "avg":
-            z = ops.mean(x, axis=spatial_axes)
+            z = ops.mean(x, axis=self._spatial_axes(rank))
         else:
             # Without an initial value Keras refuses a batch of no rows.
-            z = ops.max(x, axis=spatial_axes, initial=-float("inf"))
+            z = ops.max(x, axis=self._spatial_axes(rank), initial=-float("inf"))
         z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
         z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
         return keras.activations.get(self.gate)(z)
@@ -162,10 +160,9 @@ class SqueezeExcite(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         s = ops.cast(self.gates(x), x.dtype)
         rank = len(x.shape)
-        channel_axis = self._channel_axis(rank)
         if self.squeeze is None:
-            return x * ops.moveaxis(s, -1, channel_axis)
-        return x * ops.expand_dims(s, [axis for axis in range(1, rank) if axis != channel_axis])
+            return x * ops.moveaxis(s, -1, self._channel_axis(rank))
+        return x * ops.expand_dims(s, self._spatial_axes(rank))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return tuple(input_shape)
@@ -188,6 +185,9 @@ class SqueezeExcite(keras.layers.Layer):
 
     def _channel_axis(self, rank: int) -> int:
         return 1 if self.data_format == "channels_first" else rank - 1
+
+    def _spatial_axes(self, rank: int) -> list[int]:
+        return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
 
     def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
         x = ops.matmul(x, ops.cast(kernel, self._gate_dtype))

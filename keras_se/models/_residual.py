@@ -164,11 +164,10 @@ def check_squeeze_excite(net: ResidualNetwork, se: SEConfig | None) -> None:
         "pre": [net.stem_widths[-1], *outputs],
         "conv3x3": [_convolutions(net, planes, 1)[net.bottleneck][0] for planes in net.widths],
     }.get(se.placement, outputs)
-    # Stages grow wider, so the first one chosen is the narrowest.
-    narrowest = channels[net.stages.index(min(stages))]
+    narrowest, stage = min((channels[net.stages.index(stage)], stage) for stage in stages)
     if se.ratio > narrowest:
         raise ValueError(
-            f"`ratio` must be at most the number of channels, {narrowest} in stage {min(stages)}. "
+            f"`ratio` must be at most the number of channels, {narrowest} in stage {stage}. "
             f"Received: ratio={se.ratio}"
         )
 
