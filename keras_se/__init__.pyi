@@ -22,6 +22,7 @@ from .models import SEWRN16x8 as SEWRN16x8
 from .models import list_models as list_models
 from .pictures import load_image as load_image
 from .pictures import preprocess_input as preprocess_input
+from .weights.checkpoint import load_checkpoint as load_checkpoint
 from .weights.entries import Weights as Weights
 from .weights.entries import list_weights as list_weights
 

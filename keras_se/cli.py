@@ -12,11 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 
 import keras_se
+from keras_se.checks import unknown_choice
 from keras_se.weights.entries import Weights, get_weights, list_weights
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -116,6 +118,86 @@ def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_j
         click.echo(image)
         for _, label, score in rows:
             click.echo(f"  {score:6.1%}  {label}")
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@as_json
+def download(names: tuple[str, ...], as_json: bool) -> None:
+    """Fetch published sets of weights into the cache.
+
+    NAME is a set's name, a pattern such as 'se_resnet50.*', or a network, for its default sets.
+    The folder `published` in the cache can serve another machine as KERAS_SE_MIRROR.
+    """
+    from keras_se.weights.cache import fetched
+
+    entries = dict.fromkeys(entry for name in names for entry in _matching(name))
+    report = [{"name": entry.name, "path": str(fetched(entry))} for entry in entries]
+    if as_json:
+        _print_json(report)
+    else:
+        _print_table([tuple(row.values()) for row in report])
+
+
+def _matching(name: str) -> list[Weights]:
+    published = [entry for entry in list_weights() if entry.url]
+    if name in keras_se.list_models():
+        found = [entry for entry in published if entry.model == name and entry.default]
+    else:
+        found = [entry for entry in published if fnmatchcase(entry.name, name)]
+    if not found:
+        raise ValueError(unknown_choice("name", name, [], "a set of weights that is published"))
+    return found
+
+
+@cli.command()
+@as_json
+def verify(as_json: bool) -> None:
+    """Check the hash of every file in the cache; exit code 2 if one is damaged."""
+    from keras_se.weights.cache import home, verify
+
+    report = [{"path": str(path), "error": error} for path, error in verify()]
+    if as_json:
+        _print_json(report)
+    else:
+        _print_table([(row["error"] or "sound", row["path"]) for row in report])
+    damaged = sum(row["error"] is not None for row in report)
+    if damaged:
+        raise ValueError(f"{damaged} of {len(report)} files in {home()} are damaged; delete them")
+
+
+@cli.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--model", required=True, help="Builder, or the publisher's name of a network.")
+@click.option("--layout", required=True, help="Whose names: osmr, timm, qubvel or caffe.")
+@click.option("--verbose", is_flag=True, help="Print what went where.")
+@as_json
+def convert(
+    source: str, target: str, model: str, layout: str, verbose: bool, as_json: bool
+) -> None:
+    """Convert a publisher's file SRC, or one trained from it, to DST.
+
+    DST ends in .keras, for the whole network, or in .weights.h5.
+    """
+    from keras_se.weights.checkpoint import convert_file
+
+    network, sources = convert_file(source, target, layout=layout, model=model)
+    report: dict[str, Any] = {
+        "file": target,
+        "network": network.name,
+        "output_shape": network.output_shape[1:],
+        "parameters": network.count_params(),
+        "tensors": sum(map(len, sources.values())),
+    }
+    if verbose:
+        report["variables"] = sources
+    if as_json:
+        _print_json(report)
+        return
+    for ours, names in report.pop("variables", {}).items():
+        click.echo(f"{ours}  <-  {', '.join(names)}")
+    _print_table([(key, _figure(value)) for key, value in report.items()])
 
 
 def _figure(value: Any) -> str:

@@ -6,14 +6,16 @@ Order of work: every argument is checked first, then the graph is built, then we
 from __future__ import annotations
 
 import operator
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_se.checks import positive_integer, unknown_choice
 from keras_se.config import SEConfig
@@ -25,7 +27,7 @@ from keras_se.models._residual import (
     residual_features,
 )
 from keras_se.weights.entries import Weights, resolve_weights
-from keras_se.weights.variable_file import place_variables, read_variables
+from keras_se.weights.variable_file import place_variables
 
 POOLINGS = (None, "avg", "max")
 PRETRAINED_ACTIVATIONS = ("softmax", None)
@@ -61,9 +63,9 @@ DOCSTRING = """{summary}
 Args:
     include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
     weights: `None` for random values, a data set's name (`"{weights}"`: this network's default set
-        for it), the name of any of this network's sets (see `keras_se.list_weights`), or the path
-        of a `.weights.h5` file of the same network. A set fixes the variant of the network that it
-        was trained with. Defaults to `"{weights}"`.
+        for it), the name or entry of any of this network's sets (see `keras_se.list_weights`), or
+        the path of a `.weights.h5` file of the same network. A set fixes the variant of the network
+        that it was trained with. Defaults to `"{weights}"`.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
     input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
         the head, else at least {min_size}. Defaults to the shape of the weights, else
@@ -100,11 +102,13 @@ class Builder(Protocol):
     """A function that builds a network; all networks have the same arguments."""
 
     __name__: str
+    network: ResidualNetwork
+    defaults: Defaults
 
     def __call__(
         self,
         include_top: bool = True,
-        weights: str | Path | None = ...,
+        weights: str | Path | Weights | None = ...,
         input_tensor: Any = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
@@ -131,7 +135,7 @@ def residual_builder(
 
     def build(
         include_top: bool = True,
-        weights: str | Path | None = defaults.weights,
+        weights: str | Path | Weights | None = defaults.weights,
         input_tensor: Any = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
@@ -152,39 +156,42 @@ def residual_builder(
             net = network.varied({} if variant is None else variant)
         check_squeeze_excite(net, se)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults)
-        arrays = read_variables(source.path()) if isinstance(source, Weights) else None
-
-        x = inputs
-        if include_preprocessing:
-            x = _normalise(x, source, defaults)
-        x = residual_features(x, net, se)
-        if include_top:
-            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-            if net.dropout:
-                x = layers.Dropout(net.dropout, name="top_dropout")(x)
-            x = _classifier(x, operator.index(classes), classifier_activation)
-        elif pooling == "avg":
-            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        elif pooling == "max":
-            x = layers.GlobalMaxPooling2D(name="max_pool")(x)
-        if input_tensor is not None:
-            inputs = keras.utils.get_source_inputs(input_tensor)
-        model = keras.Model(inputs, x, name=name)
-
-        if arrays is not None:
-            place_variables(model, arrays, () if include_top else (HEAD,))
-        elif isinstance(source, Path):
-            _load_weights(model, source)
+        # What may fail on a file fails before the graph is built.
+        with source.arrays() if isinstance(source, Weights) else nullcontext() as arrays:
+            x = _normalise(inputs, source, defaults) if include_preprocessing else inputs
+            x = residual_features(x, net, se)
+            x = _head(x, net, include_top, pooling, classes, classifier_activation)
+            if input_tensor is not None:
+                inputs = keras.utils.get_source_inputs(input_tensor)
+            with _recursion(20 * sum(net.blocks)):
+                model = keras.Model(inputs, x, name=name)
+            if arrays is not None:
+                place_variables(model, arrays, () if include_top else (HEAD,))
+            elif isinstance(source, Path):
+                _load_weights(model, source)
         return model
 
     build.__name__ = build.__qualname__ = builder_name
     build.__module__ = "keras_se"
+    build.network = network  # type: ignore[attr-defined]
+    build.defaults = defaults  # type: ignore[attr-defined]
     build.__doc__ = DOCSTRING.format(
         summary=summary, reference=reference, builder=builder_name, name=model_name,
         weights=defaults.weights, classes=defaults.classes, size=defaults.size,
         min_size=defaults.min_size,
     )  # fmt: skip
-    return build
+    return cast(Builder, build)
+
+
+@contextmanager
+def _recursion(depth: int) -> Iterator[None]:
+    """Keras walks a graph by recursion, a call a layer; Python allows 1000 by default."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
@@ -200,6 +207,11 @@ def _check_fits(
     se: SEConfig | None, variant: Mapping[str, Any] | None,
 ) -> None:  # fmt: skip
     """Raise a `ValueError` unless a network with these arguments can hold these weights."""
+    if include_top and not entry.classes:
+        raise ValueError(
+            f"weights={entry.name!r} has no classifier; use include_top=False. "
+            "Received: include_top=True"
+        )
     if include_top and classes != entry.classes:
         raise ValueError(
             f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
@@ -292,17 +304,35 @@ def _normalise(x: Any, source: Any, defaults: Defaults) -> Any:
     if len(mean) != channels:
         # No statistics are known for other than RGB: the average of the three stands for each.
         mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
-    return layers.Normalization(
+    x = layers.Normalization(
         axis=channel_axis(),
         mean=[255 * value for value in mean],
         variance=[(255 * value) ** 2 for value in std],
         dtype="float32",
         name="normalization",
     )(x)
+    # Caffe's networks take blue first.
+    order = source.preprocessing.channel_order if isinstance(source, Weights) else "RGB"
+    return ops.flip(x, channel_axis()) if order == "BGR" else x
 
 
-def _classifier(x: Any, classes: int, activation: Any) -> Any:
-    half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
-    return layers.Dense(
-        classes, activation=activation, dtype="float32" if half else None, name=HEAD
-    )(x)
+def _head(
+    x: Any, net: ResidualNetwork, include_top: bool, pooling: str | None, classes: int,
+    activation: Any,
+) -> Any:  # fmt: skip
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        if net.dropout:
+            x = layers.Dropout(net.dropout, name="top_dropout")(x)
+        half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
+        return layers.Dense(
+            operator.index(classes),
+            activation=activation,
+            dtype="float32" if half else None,
+            name=HEAD,
+        )(x)
+    if pooling == "avg":
+        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return x

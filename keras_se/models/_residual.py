@@ -20,7 +20,6 @@ from keras_se.config import SEConfig
 from keras_se.layers import GroupedConv2D, SqueezeExcite
 from keras_se.layers.squeeze_excite import get_activation
 
-BATCH_NORM_EPSILON = 1e-5
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
 BATCH_NORM_MOMENTUM = 0.9
 EXPANSION = 4
@@ -52,10 +51,16 @@ class ResidualNetwork:
         stem_pool: `"ceil"`: 3x3/2 max-pool padded right and below (Caffe's ceil mode);
             `"pad1"`: padded by one on every side (Torch); `"average"`: 2x2/2 average; `None`.
         stride_on: Which convolution of a bottleneck halves the resolution.
-        shortcut: What stands where a unit changes shape: a `"1x1"` convolution; a `"3x3"` one
-            where the resolution halves; `"average_pool"`: 2x2 average, then 1x1;
+        shortcut: The projection, where a unit changes the shape: a `"1x1"` convolution; a `"3x3"`
+            one where the resolution halves; `"average_pool"`: 2x2 average, then 1x1;
             `"zero_pad"`: subsampling and zero channels, without parameters (option A).
-        preactivation: BatchNorm and ReLU before each convolution, and after the last unit.
+        preactivation: BatchNorm and ReLU before each convolution.
+        input_norm: BatchNorm without a scale on the input (MXNet's networks).
+        stem_norm: BatchNorm and ReLU after the last convolution of the stem.
+        final_norm: In a pre-activation network, BatchNorm and ReLU after the last unit.
+        project_first: The first unit of every stage has a projection, also where it keeps the
+            shape (MXNet's networks).
+        epsilon: Added to BatchNorm's variances.
         antialias: The resolution halves in a 2x2 average after the 3x3 convolution instead.
         hidden_divisor: Hidden widths of SE are rounded to multiples of this, and never below it
             (8 in timm); `None`: `channels // ratio`.
@@ -76,6 +81,11 @@ class ResidualNetwork:
     stride_on: str = "1x1"
     shortcut: str = "1x1"
     preactivation: bool = False
+    input_norm: bool = False
+    stem_norm: bool = True
+    final_norm: bool = True
+    project_first: bool = False
+    epsilon: float = 1e-5
     antialias: bool = False
     hidden_divisor: int | None = None
     relu_before_se: bool = False
@@ -87,8 +97,9 @@ class ResidualNetwork:
                 raise ValueError(unknown_choice(name, getattr(self, name), choices))
         for name in ("groups", "base_width", "reduce_divisor", "stem_kernel", "stem_stride"):
             positive_integer(name, getattr(self, name))
-        for name in ("bottleneck", "preactivation", "antialias", "relu_before_se"):
-            boolean(name, getattr(self, name))
+        for field in fields(self):
+            if field.type == "bool":
+                boolean(field.name, getattr(self, field.name))
         for name in ("blocks", "widths", "stem_widths"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or not value:
@@ -112,6 +123,11 @@ class ResidualNetwork:
         ):
             if getattr(self, option) and not met:
                 raise ValueError(f"`{option}=True` needs {needs}. Received: {option}=True")
+        for option in ("stem_norm", "final_norm"):
+            if not (getattr(self, option) or self.preactivation):
+                raise ValueError(
+                    f"`{option}=False` needs preactivation=True. Received: {option}=False"
+                )
         dense = (self.groups, self.base_width, self.reduce_divisor) == (1, 64, 1)
         if not self.bottleneck and not dense:
             raise ValueError(
@@ -121,6 +137,10 @@ class ResidualNetwork:
             )
         if self.hidden_divisor is not None:
             positive_integer("hidden_divisor", self.hidden_divisor)
+        if not isinstance(self.epsilon, int | float) or not 0 < self.epsilon < 1:
+            raise ValueError(
+                f"`epsilon` must be between 0 and 1. Received: epsilon={self.epsilon!r}"
+            )
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ValueError(
                 f"`dropout` must be from 0 to less than 1. Received: dropout={self.dropout!r}"
@@ -196,9 +216,13 @@ def _conv(
     )(x)
 
 
-def _batch_norm(x: KerasTensor, name: str) -> Any:
+def _batch_norm(x: KerasTensor, net: ResidualNetwork, name: str, scale: bool = True) -> Any:
     return layers.BatchNormalization(
-        axis=channel_axis(), epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, name=name
+        axis=channel_axis(),
+        epsilon=net.epsilon,
+        momentum=BATCH_NORM_MOMENTUM,
+        scale=scale,
+        name=name,
     )(x)
 
 
@@ -223,14 +247,16 @@ def _squeeze_excite(x: KerasTensor, net: ResidualNetwork, se: SEConfig, name: st
 
 
 def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
+    if net.input_norm:
+        x = _batch_norm(x, net, "input_bn", scale=False)
     single = len(net.stem_widths) == 1
     for index, width in enumerate(net.stem_widths, start=1):
         suffix, last = ("" if single else str(index)), index == len(net.stem_widths)
         kernel = net.stem_kernel if single else 3
         x = _conv(x, width, kernel, net.stem_stride if index == 1 else 1, f"stem_conv{suffix}")
-        # Without a pool the first unit's own BatchNorm and ReLU follow (He et al. 2016b).
-        if not (last and net.preactivation and net.stem_pool is None):
-            x = _batch_norm(x, f"stem_bn{suffix}")
+        # Where it has none the first unit's own follow (He et al. 2016b).
+        if net.stem_norm or not last:
+            x = _batch_norm(x, net, f"stem_bn{suffix}")
             x = _relu(x, f"stem_relu{suffix}")
     if net.stem_pool == "ceil":
         x = layers.ZeroPadding2D(((0, 1), (0, 1)), name="stem_pool_pad")(x)
@@ -245,7 +271,7 @@ def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
 
 
 def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, name: str) -> Any:
-    """The shortcut of a unit that changes the shape."""
+    """The shortcut of a unit that projects."""
     name = f"{name}_shortcut"
     if net.shortcut == "zero_pad":
         missing = filters - x.shape[channel_axis()]
@@ -259,7 +285,7 @@ def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, n
         stride = 1
     kernel = 3 if net.shortcut == "3x3" and stride > 1 else 1
     x = _conv(x, filters, kernel, stride, f"{name}_conv")
-    return x if net.preactivation else _batch_norm(x, f"{name}_bn")
+    return x if net.preactivation else _batch_norm(x, net, f"{name}_bn")
 
 
 def _convolutions(
@@ -278,15 +304,16 @@ def _convolutions(
 
 
 def _unit(
-    x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stride: int,
-    name: str, shares_activation: bool,
-) -> Any:  # fmt: skip
+    x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stage: int, block: int
+) -> Any:
     """One residual unit; `se` is None where the stage has no SE.
 
     Where the paper does not say: `"pre"` acts on the branch's input after the shortcut has left;
     `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow the
     3x3 convolution, the first one in a basic unit.
     """
+    name = f"stage{stage}_block{block}"
+    stride = 2 if block == 1 and stage > net.stages[0] else 1
     placement = se.placement if se else None
 
     def excited(x: KerasTensor, where: str) -> Any:
@@ -294,13 +321,15 @@ def _unit(
 
     convolutions = _convolutions(net, planes, stride)
     filters = convolutions[-1][0]
-    changes_shape = stride > 1 or x.shape[channel_axis()] != filters
-    # Where the shape changes, the shortcut too starts from the activation (He et al. 2016b).
-    shared = net.preactivation and (changes_shape or shares_activation)
+    projects = stride > 1 or x.shape[channel_axis()] != filters
+    projects = projects or (net.project_first and block == 1)
+    # A projection too starts from the activation (He et al. 2016b), and so does the first
+    # shortcut after a stem without one.
+    shared = net.preactivation and (projects or (name == "stage2_block1" and not net.stem_norm))
     if shared:
-        x = _relu(_batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
+        x = _relu(_batch_norm(x, net, f"{name}_bn1"), f"{name}_relu1")
     shortcut = x
-    if changes_shape:
+    if projects:
         shortcut = _shortcut(shortcut, net, filters, stride, name)
     shortcut = excited(shortcut, "identity")
 
@@ -310,13 +339,13 @@ def _unit(
     for index, (width, kernel, conv_stride, groups) in enumerate(convolutions):
         number = index + 1
         if net.preactivation and not (index == 0 and shared):
-            x = _relu(_batch_norm(x, f"{name}_bn{number}"), f"{name}_relu{number}")
+            x = _relu(_batch_norm(x, net, f"{name}_bn{number}"), f"{name}_relu{number}")
         if net.preactivation and index == squeezed + 1:
             x = excited(x, "conv3x3")
         pooled = net.antialias and conv_stride > 1 and kernel == 3
         x = _conv(x, width, kernel, 1 if pooled else conv_stride, f"{name}_conv{number}", groups)
         if not net.preactivation:
-            x = _batch_norm(x, f"{name}_bn{number}")
+            x = _batch_norm(x, net, f"{name}_bn{number}")
             if index < last or net.relu_before_se:
                 x = _relu(x, f"{name}_relu{number}")
             if index == squeezed:
@@ -345,9 +374,7 @@ def residual_features(x: KerasTensor, net: ResidualNetwork, se: SEConfig | None)
     for stage, units, planes in zip(net.stages, net.blocks, net.widths, strict=True):
         stage_se = se if se and (se.stages is None or stage in se.stages) else None
         for block in range(1, units + 1):
-            stride = 2 if block == 1 and stage > 2 else 1
-            first = stage == 2 and block == 1 and not net.stem_pool
-            x = _unit(x, net, stage_se, planes, stride, f"stage{stage}_block{block}", first)
-    if net.preactivation:
-        x = _relu(_batch_norm(x, "post_bn"), "post_relu")
+            x = _unit(x, net, stage_se, planes, stage, block)
+    if net.preactivation and net.final_norm:
+        x = _relu(_batch_norm(x, net, "post_bn"), "post_relu")
     return x

@@ -26,7 +26,7 @@ _POST = ResidualNetwork(
     blocks=(3, 3, 3), widths=(16, 32, 64), bottleneck=False,
     stem_widths=(16,), stem_kernel=3, stem_stride=1, stem_pool=None,
 )  # fmt: skip
-_PRE = replace(_POST, preactivation=True)
+_PRE = replace(_POST, preactivation=True, stem_norm=False)
 
 
 def _se_resnet(depth: int) -> Builder:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from keras_se.checks import unknown_choice
-from keras_se.weights.variable_file import check_sha256
+from keras_se.weights.hashes import check_hash
+from keras_se.weights.variable_file import open_variables
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,8 @@ class Preprocessing:
     """The evaluation transform of a set of weights.
 
     The shorter side is resized to `floor(size / crop)` pixels with `interpolation`, the centre
-    `size` x `size` is cut out, and channel c becomes `(x / 255 - mean[c]) / std[c]`; the channels
-    are in RGB order.
+    `size` x `size` is cut out, and channel c becomes `(x / 255 - mean[c]) / std[c]`. `mean` and
+    `std` are in RGB order; the network then takes the channels in `channel_order`.
     """
 
     size: int
@@ -27,11 +30,15 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channel_order: str = "RGB"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a set of weights; `measured` tells ours from a publisher's claim."""
+    """One figure of a set of weights; `measured` tells ours from a publisher's claim.
+
+    `name` is `top1` or `top5`, with `@288` behind it for pictures of that size.
+    """
 
     name: str
     value: float
@@ -41,39 +48,69 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network as its publisher built it: a builder of ours, and in which fields it differs.
+
+    Attributes:
+        publisher: Who built it.
+        name: Its name there, such as `"seresnet50b"`.
+        model: Our builder.
+        layout: How its tensors are named; a key of `keras_se.weights.layouts.LAYOUTS`.
+        variant: Fields of `ResidualNetwork` in which it differs from the builder's default.
+        normalisation: What it does to pictures: `mean`, `std` and maybe `channel_order` of
+            `Preprocessing`.
+    """
+
+    publisher: str
+    name: str
+    model: str
+    layout: str
+    variant: dict[str, Any]
+    normalisation: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Weights:
     """One published set of weights.
 
     Attributes:
-        name: Unique name, `<network>.<what it was trained on>`.
+        name: Unique name, `<network>.<publisher and what it was trained on>`.
         model: Builder that it belongs to.
-        dataset: Data set that it was trained on; its class names are the labels.
+        network: The publisher's name of the network.
+        dataset: Data set that it was trained on.
         default: Whether `weights="<dataset>"` means this set.
         publisher: Who trained it.
         url: Where it is published, or `None` for a set that is part of this package.
-        file: File name.
-        layout: How variables are stored in the file.
-        sha256: Hash of the file.
+        file: Name of the published file; its path below `KERAS_SE_MIRROR`.
+        layout: How tensors are named in the file.
+        sha: `"<algorithm>:<hexadecimal digits>"` of the file, inside a zip of what is in it; maybe
+            only the first digits, where the publisher gives no more. `None` if the publisher's
+            server states it.
+        revision: Git revision of the publisher's repository that `url` names, or `None`.
+        size: Size of the file in bytes, or `None` if it is not known.
         licence: SPDX identifier.
         note: What else a user must know, or "".
-        input_shape: Shape of one picture that it was trained on, channels last.
-        classes: Number of classes.
-        variant: Fields in which its network differs from the builder's default.
+        input_shape: Shape of one picture for evaluation, channels last.
+        classes: Number of classes; 0 for a set without a classifier.
         preprocessing: Its evaluation transform.
         metrics: Its figures.
         params_trainable: Number of trainable parameters.
         params_total: The same with BatchNorm's moving statistics.
+        variant: Fields in which its network differs from the builder's default.
     """
 
     name: str
     model: str
+    network: str
     dataset: str
     default: bool
     publisher: str
     url: str | None
     file: str
     layout: str
-    sha256: str
+    sha: str | None
+    revision: str | None
+    size: int | None
     licence: str
     note: str
     input_shape: tuple[int, int, int]
@@ -85,26 +122,71 @@ class Weights:
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def path(self) -> Path:
-        """Where the file of this set lies, its hash checked."""
-        path = Path(str(resources.files("keras_se.weights") / "files" / self.file))
-        check_sha256(path, self.sha256)
-        return path
+        """Where the set lies in this package's own format, its hash checked.
 
+        A published set is downloaded and converted first, once.
+        """
+        if self.url is None:
+            path = Path(str(resources.files("keras_se.weights") / "files" / self.file))
+            check_hash(path, str(self.sha))
+            return path
+        from keras_se.weights.cache import converted
 
-def _parse(fields: dict[str, Any]) -> Weights:
-    preprocessing = fields.pop("preprocessing")
-    for key in ("mean", "std"):
-        preprocessing[key] = tuple(preprocessing[key])
-    fields["preprocessing"] = Preprocessing(**preprocessing)
-    fields["metrics"] = tuple(Metric(**metric) for metric in fields["metrics"])
-    fields["input_shape"] = tuple(fields["input_shape"])
-    return Weights(**fields)
+        return converted(self)
+
+    @contextmanager
+    def arrays(self) -> Iterator[Mapping[str, Any]]:
+        """The arrays by `<layer>/<variable>`, in an open file: `array[()]` reads one."""
+        with open_variables(self.path()) as arrays:
+            yield arrays
 
 
 @functools.cache
-def _registry() -> dict[str, Weights]:
+def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
+    """The networks by `<publisher>/<name>`, and the sets by name.
+
+    In `registry.json` a set names its network; what all sets of a publisher share, and how a
+    network normalises pictures, is said once.
+    """
     text = resources.files("keras_se.weights").joinpath("registry.json").read_text("utf-8")
-    return {entry["name"]: _parse(entry) for entry in json.loads(text)}
+    registry = json.loads(text)
+    networks, sets = {}, {}
+    for publisher, members in registry["networks"].items():
+        for name, (model, layout, variant, normalisation) in members.items():
+            normalise = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in registry["normalisations"][normalisation].items()
+            }
+            networks[f"{publisher}/{name}"] = Network(
+                publisher, name, model, layout, variant, normalise
+            )
+    for fields in registry["sets"]:
+        network = networks[fields.pop("network")]
+        size, crop, interpolation = fields.pop("evaluated_at")
+        split, measured = fields.pop("split"), network.publisher == "keras-se"
+        metrics = fields.pop("metrics").items()
+        sets[fields["name"]] = Weights(
+            **{**registry["publishers"][network.publisher], **fields},
+            network=network.name,
+            model=network.model,
+            layout=network.layout,
+            variant=network.variant,
+            preprocessing=Preprocessing(size, crop, interpolation, **network.normalisation),
+            input_shape=(size, size, len(network.normalisation["mean"])),
+            metrics=tuple(
+                Metric(name, value, fields["dataset"], split, measured) for name, value in metrics
+            ),
+        )
+    return networks, sets
+
+
+def _registry() -> dict[str, Weights]:
+    return _read_registry()[1]
+
+
+def list_networks() -> list[Network]:
+    """The publishers' networks, also those without published weights."""
+    return list(_read_registry()[0].values())
 
 
 def list_weights(model: str | None = None) -> list[Weights]:
@@ -151,6 +233,8 @@ def resolve_weights(weights: Any, model: str) -> Weights | Path | None:
     """
     if weights is None:
         return None
+    if isinstance(weights, Weights) and weights.model == model:
+        return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
     for entry in entries:
         if weights == entry.name or (entry.default and weights == entry.dataset):

@@ -6,9 +6,9 @@ same shapes load without a word. Here every variable has its name, and loading i
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,24 @@ def named_variables(model: Any) -> dict[str, Any]:
 
 
 def write_variables(model: Any, path: Path) -> None:
-    """Write all weights of `model` to `path`: to a temporary file, synced, then renamed."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Write all weights of `model` to `path`."""
+    write_arrays({name: v.numpy() for name, v in named_variables(model).items()}, path)
+
+
+def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
+    """Write arrays, or what `np.asarray` makes one of, one at a time, to `path`, atomically."""
+    # No time stamps: equal weights make equal bytes.
+    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=np.asarray(array), track_times=False)
+
+
+@contextmanager
+def atomic(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
+    """A temporary path beside `path`: synced and renamed to it if all went well, else gone."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{suffix}")
     try:
-        # No time stamps: equal weights make equal bytes.
-        with h5py.File(temporary, "w", track_order=False) as file:
-            for name, variable in named_variables(model).items():
-                file.create_dataset(name, data=np.asarray(variable.numpy()), track_times=False)
+        yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -36,35 +47,33 @@ def write_variables(model: Any, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_sha256(path: Path, sha256: str) -> None:
-    """Raise a `ValueError` unless the file's SHA-256 is the expected one."""
-    with open(path, "rb") as file:
-        received = hashlib.file_digest(file, "sha256").hexdigest()
-    if received != sha256:
-        raise ValueError(f"{path}: expected SHA-256 {sha256}. Received: {received}")
+@contextmanager
+def open_variables(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
+    """The arrays of a file that `write_variables` wrote, by name, still in the file."""
+    datasets: dict[str, h5py.Dataset] = {}
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            datasets[name] = item
+
+    with h5py.File(path, "r") as file:
+        file.visititems(collect)
+        yield datasets
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file that `write_variables` wrote, by name."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
-    with h5py.File(path, "r") as file:
-        file.visititems(collect)
-    return arrays
+    with open_variables(path) as datasets:
+        return {name: dataset[()] for name, dataset in datasets.items()}
 
 
-def place_variables(
-    model: Any, arrays: Mapping[str, np.ndarray], unused: tuple[str, ...] = ()
-) -> None:
+def place_variables(model: Any, arrays: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:
     """Assign every array to the variable of its name, strictly.
 
     Args:
         model: A flat functional model.
-        arrays: Arrays by `<layer name>/<variable name>`.
+        arrays: Arrays by `<layer name>/<variable name>`; also ones still in a file, that
+            `np.asarray` reads.
         unused: Layers whose arrays may be left over (the head of a headless model).
 
     Raises:
@@ -91,4 +100,4 @@ def place_variables(
                 f"{', '.join(names[:3])}{more}"
             )
     for name, variable in variables.items():
-        variable.assign(arrays[name])
+        variable.assign(np.asarray(arrays[name]))

@@ -1,0 +1,236 @@
+"""Published files on this machine: fetched once, checked, converted once.
+
+`$KERAS_SE_HOME/published` holds the publishers' files under their own names; the folder can serve
+other machines as `KERAS_SE_MIRROR`. `$KERAS_SE_HOME/converted` holds the same weights in this
+package's format, with a hash beside each, and is enough to build networks from.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock
+
+from keras_se.weights.checkpoint import converting
+from keras_se.weights.conversion import CONVERTER_VERSION
+from keras_se.weights.download import download
+from keras_se.weights.entries import Weights, list_weights
+from keras_se.weights.hashes import blocks, check_hash, file_hash, hash_of
+from keras_se.weights.variable_file import atomic, write_arrays
+
+
+def home() -> Path:
+    """The cache folder: `KERAS_SE_HOME`, else `keras_se` in Keras' own."""
+    if folder := os.environ.get("KERAS_SE_HOME"):
+        return Path(folder).expanduser()
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_se"
+
+
+def published_path(entry: Weights) -> Path:
+    """Where the published file of a set lies in the cache."""
+    return home() / "published" / entry.file
+
+
+def converted_path(entry: Weights) -> Path:
+    """Where the converted file of a set lies: its name tells the source and the converter."""
+    source = (entry.sha or f"revision:{entry.revision}").split(":")[1][:12]
+    return home() / "converted" / f"{entry.name}.{source}.{CONVERTER_VERSION}.h5"
+
+
+def converted(entry: Weights) -> Path:
+    """The converted file of a set, fetched and converted if it is not there yet."""
+    path = converted_path(entry)
+    # A folder that may only be read is enough when the file is there.
+    if not path.exists():
+        with _locked(path):
+            if not path.exists():
+                _convert(entry, fetched(entry), path)
+    _check_converted(path, entry)
+    return path
+
+
+def _stated(path: Path) -> str:
+    """The hash of a converted file, from beside it."""
+    try:
+        return str(json.loads(_record(path).read_text("utf-8"))["sha"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path}: its record {_record(path).name} is damaged; delete both"
+        ) from None
+
+
+def _record(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time for the file `path`, whose folder is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path.parent}: cannot be written ({error.strerror}); set KERAS_SE_HOME to a folder "
+            "that can",
+        ) from None
+    with lock:
+        yield
+
+
+def verify() -> Iterator[tuple[Path, str | None]]:
+    """Every file in the cache that this package put there, and what is wrong with it, or `None`."""
+    for entry in list_weights():
+        for path, check in (
+            (published_path(entry), _check_published),
+            (converted_path(entry), _check_converted),
+        ):
+            if entry.url and path.exists():
+                try:
+                    check(path, entry)
+                except (ValueError, OSError) as error:
+                    yield path, " ".join(str(error).split())
+                else:
+                    yield path, None
+
+
+def _check_converted(path: Path, entry: Weights) -> None:
+    check_hash(path, _stated(path))
+
+
+def fetched(entry: Weights) -> Path:
+    """The published file of a set, downloaded if it is nowhere near; its hash checked."""
+    mirror, path = os.environ.get("KERAS_SE_MIRROR", ""), published_path(entry)
+    if not path.exists() and mirror and "://" not in mirror:
+        path = Path(mirror).expanduser() / entry.file
+        if not path.is_file():
+            raise FileNotFoundError(
+                errno.ENOENT, f"{entry.name}: KERAS_SE_MIRROR has no file", str(path)
+            )
+    if not path.exists():
+        _download(entry, mirror, path)
+    else:
+        _check_published(path, entry)
+    return path
+
+
+def _download(entry: Weights, mirror: str, path: Path) -> None:
+    url = f"{mirror.rstrip('/')}/{quote(entry.file)}" if mirror else str(entry.url)
+    if os.environ.get("KERAS_SE_OFFLINE", "0") not in ("", "0"):
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"{entry.name} is not here and KERAS_SE_OFFLINE is set: get {entry.url} and put it at",
+            str(path),
+        )
+    with _locked(path):
+        if path.exists():
+            return
+        unchecked = path.with_name(f"{path.name}.unchecked")
+        with _progress(entry.name) as progress:
+            stated = download(url, unchecked, 2 * 4 * entry.params_total + 2**26, progress)
+        try:
+            if entry.sha:
+                _check_published(unchecked, entry)
+            elif stated and len(stated) == 64:
+                check_hash(unchecked, f"sha256:{stated}")
+                with atomic(path.with_name(f"{path.name}.sha256")) as noted:
+                    noted.write_text(f"{stated}  {path.name}\n", "utf-8")
+            elif not mirror:
+                raise ValueError(f"{url}: the server states no SHA-256 of the file")
+        except ValueError as error:
+            unchecked.unlink()
+            raise ValueError(str(error).replace(str(unchecked), url)) from None
+        os.replace(unchecked, path)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr, where somebody can see it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    visible = console.is_terminal or console.is_jupyter
+    with Progress(*columns, console=console, disable=not visible, transient=True) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _check_published(path: Path, entry: Weights) -> None:
+    """Raise a `ValueError` unless the file's hash, in a zip its only member's, is the entry's.
+
+    Where the registry knows no hash, the server's statement was checked after the download and
+    noted beside the file; a mirror need not state one.
+    """
+    expected = entry.sha
+    if expected is None:
+        noted = path.with_name(f"{path.name}.sha256")
+        expected = f"sha256:{noted.read_text('utf-8').split()[0]}" if noted.exists() else None
+    if entry.file.endswith(".zip"):
+        with _member(path, entry) as data:
+            received = hash_of(data, str(expected).split(":")[0])
+        if not received.startswith(str(expected)):
+            raise ValueError(f"{path}: expected {expected}. Received: {received}")
+    elif expected:
+        check_hash(path, expected)
+
+
+@contextmanager
+def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
+    """The blocks of the one file in a zip, whatever path it claims."""
+    limit = 2 * 4 * entry.params_total + 2**26
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                raise ValueError(f"{path}: expected a zip of one file. Received: {len(members)}")
+            if members[0].file_size > limit:
+                raise ValueError(
+                    f"{path}: expected at most {limit} bytes unzipped. "
+                    f"Received: {members[0].file_size}"
+                )
+            # Reads no more than the size that the archive states.
+            with archive.open(members[0]) as file:
+                yield blocks(file)  # type: ignore[arg-type]
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: expected a sound zip. Received: {error}") from None
+
+
+@contextmanager
+def _plain(path: Path, entry: Weights) -> Iterator[Path]:
+    """The file itself, or what is in the zip, in a private folder."""
+    if not entry.file.endswith(".zip"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(dir=converted_path(entry).parent) as folder:
+        unzipped = Path(folder) / "unzipped"
+        with _member(path, entry) as data, open(unzipped, "wb") as file:
+            file.writelines(data)
+        check_hash(unzipped, str(entry.sha))
+        yield unzipped
+
+
+def _convert(entry: Weights, source: Path, path: Path) -> None:
+    """Write the converted file and, before it takes its name, its record."""
+    with _plain(source, entry) as plain, atomic(path) as temporary:
+        with converting(plain, entry) as conversion:
+            write_arrays(conversion.arrays, temporary)
+        record = {
+            "set": entry.name,
+            "sha": file_hash(temporary),
+            "source": file_hash(plain),
+            "converter": CONVERTER_VERSION,
+        }
+        with atomic(_record(path)) as written:
+            written.write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -1,0 +1,132 @@
+"""A publisher's tensors for the variables of a network of ours, strictly.
+
+Every tensor is used once, every variable is filled, every shape agrees; nothing is read before
+that is known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+
+import numpy as np
+
+from keras_se.labels import class_names
+from keras_se.models._residual import ResidualNetwork
+from keras_se.weights.layouts import COUNTERS, LAYOUTS
+from keras_se.weights.tensors import Tensor, TensorFile
+
+HEAD = "predictions"
+# Part of the key of converted files: raise it whenever the same file would convert differently.
+CONVERTER_VERSION = 1
+
+
+class MismatchError(ValueError):
+    """A file that does not fit a network."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What goes where.
+
+    Attributes:
+        sources: Our variable to the tensors that it is made of.
+        arrays: Our variable to its array, read and converted by `np.asarray`.
+    """
+
+    sources: Mapping[str, list[str]]
+    arrays: Mapping[str, Tensor]
+
+
+def convert(
+    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: ResidualNetwork
+) -> Conversion:
+    """The conversion of a file's tensors to variables of these shapes.
+
+    Raises:
+        MismatchError: If a tensor is left over or used twice, a variable remains empty, or shapes
+            differ.
+    """
+    tensors = {name: t for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    sources = LAYOUTS[layout](shapes, variables, net)
+    uses = Counter(name for ours in variables for name in sources.get(ours, ()))
+    wrong = []
+    for ours, shape in variables.items():
+        for tensor in sources.get(ours, ()):
+            groups = len(sources[ours])
+            received = _converted_shape(shapes[tensor], groups, len(shape), file.out_first)
+            if received != shape:
+                wrong.append(f"{tensor} for {ours} ({shape} expected, {received} received)")
+                break
+    for what, names in (
+        ("missing", [name for name in variables if name not in sources]),
+        ("unexpected", [name for name in tensors if uses[name] == 0]),
+        ("used twice", [name for name in tensors if uses[name] > 1]),
+        ("of a wrong shape", wrong),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise MismatchError(f"{what}: {', '.join(names[:3])}{more}")
+    order = (
+        _class_order() if layout == "caffe" and variables.get(f"{HEAD}/bias") == (1000,) else None
+    )
+    arrays = {
+        ours: Tensor(
+            shape,
+            partial(
+                _read,
+                {name: tensors[name] for name in sources[ours]},
+                shape,
+                file.out_first,
+                order if ours.startswith(HEAD) else None,
+            ),
+        )
+        for ours, shape in variables.items()
+    }
+    return Conversion(sources, arrays)
+
+
+def _converted_shape(
+    shape: tuple[int, ...], groups: int, rank: int, out_first: bool
+) -> tuple[int, ...]:
+    """The shape of `groups` such tensors together after `_read`."""
+    if out_first and len(shape) in (2, 4):
+        shape = (*shape[:1:-1], *shape[1::-1])
+    if len(shape) == 4 and rank == 2 and shape[:2] == (1, 1):
+        shape = shape[2:]
+    return (*shape[:-1], shape[-1] * groups) if shape else shape
+
+
+def _read(
+    tensors: Mapping[str, Tensor],
+    shape: tuple[int, ...],
+    out_first: bool,
+    order: np.ndarray | None,
+) -> np.ndarray:
+    parts = []
+    for name, tensor in tensors.items():
+        array = tensor.read()
+        if array.dtype.kind != "f":
+            raise ValueError(f"tensor {name} is of type {array.dtype}, not floating point")
+        if not np.isfinite(array).all():
+            raise ValueError(f"tensor {name} holds values that are not finite")
+        if out_first and array.ndim in (2, 4):
+            array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
+        parts.append(array)
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    # A 1x1 convolution as a fully connected layer.
+    array = array.reshape(shape)
+    if order is not None:
+        array = array[..., order]
+    return np.ascontiguousarray(array, "float32")
+
+
+def _class_order() -> np.ndarray:
+    """Which output of the authors' networks stands for each class of ImageNet's usual order."""
+    text = resources.files("keras_se.weights").joinpath("caffe_classes.txt").read_text("utf-8")
+    position = {synset: index for index, synset in enumerate(text.split())}
+    return np.array([position[synset] for synset, _ in class_names("imagenet")])

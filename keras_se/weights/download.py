@@ -1,0 +1,144 @@
+"""Files from publishers' servers.
+
+`requests` speaks HTTP and `urllib3` retries what a server refuses for the moment; what is here
+continues a broken transfer where it stopped and lets nothing take the file's name that is not
+whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from keras_se.weights.hashes import BLOCK
+
+# Seconds until a connection, and between two blocks.
+TIMEOUT = (10, 60)
+# Transfers in a row that may break without a new byte.
+ATTEMPTS = 5
+RETRY = Retry(
+    total=5,
+    backoff_factor=0.5,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=("GET",),
+    raise_on_status=False,
+)
+# Hugging Face states the SHA-256 of a large file before it redirects to where the file lies.
+STATED_HASH = "x-linked-etag"
+
+
+class _BrokenError(Exception):
+    """A transfer that ended before the file did."""
+
+
+def download(
+    url: str, path: Path, max_bytes: int, progress: Callable[[int, int | None], None]
+) -> str | None:
+    """Download `url` to `path`, by way of `<path>.part`.
+
+    A part left from an earlier time is continued if the server can do that.
+
+    Args:
+        url: What to download.
+        path: Where to put it; appears only when it is complete.
+        max_bytes: The most bytes to accept.
+        progress: Called with the bytes there are and the total, if it is known.
+
+    Returns:
+        The SHA-256 that the server states for the file, or `None`.
+
+    Raises:
+        OSError: One line that says why there is no file.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=RETRY))
+        failures, had = 0, -1
+        while True:
+            try:
+                stated = _transfer(session, url, part, max_bytes, progress)
+                break
+            except (_BrokenError, requests.ConnectionError, requests.Timeout) as error:
+                size = part.stat().st_size if part.exists() else 0
+                failures = 1 if size > had >= 0 else failures + 1
+                had = size
+                if failures >= ATTEMPTS:
+                    raise OSError(f"{url}: {_reason(error)} ({failures} attempts)") from None
+            except requests.RequestException as error:
+                raise OSError(f"{url}: {_reason(error)}") from None
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                part.unlink(missing_ok=True)
+                raise OSError(errno.ENOSPC, f"{part}: no space left for {url}") from None
+    os.replace(part, path)
+    return stated
+
+
+def _transfer(
+    session: requests.Session,
+    url: str,
+    part: Path,
+    max_bytes: int,
+    progress: Callable[[int, int | None], None],
+) -> str | None:
+    """One request: from the end of `part` if there is one and the server can."""
+    offset = part.stat().st_size if part.exists() else 0
+    # Compressed on the way, the offsets would be those of other bytes.
+    headers = {"Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:
+            part.unlink()
+            raise _BrokenError("the part that was there is not of this file")
+        if response.status_code not in (200, 206):
+            raise requests.HTTPError(f"the server answers {response.status_code} {response.reason}")
+        if url.startswith("https:") and not response.url.startswith("https:"):
+            raise requests.HTTPError(f"redirected to an insecure address, {response.url}")
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise requests.HTTPError("the server sends a web page, not a file of weights")
+        if response.status_code == 200:
+            offset = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            part.unlink()
+            raise _BrokenError("the server continues elsewhere than asked")
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length and length.isdigit() else None
+        if (total or 0) > max_bytes:
+            raise requests.HTTPError(f"{total} bytes; at most {max_bytes} expected")
+        with open(part, "ab" if offset else "wb") as file:
+            try:
+                for block in response.iter_content(BLOCK):
+                    offset += len(block)
+                    if offset > max_bytes:
+                        raise requests.HTTPError(f"more than the {max_bytes} bytes expected")
+                    file.write(block)
+                    progress(offset, total)
+            except requests.exceptions.ChunkedEncodingError:
+                raise _BrokenError("the connection broke") from None
+            file.flush()
+            os.fsync(file.fileno())
+        if total is not None and offset != total:
+            raise _BrokenError(f"the connection ended after {offset} of {total} bytes")
+        answers = [*response.history, response]
+        stated = [
+            answer.headers[STATED_HASH] for answer in answers if STATED_HASH in answer.headers
+        ]
+    return stated[0].strip('"').lower() if stated else None
+
+
+def _reason(error: Exception) -> str:
+    """One short line."""
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return " ".join(str(error).split())[:200]

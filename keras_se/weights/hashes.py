@@ -1,0 +1,37 @@
+"""Hashes of files, as publishers state them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK = 2**20
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of a file, 1 MiB at a time."""
+    while block := file.read(BLOCK):
+        yield block
+
+
+def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
+    """`"<algorithm>:<hexadecimal digits>"` of all blocks."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    for block in data:
+        digest.update(block)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """`"<algorithm>:<hexadecimal digits>"` of a file."""
+    with open(path, "rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def check_hash(path: Path, expected: str) -> None:
+    """Raise a `ValueError` unless the file's hash begins with the expected digits."""
+    received = file_hash(path, expected.split(":")[0])
+    if not received.startswith(expected):
+        raise ValueError(f"{path}: expected {expected}. Received: {received}")

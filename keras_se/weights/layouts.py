@@ -1,0 +1,226 @@
+"""How publishers name the tensors of their networks: tables from their names to ours.
+
+`pretrained/layouts.md` explains each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from keras_se.models._residual import ResidualNetwork
+
+Shapes = Mapping[str, tuple[int, ...]]
+# Our variable -> the tensors that it is made of: one, or the groups of a convolution in order.
+Sources = dict[str, list[str]]
+
+# Pieces of patterns. The number of a stage or unit, of a convolution, of a fully connected layer.
+PIECES = {
+    "stage": r"(?P<stage>\d+)",
+    "block": r"(?P<block>\d+)",
+    "n": r"(?P<n>[123])",
+    "se": r"(?P<se>1|2|down|up)",
+    "v": r"(?P<v>weight|kernel|bias)",
+    "bn": r"(?P<bn>weight|gamma|bias|beta|(running_|moving_)?mean|(running_|moving_)?var(iance)?)",
+}
+VARIABLES = {"weight": "kernel", "kernel": "kernel", "bias": "bias"}
+STATISTICS = {
+    "weight": "gamma", "gamma": "gamma", "bias": "beta", "beta": "beta",
+    "running_mean": "moving_mean", "moving_mean": "moving_mean", "mean": "moving_mean",
+    "running_var": "moving_variance", "moving_variance": "moving_variance",
+    "variance": "moving_variance",
+}  # fmt: skip
+EXCITATION = {"1": "reduce", "down": "reduce", "2": "expand", "up": "expand"}
+UNIT = "stage{stage}_block{block}"
+
+
+def by_name(
+    names: Iterable[str], table: Mapping[str, str], *, first_stage: int = 1, first_block: int = 1
+) -> Sources:
+    """Our names for those that match a pattern of the table.
+
+    Args:
+        names: The tensors' names.
+        table: Patterns to layers of ours.
+        first_stage: How the publisher numbers the first stage of residual units (ours is 2).
+        first_block: How the publisher numbers the first unit of a stage (ours is 1).
+    """
+    patterns = [(re.compile(_expand(pattern)), layer) for pattern, layer in table.items()]
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        matches = ((pattern.fullmatch(name), layer) for pattern, layer in patterns)
+        match, layer = next((hit for hit in matches if hit[0]), (None, ""))
+        if match is None:
+            continue
+        parts = {key: value for key, value in match.groupdict().items() if value}
+        for key, first in (("stage", 2 - first_stage), ("block", 1 - first_block)):
+            if key in parts:
+                parts[key] = str(int(parts[key]) + first)
+        variable = STATISTICS[parts["bn"]] if "bn" in parts else VARIABLES[parts["v"]]
+        if "se" in parts:
+            variable = f"{EXCITATION[parts['se']]}_{variable}"
+        found.setdefault(f"{layer.format(**parts)}/{variable}", []).append(
+            (int(parts.get("group", 0)), name)
+        )
+    return {ours: [name for _, name in sorted(groups)] for ours, groups in found.items()}
+
+
+def _expand(pattern: str) -> str:
+    for piece, meaning in PIECES.items():
+        pattern = pattern.replace(f"<{piece}>", meaning)
+    return pattern
+
+
+def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+    """The networks of timm's `resnet.py`."""
+    unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
+    conv, norm = (1, 2) if net.shortcut == "average_pool" else (0, 1)
+    table = {
+        r"conv1\.<v>": "stem_conv",
+        r"conv1\.0\.<v>": "stem_conv1",
+        r"conv1\.1\.<bn>": "stem_bn1",
+        r"conv1\.3\.<v>": "stem_conv2",
+        r"conv1\.4\.<bn>": "stem_bn2",
+        r"conv1\.6\.<v>": "stem_conv3",
+        r"bn1\.<bn>": "stem_bn" if single else "stem_bn3",
+        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
+        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        unit + r"se\.fc<se>\.<v>": UNIT + "_se",
+        unit + rf"downsample\.{conv}\.<v>": UNIT + "_shortcut_conv",
+        unit + rf"downsample\.{norm}\.<bn>": UNIT + "_shortcut_bn",
+        r"fc\.<v>": "predictions",
+    }
+    return by_name(tensors, table, first_block=0)
+
+
+def cadene(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+    """Cadene's `pretrainedmodels`, and so timm's `legacy_` networks."""
+    unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
+    table = {
+        r"layer0\.conv<n>\.<v>": "stem_conv" if single else "stem_conv{n}",
+        r"layer0\.bn<n>\.<bn>": "stem_bn" if single else "stem_bn{n}",
+        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
+        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        unit + r"se_module\.fc<se>\.<v>": UNIT + "_se",
+        unit + r"downsample\.0\.<v>": UNIT + "_shortcut_conv",
+        unit + r"downsample\.1\.<bn>": UNIT + "_shortcut_bn",
+        r"last_linear\.<v>": "predictions",
+    }
+    return by_name(tensors, table, first_block=0)
+
+
+def osmr(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+    """The networks of imgclsmob: `pytorchcv` and, under the same paths, `tf2cv`."""
+    unit = r"features\.stage<stage>\.unit<block>\."
+    table = {
+        r"features\.init_block\.conv\.<v>": "stem_conv",
+        r"features\.init_block\.(conv\.)?bn\.<bn>": "stem_bn",
+        r"features\.init_block\.conv<n>\.conv\.<v>": "stem_conv{n}",
+        r"features\.init_block\.conv<n>\.bn\.<bn>": "stem_bn{n}",
+        unit + r"body\.conv<n>\.conv\.<v>": UNIT + "_conv{n}",
+        unit + r"body\.conv<n>\.conv\.convgroup(?P<group>\d+)\.<v>": UNIT + "_conv{n}",
+        unit + r"body\.conv<n>\.bn\.<bn>": UNIT + "_bn{n}",
+        unit + r"se(_block(_\d+)?)?\.(conv|fc)<se>\.(conv\.)?<v>": UNIT + "_se",
+        unit + r"identity_conv\.(conv\.)?<v>": UNIT + "_shortcut_conv",
+        unit + r"identity_conv\.bn\.<bn>": UNIT + "_shortcut_bn",
+        r"features\.(post_activ|final_block)\.bn\.<bn>": "post_bn",
+        r"output1?\.(fc\.)?<v>": "predictions",
+    }
+    paths = {_osmr_path(name): name for name in tensors}
+    sources = by_name(paths, table)
+    return {ours: [paths[path] for path in group] for ours, group in sources.items()}
+
+
+def _osmr_path(name: str) -> str:
+    """The dotted path of a tensor; tf2cv repeats names, and begins with the network's class."""
+    parts = name.split("|")[1].split("/")[1:] if "|" in name else name.split(".")
+    return ".".join(part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1])
+
+
+def caffe(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+    """The authors' Caffe networks."""
+    unit = "conv<stage>_<block>_"
+    table = {
+        r"conv1/7x7_s2\|<v>": "stem_conv",
+        r"conv1/7x7_s2/bn(/scale)?\|<bn>": "stem_bn",
+        r"conv1_<n>/3x3(_s2)?\|<v>": "stem_conv{n}",
+        r"conv1_<n>/3x3(_s2)?/bn(/scale)?\|<bn>": "stem_bn{n}",
+        r"classifier\|<v>": "predictions",
+        unit + r"1x1_<se>\|<v>": UNIT + "_se",
+    }
+    for part, layer in (
+        ("1x1_reduce", "{}1"), ("3x3", "{}2"), ("1x1_increase", "{}3"), ("1x1_proj", "shortcut_{}"),
+    ):  # fmt: skip
+        table[unit + part + r"\|<v>"] = f"{UNIT}_{layer.format('conv')}"
+        table[unit + part + r"/bn(/scale)?\|<bn>"] = f"{UNIT}_{layer.format('bn')}"
+    return by_name(tensors, table, first_stage=2)
+
+
+def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+    """The networks of `classification_models`: numbered layers, told apart by kind and order.
+
+    Within a kind the order is that of the network, however the layers were numbered:
+    convolutions without a bias, those with one (of Squeeze-and-Excitation), BatchNorms, the
+    classifier. A grouped convolution is stored as one convolution a group.
+    """
+    queues: dict[str, list[tuple[str, list[str]]]] = {}
+    for layer, members in _by_layer(tensors, "|"):
+        names = [name.rsplit("/", 1)[1] for name in members]
+        queues.setdefault(_kind(names, [tensors[name] for name in members]), []).append(
+            (layer, members)
+        )
+    sources: Sources = {}
+    for layer, members in sorted(_by_layer(variables, "/"), key=lambda item: _position(item[0])):
+        names = [name.rsplit("/", 1)[1] for name in members]
+        if any(name.startswith("reduce") for name in names):
+            for step in ("reduce", "expand"):
+                _take(sources, queues.get("excitation", []), f"{layer}/{step}_", 1)
+            continue
+        kind = _kind(names, [variables[name] for name in members])
+        queue, groups = queues.get(kind, []), 1
+        if kind == "convolution" and queue:
+            groups = max(1, variables[f"{layer}/kernel"][-1] // tensors[queue[0][1][0]][-1])
+        _take(sources, queue, f"{layer}/", groups)
+    return sources
+
+
+def _take(sources: Sources, queue: list[tuple[str, list[str]]], prefix: str, groups: int) -> None:
+    """Move the next layers of a queue to the variables that begin with `prefix`."""
+    for _, members in queue[:groups]:
+        for name in members:
+            sources.setdefault(prefix + name.rsplit("/", 1)[1], []).append(name)
+    del queue[:groups]
+
+
+def _by_layer(names: Iterable[str], separator: str) -> Iterable[tuple[str, list[str]]]:
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(name.split(separator)[0], []).append(name)
+    return layers.items()
+
+
+def _kind(names: list[str], shapes: list[tuple[int, ...]]) -> str:
+    if "kernel" not in names:
+        return "normalisation"
+    if len(shapes[names.index("kernel")]) == 2:
+        return "classifier"
+    return "excitation" if "bias" in names else "convolution"
+
+
+def _position(layer: str) -> tuple[int, int, str]:
+    """Sorts layers of ours into the order of the computation, within a kind."""
+    if match := re.match(r"stage(\d+)_block(\d+)_(.*)", layer):
+        return int(match[1]), int(match[2]), match[3]
+    return (99 if layer in ("post_bn", "predictions") else 1), 0, layer
+
+
+LAYOUTS: dict[str, Callable[[Any, Any, ResidualNetwork], Sources]] = {
+    "osmr": osmr,
+    "timm": timm,
+    "cadene": cadene,
+    "qubvel": qubvel,
+    "caffe": caffe,
+}
+# Tensors that are no weights.
+COUNTERS = re.compile(r".*\.num_batches_tracked")

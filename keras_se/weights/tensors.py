@@ -1,0 +1,168 @@
+"""Publishers' files as named tensors that are read one at a time.
+
+Each reader checks what the file claims before it trusts it, and opens no other file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from keras_se.weights.caffe import caffe_tensors
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array that is still in its file; `np.asarray` reads it."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.read(), dtype)
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The tensors of an open file.
+
+    Attributes:
+        tensors: Tensors by name, in the order of the file.
+        out_first: Kernels are stored output channels first, as Torch and Caffe do.
+    """
+
+    tensors: Mapping[str, Tensor]
+    out_first: bool
+
+
+@contextmanager
+def keras_hdf5(path: Path) -> Iterator[TensorFile]:
+    """The tensors of a Keras 2 HDF5 file (weights or model), `<layer>|<weight>`, in file order."""
+    with h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)
+        tensors: dict[str, Tensor] = {}
+        for layer in _names(root, "layer_names"):
+            group = _item(root, layer, h5py.Group)
+            for weight in _names(group, "weight_names"):
+                dataset = _item(group, weight, h5py.Dataset)
+                if dataset.external or dataset.is_virtual:
+                    raise ValueError(f"{weight!r} lies in another file")
+                tensors[f"{layer}|{weight.split(':')[0]}"] = Tensor(
+                    dataset.shape, partial(dataset.__getitem__, ())
+                )
+        yield TensorFile(tensors, out_first=False)
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names that Keras may have split over several attributes."""
+    attributes = group.attrs
+    if attribute in attributes:
+        chunks = [attribute]
+    else:
+        chunks = [key for key in attributes if re.fullmatch(rf"{attribute}\d+", key)]
+        chunks.sort(key=lambda key: int(key.removeprefix(attribute)))
+        if not chunks:
+            raise ValueError(f"no attribute {attribute!r}, so no weights file of Keras 2")
+    names = [name for chunk in chunks for name in attributes[chunk]]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _item(group: Any, name: str, kind: type) -> Any:
+    """The item at a path of hard links, so that it lies in this very file."""
+    parent = group
+    for part in name.split("/"):
+        link = parent.get(part, getlink=True) if isinstance(parent, h5py.Group) else None
+        if link is None or not isinstance(link, h5py.HardLink):
+            what = "is missing" if link is None else "is a link"
+            raise ValueError(f"{name!r} {what}")
+        parent = parent[part]
+    if not isinstance(parent, kind):
+        raise ValueError(f"{name!r} is not a {kind.__name__.lower()}")
+    return parent
+
+
+@contextmanager
+def safetensors(path: Path) -> Iterator[TensorFile]:
+    """The tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {
+                name: Tensor(
+                    tuple(file.get_slice(name).get_shape()),
+                    partial(file.get_tensor, name),
+                )
+                for name in file.keys()  # noqa: SIM118 (not a mapping)
+            }
+            yield TensorFile(tensors, out_first=True)
+    except SafetensorError as error:
+        raise ValueError(f"not a sound safetensors file ({error})") from None
+
+
+@contextmanager
+def torch_file(path: Path) -> Iterator[TensorFile]:
+    """The tensors of a `.pth` file: a state dict, or a training checkpoint that holds one.
+
+    Of a checkpoint with averaged weights the averaged ones are taken, as timm does.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            "a .pth file needs Torch to be read: pip install keras-se[torch]"
+        ) from None
+    import pickle
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError("holds Python objects other than tensors, which are not loaded") from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"not a sound .pth file ({' '.join(str(error).split())[:100]})") from None
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, torch.Tensor) for value in loaded.values()
+    ):
+        raise ValueError("holds no state dict")
+    tensors = {
+        str(name).removeprefix("module."): Tensor(tuple(value.shape), value.numpy)
+        for name, value in loaded.items()
+    }
+    yield TensorFile(tensors, out_first=True)
+
+
+@contextmanager
+def caffe_model(path: Path) -> Iterator[TensorFile]:
+    """The tensors of a `.caffemodel`, BatchNorm's statistics divided by their scale factor."""
+    tensors = {name: Tensor(shape, read) for name, (shape, read) in caffe_tensors(path).items()}
+    yield TensorFile(tensors, out_first=True)
+
+
+def open_tensors(path: Path) -> AbstractContextManager[TensorFile]:
+    """The tensors of a file, whose kind its first bytes tell."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return keras_hdf5(path)
+    if start[8:9] == b"{":
+        return safetensors(path)
+    # Torch writes zip files, before 1.6 bare pickles.
+    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+        return torch_file(path)
+    # The tag of a name or of a layer.
+    if start.startswith((b"\n", b"\xa2\x06")):
+        return caffe_model(path)
+    kind = "a web page" if start.lstrip()[:1] == b"<" else "none of these"
+    raise ValueError(f"expected HDF5, safetensors, .pth or .caffemodel. Received: {kind}")

@@ -1,0 +1,493 @@
+"""The publishers' side of the parity tests: their own packages build a network and save it.
+
+The published files are large, and most are not what a test should wait for. So each network here
+is built by its publisher's package, gets random weights and statistics such as a trained network
+has, and is saved by the publisher's own function: a genuine file, of which the outputs are known.
+What `keras_se` converts from the file has to give the same outputs.
+
+Needed, each only for its own publisher: tf2cv with tf-keras (`osmr_h5`), pytorchcv (`osmr_torch`),
+timm with safetensors (`timm`), image-classifiers with tf-keras (`qubvel`).
+
+tf2cv and image-classifiers know Keras 2 only, which TensorFlow hands out if `TF_USE_LEGACY_KERAS`
+is set before TensorFlow is imported. Import this module first; Keras 3 can be used beside it.
+"""
+
+import gc
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+PICTURES = 2
+CALIBRATION_PICTURES = 8
+LARGEST_OUTPUT = 1e4
+
+Outputs = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A genuine weights file, and what the network that is in it gives.
+
+    Attributes:
+        path: The file that the publisher's package has written.
+        pictures: `(N, height, width, 3)`, normalised as the network takes them.
+        stages: Outputs by the papers' number of the stage, channels last: 1 is the stem with its
+            pool, the others are the stages of residual units.
+        features: The last feature maps before the global pool, channels last. They differ from
+            the last stage's output where the network ends in BN-ReLU.
+        logits: `(N, classes)`, before softmax. Networks of osmr have a fixed pool at the end; for
+            pictures of another size than theirs, it is the classifier on the mean of `features`.
+    """
+
+    path: Path
+    pictures: np.ndarray
+    stages: dict[int, np.ndarray]
+    features: np.ndarray
+    logits: np.ndarray
+
+
+def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Noise with differences between pictures, between their parts, and between pixels.
+
+    Behind some layers, plain noise is the same everywhere, and a shift by a pixel is not seen.
+    """
+    brightness = random.normal(size=(count, 1, 1, 3))
+    parts = random.normal(size=(count, 8, 8, 3))
+    rows, columns = (np.arange(length) * 8 // length for length in size)
+    pixels = random.normal(size=(count, *size, 3))
+    return (0.6 * (brightness + parts[:, rows][:, :, columns] + pixels)).astype("float32")
+
+
+def trained_like(
+    role: str, shape: tuple[int, ...], fan_in: int, random: np.random.Generator
+) -> np.ndarray:
+    """Values such as a trained network has.
+
+    The kernels of the classifier and of SE's squeeze are small, and the squeeze's biases mostly
+    positive: hardly any hidden unit, of which some blocks have one, is dead.
+    """
+    value = {
+        "kernel": lambda: random.normal(0, np.sqrt(2 / fan_in), shape),
+        "small kernel": lambda: random.normal(0, np.sqrt(0.5 / fan_in), shape),
+        "gamma": lambda: random.uniform(0.5, 1.5, shape),
+        "beta": lambda: random.uniform(-0.3, 0.3, shape),
+        "squeeze bias": lambda: random.uniform(-0.1, 1.5, shape),
+        "bias": lambda: random.normal(0, 0.5, shape),
+    }[role]()
+    return value.astype("float32")
+
+
+def jittered(
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray | float,
+    beta: np.ndarray,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, ...]:
+    """Statistics of a BatchNorm that are not the very ones of its inputs.
+
+    Gamma and beta make up for the difference, so that deep networks stay in range.
+    """
+    shift = random.uniform(-0.2, 0.2, mean.shape)
+    factor = random.uniform(0.9, 1.1, mean.shape)
+    values = (
+        mean + shift * np.sqrt(variance),
+        factor**2 * variance,
+        factor * gamma,
+        beta + shift * gamma,
+    )
+    return tuple(value.astype("float32") for value in values)
+
+
+def osmr_outputs(
+    blocks: Iterable[tuple[str, Callable[[Any], Any]]], x: Any, array: Callable[[Any], np.ndarray]
+) -> tuple[dict[int, np.ndarray], Any]:
+    """Outputs of the stages by number, and the last feature maps.
+
+    Args:
+        blocks: Names and calls of the network's `features`, of which the pool is left out.
+        x: Input of the first.
+        array: What makes an array, channels last, of an output.
+    """
+    stages = {}
+    for name, block in blocks:
+        if name == "final_pool":
+            break
+        x = block(x)
+        if name == "init_block":
+            stages[1] = array(x)
+        elif name.startswith("stage"):
+            stages[int(name.removeprefix("stage")) + 1] = array(x)
+    return stages, x
+
+
+class Network(ABC):
+    """A network of a publisher's package."""
+
+    raw_pictures = False
+
+    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
+        self.name = name
+        self.size = size
+        self.net = self.build(classes)
+
+    def noise(self, count: int, random: np.random.Generator) -> np.ndarray:
+        """Pictures as the network takes them."""
+        pictures = noise(count, self.size, random)
+        return np.clip(np.round(128 + 50 * pictures), 0, 255) if self.raw_pictures else pictures
+
+    @abstractmethod
+    def build(self, classes: int) -> Any:
+        """The publisher's network, every variable of which exists."""
+
+    @abstractmethod
+    def fill(self, random: np.random.Generator) -> None:
+        """Give every trainable variable a value."""
+
+    @abstractmethod
+    def settle(self, pictures: np.ndarray, random: np.random.Generator) -> None:
+        """Set the BatchNorms' statistics to about those that `pictures` give."""
+
+    @abstractmethod
+    def outputs(self, pictures: np.ndarray) -> Outputs:
+        """Stages, features and logits, as when the network is in use."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> Path:
+        """Write the weights into a file of `folder`."""
+
+    def close(self) -> None:
+        """Give back what the network holds outside itself."""
+        del self.net
+
+
+class TorchNetwork(Network):
+    """Networks that are `torch.nn.Module`s."""
+
+    def fill(self, random: np.random.Generator) -> None:
+        import torch
+
+        def assign(parameter: Any, role: str) -> None:
+            fan_in = parameter[0].numel()
+            value = trained_like(role, tuple(parameter.shape), fan_in, random)
+            parameter.copy_(torch.from_numpy(value))
+
+        with torch.no_grad():
+            for module in self.net.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    assign(module.weight, "gamma")
+                    assign(module.bias, "beta")
+                elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                    # Only SE's convolutions have a bias.
+                    last = isinstance(module, torch.nn.Linear)
+                    biased = module.bias is not None
+                    squeeze = biased and not last and module.out_channels < module.in_channels
+                    assign(module.weight, "small kernel" if last or squeeze else "kernel")
+                    if biased:
+                        assign(module.bias, "squeeze bias" if squeeze else "bias")
+                elif list(module.parameters(recurse=False)):
+                    raise ValueError(f"Unknown module: {module}")
+
+    def settle(self, pictures: np.ndarray, random: np.random.Generator) -> None:
+        import torch
+
+        norms = [part for part in self.net.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        self.net.train()
+        with torch.no_grad():
+            self.outputs(pictures)
+            for norm in norms:
+                tensors = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+                values = jittered(*(tensor.numpy() for tensor in tensors), random)
+                for tensor, value in zip(tensors, values, strict=True):
+                    tensor.copy_(torch.from_numpy(value))
+        self.net.eval()
+
+    @staticmethod
+    def tensor(pictures: np.ndarray) -> Any:
+        """Pictures as Torch takes them, channels first."""
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+
+    @staticmethod
+    def array(tensor: Any) -> np.ndarray:
+        """A copy, channels last, of a tensor that a later layer may change in place."""
+        return np.array(tensor.movedim(1, -1))
+
+    def save(self, folder: Path) -> Path:
+        import torch
+
+        path = folder / f"{self.name}.pth"
+        torch.save(self.net.state_dict(), path)
+        return path
+
+
+class OsmrTorch(TorchNetwork):
+    """pytorchcv: files `*.pth`."""
+
+    def build(self, classes: int) -> Any:
+        declare_torchvision_operators()
+        from pytorchcv.model_provider import get_model
+
+        return get_model(self.name, num_classes=classes)
+
+    def outputs(self, pictures: np.ndarray) -> Outputs:
+        import torch
+
+        with torch.no_grad():
+            x = self.tensor(pictures)
+            stages, features = osmr_outputs(self.net.features.named_children(), x, self.array)
+            own_size = self.size == tuple(self.net.in_size)
+            logits = self.net(x) if own_size else self.net.output(features.mean((2, 3)))
+        return stages, self.array(features), self.array(logits)
+
+
+class Timm(TorchNetwork):
+    """timm: files `model.safetensors`, and `*.pth` for the networks named `legacy_*`."""
+
+    def build(self, classes: int) -> Any:
+        declare_torchvision_operators()
+        import timm
+
+        return timm.create_model(self.name, pretrained=False, num_classes=classes)
+
+    def outputs(self, pictures: np.ndarray) -> Outputs:
+        import torch
+
+        stages: dict[int, np.ndarray] = {}
+
+        def keep(number: int) -> Callable[[Any, Any, Any], None]:
+            def hook(_module: Any, _inputs: Any, output: Any) -> None:
+                stages[number] = self.array(output)
+
+            return hook
+
+        net = self.net
+        stem = net.pool0 if self.name.startswith("legacy_") else net.maxpool
+        ends = (stem, net.layer1, net.layer2, net.layer3, net.layer4)
+        hooks = [end.register_forward_hook(keep(n)) for n, end in enumerate(ends, start=1)]
+        with torch.no_grad():
+            logits = self.array(net(self.tensor(pictures)))
+        for hook in hooks:
+            hook.remove()
+        return stages, stages[5], logits
+
+    def save(self, folder: Path) -> Path:
+        if self.name.startswith("legacy_"):
+            return super().save(folder)
+        from safetensors.torch import save_file
+
+        path = folder / "model.safetensors"
+        save_file(self.net.state_dict(), path)
+        return path
+
+
+def declare_torchvision_operators() -> None:
+    """Let torchvision, which the packages import, do without its binary part, if that does not fit.
+
+    torchvision then names two operators that nothing has declared; no network here uses them.
+    """
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        TORCHVISION_OPERATORS.append(library)
+
+
+# Operators are forgotten with the library that has declared them.
+TORCHVISION_OPERATORS: list[Any] = []
+
+
+def legacy_keras() -> Any:
+    """Keras 2, in which tf2cv and image-classifiers are written."""
+    import tensorflow as tf
+
+    if not tf.keras.Model.__module__.startswith("tf_keras"):
+        raise RuntimeError("TensorFlow was imported before TF_USE_LEGACY_KERAS was set")
+    return tf.keras
+
+
+class KerasNetwork(Network):
+    """Networks that are models of Keras 2; files `*.h5`."""
+
+    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
+        self.keras = legacy_keras()
+        # Layers without a name are numbered from the first in the process.
+        self.keras.backend.clear_session()
+        super().__init__(name, size, classes)
+
+    def close(self) -> None:
+        super().close()
+        self.keras.backend.clear_session()
+
+    @abstractmethod
+    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+        """Stages, features and logits."""
+
+    def outputs(self, pictures: np.ndarray) -> Outputs:
+        return self.run(pictures, training=False)
+
+    def fill(self, random: np.random.Generator) -> None:
+        filled = 0
+        layers = self.keras.layers
+
+        def assign(variable: Any, role: str) -> None:
+            nonlocal filled
+            shape = tuple(variable.shape)
+            variable.assign(trained_like(role, shape, int(np.prod(shape[:-1])), random))
+            filled += 1
+
+        for layer in self.net.submodules:
+            if isinstance(layer, layers.BatchNormalization):
+                if layer.scale:
+                    assign(layer.gamma, "gamma")
+                assign(layer.beta, "beta")
+            elif isinstance(layer, layers.Conv2D | layers.Dense):
+                # Only SE's convolutions have a bias.
+                last = isinstance(layer, layers.Dense)
+                squeeze = layer.use_bias and not last and layer.filters < layer.kernel.shape[2]
+                assign(layer.kernel, "small kernel" if last or squeeze else "kernel")
+                if layer.use_bias:
+                    assign(layer.bias, "squeeze bias" if squeeze else "bias")
+        if filled != len(self.net.trainable_weights):
+            raise ValueError(f"{filled} variables of {len(self.net.trainable_weights)} are filled")
+
+    def settle(self, pictures: np.ndarray, random: np.random.Generator) -> None:
+        kind = self.keras.layers.BatchNormalization
+        norms = [layer for layer in self.net.submodules if isinstance(layer, kind)]
+        for norm in norms:
+            norm.momentum = 0.0
+        self.run(pictures, training=True)
+        for norm in norms:
+            variables = (norm.moving_mean, norm.moving_variance, norm.gamma, norm.beta)
+            # The BatchNorm of image-classifiers' input has no gamma.
+            arrays = [1.0 if variable is None else variable.numpy() for variable in variables]
+            for variable, value in zip(variables, jittered(*arrays, random), strict=True):
+                if variable is not None:
+                    variable.assign(value)
+
+    def save(self, folder: Path) -> Path:
+        path = folder / f"{self.name}.h5"
+        self.net.save_weights(str(path))
+        return path
+
+
+class OsmrKeras(KerasNetwork):
+    """tf2cv."""
+
+    def build(self, classes: int) -> Any:
+        from tf2cv.model_provider import get_model
+
+        net = get_model(self.name, classes=classes)
+        net(np.zeros((1, *net.in_size, 3), "float32"))
+        return net
+
+    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+        def call(block: Any) -> Callable[[Any], Any]:
+            return lambda x: block(x, training=training)
+
+        names = [block.name.rpartition("/")[-1] for block in self.net.features.children]
+        blocks = zip(names, map(call, self.net.features.children), strict=True)
+        stages, features = osmr_outputs(blocks, pictures, np.array)
+        features = np.array(features)
+        if self.size == tuple(self.net.in_size) and not training:
+            logits = self.net(pictures, training=False)
+        else:
+            logits = self.net.output1(features.mean((1, 2)))
+        return stages, features, np.array(logits)
+
+
+class Qubvel(KerasNetwork):
+    """image-classifiers, that is, `classification_models`."""
+
+    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
+        super().__init__(name, size, classes)
+        self.raw_pictures = name in ("seresnet18", "seresnet34")
+        self.parts = self.with_outputs()
+
+    def build(self, classes: int) -> Any:
+        from classification_models.tfkeras import Classifiers
+
+        function, _ = Classifiers.get(self.name)
+        return function(input_shape=(*self.size, 3), classes=classes, weights=None)
+
+    def with_outputs(self) -> Any:
+        """The network with the outputs of stem, stages, last feature maps and last `Dense`."""
+
+        def found(kind: str) -> list[Any]:
+            return [layer for layer in self.net.layers if type(layer).__name__ == kind]
+
+        ends = found("Add")
+        if not self.raw_pictures:
+            ends = [layer.outbound_nodes[0].layer for layer in ends]
+        # Every stage is twice as wide as the one before; the last of each width is its end.
+        stages = {layer.output.shape[-1]: layer.output for layer in ends}
+        outputs = [found("MaxPooling2D")[0].output, *stages.values()]
+        outputs += [found("GlobalAveragePooling2D")[-1].input, found("Dense")[0].output]
+        return self.keras.Model(self.net.input, outputs)
+
+    def close(self) -> None:
+        del self.parts
+        super().close()
+
+    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+        *stages, features, logits = map(np.array, self.parts(pictures, training=training))
+        return dict(enumerate(stages, start=1)), features, logits
+
+
+PUBLISHERS: dict[str, type[Network]] = {
+    "osmr_h5": OsmrKeras,
+    "osmr_torch": OsmrTorch,
+    "timm": Timm,
+    "qubvel": Qubvel,
+}
+
+
+def publish(
+    publisher: str, network: str, folder: Path, size: tuple[int, int], classes: int, seed: int = 0
+) -> Published:
+    """Build a network with its publisher's package, fill it, save it and use it.
+
+    Args:
+        publisher: `"osmr_h5"`, `"osmr_torch"`, `"timm"` or `"qubvel"`.
+        network: Name of the network in the publisher's package.
+        folder: Where the file is written; it has to exist.
+        size: Height and width of the pictures.
+        classes: Number of classes; osmr's networks for CIFAR have 10 or 100.
+        seed: Seed of weights, statistics and pictures.
+
+    Returns:
+        The file and the outputs.
+
+    Raises:
+        ValueError: If an output is not finite or beyond `LARGEST_OUTPUT`, that is, of no use in
+            a comparison.
+    """
+    random = np.random.default_rng(seed)
+    net = PUBLISHERS[publisher](network, size, classes)
+    net.fill(random)
+    pictures = net.noise(CALIBRATION_PICTURES, random)
+    net.settle(pictures, random)
+    pictures = pictures[:PICTURES]
+    published = Published(net.save(folder), pictures, *net.outputs(pictures))
+    net.close()
+    del net
+    gc.collect()
+    outputs = {**published.stages, "features": published.features, "logits": published.logits}
+    for name, output in outputs.items():
+        if not np.abs(output).max() < LARGEST_OUTPUT:
+            raise ValueError(f"{publisher} {network}: output {name} up to {np.abs(output).max()}")
+    return published
