@@ -100,7 +100,7 @@ def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_j
     import numpy as np
 
     entry = get_weights(weights)
-    entry.path()
+    entry.fetch()
     pictures = np.concatenate(
         [keras_se.load_image(image, entry, convert=convert) for image in images]
     )

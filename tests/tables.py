@@ -1,6 +1,6 @@
-"""The README's table of networks and sets of weights, counted from the networks themselves.
+"""The tables of the documents, from the networks and the registry themselves.
 
-python tests/tables.py      # writes it between the README's markers
+python tests/tables.py      # writes them between their markers
 """
 
 import math
@@ -10,7 +10,9 @@ import keras
 
 import keras_se
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+CARDS = ROOT / "pretrained" / "weights.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 
@@ -33,22 +35,73 @@ def multiply_adds(model):
     return total
 
 
-def table():
-    """The table as Markdown."""
+def networks():
+    """The README's table."""
     lines = [
-        "| network | input | parameters | with BatchNorm statistics | multiply-adds | weights |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| network | input | parameters | with BatchNorm statistics | multiply-adds | sets "
+        "| default |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for name in keras_se.list_models():
         model = getattr(keras_se, name)(weights=None)
         trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
-        sets = ", ".join(f"`{entry.name}`" for entry in keras_se.list_weights(name))
+        sets = keras_se.list_weights(name)
+        main = [e for e in sets if e.default and e.dataset in ("imagenet", "cifar10")]
+        default = ", ".join(f"`{e.name}` ({percent(e.metrics[0].value)})" for e in main)
         size = " x ".join(map(str, model.input_shape[1:3]))
         lines.append(
             f"| `{name}` | {size} | {trainable:,} | {model.count_params():,} "
-            f"| {multiply_adds(model) / 1e6:,.1f} M | {sets} |"
+            f"| {multiply_adds(model) / 1e6:,.1f} M | {len(sets) or ''} | {default} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def percent(value):
+    """A fraction as a percentage, without zeros at the end."""
+    return f"{round(100 * value, 3):g} %"
+
+
+def cards():
+    """The table of all sets of weights, in `pretrained/weights.md`."""
+    lines = []
+    for dataset in dict.fromkeys(entry.dataset for entry in keras_se.list_weights()):
+        lines += [
+            f"### {dataset}",
+            "",
+            "| set | builder | variant | evaluated at | top-1 | top-5 | parameters | source | hash "
+            "or revision | licence | note |",
+            "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |",
+        ]
+        lines += [card(e) for e in keras_se.list_weights() if e.dataset == dataset]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def card(entry):
+    """One row."""
+    pre, figures = entry.preprocessing, {m.name: m for m in entry.metrics}
+    top1, top5 = (
+        f"{percent(figures[name].value)} ({'measured' if figures[name].measured else 'claimed'})"
+        if name in figures
+        else ""
+        for name in ("top1", "top5")
+    )
+    variant = ", ".join(
+        f"{key}={'-'.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in entry.variant.items()
+    )
+    source = f"[{entry.publisher}]({entry.url})" if entry.url else "this package"
+    proof = f"`{entry.sha}`" if entry.sha else f"revision `{entry.revision}`"
+    default = "**default.** " if entry.default else ""
+    return (
+        f"| `{entry.name}` | `{entry.model}` | {variant} "
+        f"| {pre.size}, crop {pre.crop:g}, {pre.interpolation} | {top1} | {top5} "
+        f"| {entry.params_trainable:,} | {source} | {proof} | {entry.licence} "
+        f"| {default}{entry.note} |"
+    )
+
+
+TABLES = {README: networks, CARDS: cards}
 
 
 def parts(text):
@@ -59,5 +112,6 @@ def parts(text):
 
 
 if __name__ == "__main__":
-    before, _, after = parts(README.read_text("utf-8"))
-    README.write_text(before + table() + after, "utf-8")
+    for path, table in TABLES.items():
+        before, _, after = parts(path.read_text("utf-8"))
+        path.write_text(before + table() + after, "utf-8")

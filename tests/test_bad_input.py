@@ -16,10 +16,10 @@ import pytest
 
 import keras_se
 from keras_se import SEConfig, SEResNet20, SqueezeExcite
-from keras_se.weights import entries, variable_file
+from keras_se.weights import entries, hashes, variable_file
 
 NAME = "se_resnet20.fashion_mnist"
-ENTRY = replace(entries.get_weights(NAME), file="absent.h5", sha256="0" * 64)
+ENTRY = replace(entries.get_weights(NAME), file="absent.h5", sha="sha256:" + "0" * 64)
 
 
 def one_line(call: Callable[[], object], argument: str, received: object) -> str:
@@ -542,11 +542,12 @@ def test_only_the_named_layers_may_be_left_over() -> None:
 def test_wrong_hash(tmp_path: Path) -> None:
     path = tmp_path / "small.h5"
     variable_file.write_variables(small_model(), path)
-    right = hashlib.sha256(path.read_bytes()).hexdigest()
-    variable_file.check_sha256(path, right)
-    wrong = ("1" if right[0] == "0" else "0") + right[1:]
-    with pytest.raises(ValueError, match="SHA-256") as caught:
-        variable_file.check_sha256(path, wrong)
+    right = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    hashes.check_hash(path, right)
+    hashes.check_hash(path, right[:15])
+    wrong = right[:-1] + ("1" if right[-1] == "0" else "0")
+    with pytest.raises(ValueError, match="sha256") as caught:
+        hashes.check_hash(path, wrong)
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -559,7 +560,7 @@ def test_wrong_hash_of_pretrained_weights(tmp_path: Path, monkeypatch: pytest.Mo
     network = SEResNet20(weights=None, input_shape=(28, 28, 1))
     variable_file.write_variables(network, path)
     right = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = replace(ENTRY, file=str(path), sha256=right)
+    entry = replace(ENTRY, file=str(path), sha=f"sha256:{right}")
     monkeypatch.setattr(entries, "_registry", lambda: {NAME: entry})
     loaded = SEResNet20(weights=NAME)
     np.testing.assert_array_equal(
@@ -568,7 +569,7 @@ def test_wrong_hash_of_pretrained_weights(tmp_path: Path, monkeypatch: pytest.Mo
     )
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(ValueError, match="SHA-256") as caught:
+    with pytest.raises(ValueError, match="sha256") as caught:
         SEResNet20(weights=NAME)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

@@ -49,7 +49,7 @@ def entry(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> ker
     return dataclasses.replace(
         entries.get_weights(NAME),
         file=str(path),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha=f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
         preprocessing=entries.Preprocessing(28, 1.0, "bilinear", (MEAN,), (STD,)),
         metrics=(entries.Metric("top1", 0.125, "fashion_mnist", "test", True),),
     )
@@ -318,10 +318,10 @@ def test_damaged_tiff_in_a_process(
 def test_damaged_weights_in_a_process(
     entry: keras_se.Weights, pictures: list[Path], tmp_path: Path
 ) -> None:
-    damaged = dataclasses.replace(entry, sha256="0" * 64)
+    damaged = dataclasses.replace(entry, sha="sha256:" + "0" * 64)
     (tmp_path / "entry").write_bytes(pickle.dumps(damaged))
     done = python(WITH_REGISTRY, tmp_path / "entry", "predict", pictures[0], "--weights", NAME)
-    assert_mistake((done.returncode, done.stdout, done.stderr), "SHA-256", entry.file)
+    assert_mistake((done.returncode, done.stdout, done.stderr), "sha256", entry.file)
 
 
 IMPORTED = f"""
@@ -500,7 +500,7 @@ def test_builder_signature(builder: str) -> None:
 
 def test_fields_of_an_entry() -> None:
     public = {
-        "name", "model", "dataset", "url", "sha256", "licence", "preprocessing", "metrics",
+        "name", "model", "dataset", "url", "sha", "revision", "licence", "preprocessing", "metrics",
         "params_trainable", "params_total",
     }  # fmt: skip
     assert public <= {field.name for field in dataclasses.fields(keras_se.Weights)}

@@ -5,6 +5,7 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
+import pytest
 import tables
 
 import keras_se
@@ -13,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = tables.README.read_text("utf-8")
 
 
-def test_table_is_that_of_the_networks():
-    assert tables.parts(TEXT)[1] == tables.table()
+@pytest.mark.parametrize("path", tables.TABLES, ids=lambda path: path.name)
+def test_tables_are_those_of_the_code(path):
+    assert tables.parts(path.read_text("utf-8"))[1] == tables.TABLES[path]()
 
 
 def test_continuous_integration_runs_the_test_command():

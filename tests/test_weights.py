@@ -13,6 +13,7 @@ from PIL import Image
 
 import keras_se
 from keras_se.labels import class_names
+from keras_se.weights import entries
 from keras_se.weights.entries import get_weights
 from keras_se.weights.variable_file import named_variables, read_variables
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = keras_se.list_weights()
 NAMES = [entry.name for entry in ENTRIES]
 BUNDLED = "se_resnet20.fashion_mnist"
+FILE = Path(entries.__file__).parent / "files" / f"{BUNDLED}.h5"
 # The same weights on another processor: float32 sums in another order.
 TOLERANCE = 1e-4
 
@@ -102,10 +104,10 @@ def test_options_keep_the_trained_function():
 
 def test_file_holds_the_variables_by_their_path():
     model = keras_se.SEResNet20(weights="fashion_mnist")
-    arrays = read_variables(get_weights(BUNDLED).path())
+    arrays = read_variables(FILE)
     assert {v.path for v in model.weights} == set(arrays) == set(named_variables(model))
 
 
 def test_file_in_pretrained_is_the_one_in_the_package():
     path = ROOT / "pretrained" / BUNDLED / f"{BUNDLED}.h5"
-    assert path.read_bytes() == get_weights(BUNDLED).path().read_bytes()
+    assert path.read_bytes() == FILE.read_bytes()

@@ -9,7 +9,7 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -27,7 +27,7 @@ from keras_se.models._residual import (
     residual_features,
 )
 from keras_se.weights.entries import Weights, resolve_weights
-from keras_se.weights.variable_file import place_variables
+from keras_se.weights.variable_file import named_variables, place_variables
 
 POOLINGS = (None, "avg", "max")
 PRETRAINED_ACTIVATIONS = ("softmax", None)
@@ -156,19 +156,22 @@ def residual_builder(
             net = network.varied({} if variant is None else variant)
         check_squeeze_excite(net, se)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults)
-        # What may fail on a file fails before the graph is built.
-        with source.arrays() if isinstance(source, Weights) else nullcontext() as arrays:
-            x = _normalise(inputs, source, defaults) if include_preprocessing else inputs
-            x = residual_features(x, net, se)
-            x = _head(x, net, include_top, pooling, classes, classifier_activation)
-            if input_tensor is not None:
-                inputs = keras.utils.get_source_inputs(input_tensor)
-            with _recursion(20 * sum(net.blocks)):
-                model = keras.Model(inputs, x, name=name)
-            if arrays is not None:
+        if isinstance(source, Weights):
+            source.fetch()
+
+        x = _normalise(inputs, source, defaults) if include_preprocessing else inputs
+        x = residual_features(x, net, se)
+        x = _head(x, net, include_top, pooling, classes, classifier_activation)
+        if input_tensor is not None:
+            inputs = keras.utils.get_source_inputs(input_tensor)
+        with _recursion(20 * sum(net.blocks)):
+            model = keras.Model(inputs, x, name=name)
+
+        if isinstance(source, Weights):
+            with source.arrays(_shapes(model, net, source.classes)) as arrays:
                 place_variables(model, arrays, () if include_top else (HEAD,))
-            elif isinstance(source, Path):
-                _load_weights(model, source)
+        elif isinstance(source, Path):
+            _load_weights(model, source)
         return model
 
     build.__name__ = build.__qualname__ = builder_name
@@ -232,6 +235,13 @@ def _check_fits(
             f"weights={entry.name!r} fixes the variant of the network; use weights=None for "
             f"another one. Received: variant={dict(variant)!r}"
         )
+
+
+def _shapes(model: keras.Model, net: ResidualNetwork, classes: int) -> dict[str, tuple[int, ...]]:
+    """The variables of the network with its head, which `model` may lack."""
+    head = {f"{HEAD}/kernel": (net.features, classes), f"{HEAD}/bias": (classes,)}
+    shapes = {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
+    return shapes | head if classes else shapes
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:

@@ -151,6 +151,11 @@ class ResidualNetwork:
         """The paper's stage numbers."""
         return tuple(range(2, 2 + len(self.blocks)))
 
+    @property
+    def features(self) -> int:
+        """Channels of the last feature maps."""
+        return self.widths[-1] * (EXPANSION if self.bottleneck else 1)
+
     def varied(self, variant: Mapping[str, Any]) -> ResidualNetwork:
         """This description with some fields changed, checked."""
         if not isinstance(variant, Mapping):

@@ -19,11 +19,13 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from keras_se.weights.checkpoint import converting
-from keras_se.weights.conversion import CONVERTER_VERSION
+from keras_se.weights.checkpoint import described, one_line
+from keras_se.weights.conversion import CONVERTER_VERSION, convert
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, list_weights
 from keras_se.weights.hashes import blocks, check_hash, file_hash, hash_of
+from keras_se.weights.layouts import Shapes
+from keras_se.weights.tensors import open_tensors
 from keras_se.weights.variable_file import atomic, write_arrays
 
 
@@ -45,14 +47,19 @@ def converted_path(entry: Weights) -> Path:
     return home() / "converted" / f"{entry.name}.{source}.{CONVERTER_VERSION}.h5"
 
 
-def converted(entry: Weights) -> Path:
-    """The converted file of a set, fetched and converted if it is not there yet."""
+def converted(entry: Weights, shapes: Shapes) -> Path:
+    """The converted file of a set, fetched and converted if it is not there yet.
+
+    Args:
+        entry: The set.
+        shapes: The variables of its network with the head.
+    """
     path = converted_path(entry)
     # A folder that may only be read is enough when the file is there.
     if not path.exists():
         with _locked(path):
             if not path.exists():
-                _convert(entry, fetched(entry), path)
+                _convert(entry, fetched(entry), path, shapes)
     _check_converted(path, entry)
     return path
 
@@ -221,16 +228,12 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
         yield unzipped
 
 
-def _convert(entry: Weights, source: Path, path: Path) -> None:
+def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes) -> None:
     """Write the converted file and, before it takes its name, its record."""
     with _plain(source, entry) as plain, atomic(path) as temporary:
-        with converting(plain, entry) as conversion:
+        with one_line(source), open_tensors(plain) as file:
+            conversion = convert(file, entry.layout, shapes, described(entry))
             write_arrays(conversion.arrays, temporary)
-        record = {
-            "set": entry.name,
-            "sha": file_hash(temporary),
-            "source": file_hash(plain),
-            "converter": CONVERTER_VERSION,
-        }
+        record = {"set": entry.name, "sha": file_hash(temporary), "converter": CONVERTER_VERSION}
         with atomic(_record(path)) as written:
             written.write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -8,18 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_se.checks import unknown_choice
-from keras_se.weights.conversion import Conversion, MismatchError, convert
+from keras_se.models._residual import ResidualNetwork
+from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Network, Preprocessing, Weights, list_networks
-from keras_se.weights.layouts import LAYOUTS
+from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, open_tensors
-from keras_se.weights.variable_file import atomic, named_variables
+from keras_se.weights.variable_file import atomic
 
 
 def load_checkpoint(
@@ -61,13 +62,15 @@ def load_checkpoint(
 
     >>> model = keras_se.load_checkpoint("x.safetensors", layout="timm", model="SEResNet50")
     """
-    with _opened(Path(path), layout, model) as entry:
-        return _built(entry, input_shape, include_preprocessing, classifier_activation)
+    network, _ = _converted(
+        Path(path), layout, model, input_shape, include_preprocessing, classifier_activation
+    )
+    return network
 
 
 def convert_file(
     source: str | Path, target: str | Path, *, layout: str, model: str
-) -> tuple[keras.Model, Mapping[str, list[str]]]:
+) -> tuple[keras.Model, Sources]:
     """Convert a file to a `.keras` or `.weights.h5` file.
 
     Returns:
@@ -79,67 +82,84 @@ def convert_file(
         raise ValueError(f"`DST` must end in .keras or .weights.h5. Received: {target}")
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
-    with _opened(Path(source), layout, model) as entry:
-        built = _built(entry, None, True, "softmax")
-        # Keras tells formats by the suffix.
-        with atomic(target, suffix) as temporary:
-            (built.save if suffix == ".keras" else built.save_weights)(temporary)
-        return built, entry.conversion.sources
+    network, sources = _converted(Path(source), layout, model, None, True, "softmax")
+    # Keras tells formats by the suffix.
+    with atomic(target, suffix) as temporary:
+        (network.save if suffix == ".keras" else network.save_weights)(temporary)
+    return network, sources
 
 
 @dataclass(frozen=True, kw_only=True)
 class _LocalFile(Weights):
-    """A file of the user's, as a set of weights."""
+    """A file of the user's, as a set of weights; `sources` says what went where, afterwards."""
 
-    conversion: Conversion
+    tensors: TensorFile
+    sources: Sources = field(default_factory=dict)
+
+    def fetch(self) -> None:
+        """It is here."""
 
     @contextmanager
-    def arrays(self) -> Iterator[Mapping[str, Any]]:
-        yield self.conversion.arrays
+    def arrays(self, shapes: Shapes) -> Iterator[Mapping[str, Any]]:
+        """The file's tensors for variables of these shapes."""
+        conversion = convert(self.tensors, self.layout, shapes, described(self))
+        self.sources.update(conversion.sources)
+        yield conversion.arrays
 
 
-@contextmanager
-def _opened(path: Path, layout: str, model: str) -> Iterator[_LocalFile]:
+def _converted(
+    path: Path, layout: str, model: str, input_shape: Any, include_preprocessing: bool,
+    activation: Any,
+) -> tuple[keras.Model, Sources]:  # fmt: skip
+    """The network of the file, and what went where."""
     candidates = _candidates(layout, model)
-    with _one_line(path), open_tensors(path) as file:
-        network, classes, channels, conversion = _fitting(file, candidates, model)
-        size = _builder(network).defaults.size
-        yield _LocalFile(
-            name=str(path), model=network.model, network=network.name, dataset="", default=False,
-            publisher=layout, url=None, file=path.name, layout=network.layout, sha=None,
-            revision=None, size=path.stat().st_size, licence="", note="",
-            input_shape=(size, size, channels), classes=classes,
-            preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
-            metrics=(), params_trainable=0, params_total=0, variant=network.variant,
-            conversion=conversion,
-        )  # fmt: skip
+    with one_line(path), open_tensors(path) as file:
+        plausible = [network for network in candidates if _plausible(file, network)]
+        # The network of the very name comes first, and is meant where others fit, too.
+        plausible.sort(key=lambda network: network.name != model.lower())
+        fits, reason = [], None
+        for network in plausible or candidates[:1]:
+            entry = _entry(path, file, network)
+            try:
+                built = builder_of(network)(
+                    include_top=entry.classes > 0,
+                    weights=entry,
+                    input_shape=input_shape,
+                    classes=entry.classes or 1,
+                    classifier_activation=activation,
+                    include_preprocessing=include_preprocessing,
+                )
+            except MismatchError as mismatch:
+                reason = reason or f"the tensors are not those of {network.name}; {mismatch}"
+                continue
+            fits.append((network.name, built, entry.sources))
+            if network.name == model.lower():
+                break
+        if not fits:
+            raise ValueError(reason)
+        if len(fits) > 1 and fits[-1][0] != model.lower():
+            raise ValueError(
+                f"{' and '.join(name for name, *_ in fits)} have the same tensors; name one of "
+                f"them as `model`. Received: model={model!r}"
+            )
+        _, built, sources = fits[-1]
+        return built, sources
 
 
-def _built(
-    entry: _LocalFile, input_shape: Any, include_preprocessing: bool, activation: Any
-) -> keras.Model:
-    return getattr(importlib.import_module("keras_se.models"), entry.model)(
-        include_top=entry.classes > 0,
-        weights=entry,
-        input_shape=input_shape,
-        classes=entry.classes or 1,
-        classifier_activation=activation,
-        include_preprocessing=include_preprocessing,
-    )
+def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
+    size = builder_of(network).defaults.size
+    return _LocalFile(
+        name=str(path), model=network.model, network=network.name, dataset="", default=False,
+        publisher=network.publisher, url=None, file=path.name, layout=network.layout, sha=None,
+        revision=None, size=path.stat().st_size, licence="", note="",
+        input_shape=(size, size, _channels(file, network)), classes=_classes(file),
+        preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
+        metrics=(), params_trainable=0, params_total=0, variant=network.variant, tensors=file,
+    )  # fmt: skip
 
 
 @contextmanager
-def converting(path: Path, entry: Weights) -> Iterator[Conversion]:
-    """The conversion of the file of a published set, which is open meanwhile."""
-    network = next(
-        n for n in list_networks() if (n.publisher, n.name) == (entry.publisher, entry.network)
-    )
-    with _one_line(path), open_tensors(path) as file:
-        yield _conversion(file, network, entry.classes)[1]
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def one_line(path: Path) -> Iterator[None]:
     """Whatever a reader raises on an unfit file becomes one line that names it."""
     try:
         yield
@@ -164,42 +184,33 @@ def _candidates(layout: str, model: str) -> list[Network]:
     return found
 
 
-def _fitting(
-    file: TensorFile, candidates: list[Network], model: str
-) -> tuple[Network, int, int, Conversion]:
-    """The one network among the candidates that the file fits, with its classes and channels."""
-    classes = _classes(file)
-    fits, reasons = {}, {}
-    for network in [n for n in candidates if _same_units(file, n)] or candidates[:1]:
-        try:
-            fits[network.name] = network, *_conversion(file, network, classes)
-        except MismatchError as mismatch:
-            reasons[network.name] = mismatch
-    # Where several fit, the one of the very name was meant.
-    exact = [name for name in fits if name == model or name == model.lower()]
-    if len(fits) > 1 and len(exact) != 1:
-        raise ValueError(
-            f"{' and '.join(fits)} have the same tensors; name one of them as `model`. "
-            f"Received: model={model!r}"
-        )
-    if not fits:
-        name, reason = next(iter(reasons.items()))
-        others = f" (nor of {', '.join(list(reasons)[1:])})" if len(reasons) > 1 else ""
-        raise ValueError(f"the tensors are not those of {name}{others}; {reason}")
-    network, channels, conversion = fits[exact[0]] if len(fits) > 1 else next(iter(fits.values()))
-    return network, classes, channels, conversion
+def _names(file: TensorFile, network: Network) -> tuple[Sources, ResidualNetwork]:
+    """Our names of the file's tensors, as far as their own tell."""
+    net = described(network)
+    shapes = {name: t.shape for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
+    return LAYOUTS[network.layout](shapes, {}, net), net
 
 
-def _same_units(file: TensorFile, network: Network) -> bool:
-    """Whether the file has the network's units and stem, as far as names tell."""
-    net = _builder(network).network.varied(network.variant)
-    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    names = LAYOUTS[network.layout](shapes, {}, net)
-    units = Counter(
-        match[1] for match in (re.match(r"stage(\d+)_block\d+_conv1", n) for n in names) if match
+def _plausible(file: TensorFile, network: Network) -> bool:
+    """Whether the names in the file are those of the network."""
+    names, net = _names(file, network)
+    if not names:
+        return True
+    tensors = [name for name in file.tensors if not COUNTERS.fullmatch(name)]
+    units = Counter(match[1] for n in names if (match := re.match(r"stage(\d+)_block\d+_se/", n)))
+    return (
+        {name for group in names.values() for name in group} == set(tensors)
+        and ("stem_conv1/kernel" in names) == (len(net.stem_widths) > 1)
+        # Each block has four variables of Squeeze-and-Excitation.
+        and [units[str(stage)] // 4 for stage in net.stages] == list(net.blocks)
     )
-    deep = "stem_conv1/kernel" in names
-    return not names or (tuple(units.values()) == net.blocks and deep == (len(net.stem_widths) > 1))
+
+
+def _channels(file: TensorFile, network: Network) -> int:
+    """The channels of the pictures."""
+    names, net = _names(file, network)
+    stem = names.get(f"stem_conv{'1' if len(net.stem_widths) > 1 else ''}/kernel")
+    return file.tensors[stem[0]].shape[1 if file.out_first else 2] if stem else 3
 
 
 def _classes(file: TensorFile) -> int:
@@ -208,32 +219,11 @@ def _classes(file: TensorFile) -> int:
     return shapes[0][0 if file.out_first else -1] if len(shapes) == 1 else 0
 
 
-def _builder(network: Network) -> Any:
+def builder_of(network: Network | Weights) -> Any:
+    """The function that builds it."""
     return getattr(importlib.import_module("keras_se.models"), network.model)
 
 
-def _conversion(file: TensorFile, network: Network, classes: int) -> tuple[int, Conversion]:
-    """The channels of the pictures and the file as this network, or a `MismatchError`."""
-    net = _builder(network).network.varied(network.variant)
-    variables = _variables(network, classes, 3)
-    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    sources = LAYOUTS[network.layout](shapes, variables, net)
-    stem = sources.get(f"stem_conv{'1' if len(net.stem_widths) > 1 else ''}/kernel")
-    channels = shapes[stem[0]][1 if file.out_first else 2] if stem else 3
-    if channels != 3:
-        variables = _variables(network, classes, channels)
-    return channels, convert(file, network.layout, variables, net)
-
-
-def _variables(network: Network, classes: int, channels: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the variables of a network."""
-    first = keras.config.image_data_format() == "channels_first"
-    model = _builder(network)(
-        include_top=classes > 0,
-        weights=None,
-        input_shape=(channels, None, None) if first else (None, None, channels),
-        classes=classes or 1,
-        include_preprocessing=False,
-        variant=network.variant,
-    )
-    return {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
+def described(network: Network | Weights) -> ResidualNetwork:
+    """Its description."""
+    return builder_of(network).network.varied(network.variant)

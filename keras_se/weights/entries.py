@@ -121,24 +121,35 @@ class Weights:
     params_total: int
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
 
-    def path(self) -> Path:
-        """Where the set lies in this package's own format, its hash checked.
-
-        A published set is downloaded and converted first, once.
-        """
+    def fetch(self) -> None:
+        """See to it that the set is on this machine, its hash checked."""
         if self.url is None:
-            path = Path(str(resources.files("keras_se.weights") / "files" / self.file))
-            check_hash(path, str(self.sha))
-            return path
-        from keras_se.weights.cache import converted
+            check_hash(self._bundled, str(self.sha))
+            return
+        from keras_se.weights.cache import converted_path, fetched
 
-        return converted(self)
+        if not converted_path(self).exists():
+            fetched(self)
 
     @contextmanager
-    def arrays(self) -> Iterator[Mapping[str, Any]]:
-        """The arrays by `<layer>/<variable>`, in an open file: `array[()]` reads one."""
-        with open_variables(self.path()) as arrays:
+    def arrays(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Mapping[str, Any]]:
+        """The arrays by `<layer>/<variable>`, in an open file; `np.asarray` reads one.
+
+        Args:
+            shapes: The variables of the network with its head, for which a published set is
+                converted when it is used for the first time.
+        """
+        path = self._bundled
+        if self.url:
+            from keras_se.weights.cache import converted
+
+            path = converted(self, shapes)
+        with open_variables(path) as arrays:
             yield arrays
+
+    @property
+    def _bundled(self) -> Path:
+        return Path(str(resources.files("keras_se.weights") / "files" / self.file))
 
 
 @functools.cache

@@ -164,6 +164,8 @@ def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
     convolutions without a bias, those with one (of Squeeze-and-Excitation), BatchNorms, the
     classifier. A grouped convolution is stored as one convolution a group.
     """
+    if not variables:
+        return {}
     queues: dict[str, list[tuple[str, list[str]]]] = {}
     for layer, members in _by_layer(tensors, "|"):
         names = [name.rsplit("/", 1)[1] for name in members]

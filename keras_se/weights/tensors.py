@@ -94,18 +94,18 @@ def safetensors(path: Path) -> Iterator[TensorFile]:
     """The tensors of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
+    def read(name: str) -> np.ndarray:
+        # What is read stays in memory until the file is closed.
+        with safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name)
+
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {
-                name: Tensor(
-                    tuple(file.get_slice(name).get_shape()),
-                    partial(file.get_tensor, name),
-                )
-                for name in file.keys()  # noqa: SIM118 (not a mapping)
-            }
-            yield TensorFile(tensors, out_first=True)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.offset_keys()}
     except SafetensorError as error:
         raise ValueError(f"not a sound safetensors file ({error})") from None
+    tensors = {name: Tensor(shape, partial(read, name)) for name, shape in shapes.items()}
+    yield TensorFile(tensors, out_first=True)
 
 
 @contextmanager

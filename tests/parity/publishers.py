@@ -65,23 +65,37 @@ def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.
     return (0.6 * (brightness + parts[:, rows][:, :, columns] + pixels)).astype("float32")
 
 
-def trained_like(
-    role: str, shape: tuple[int, ...], fan_in: int, random: np.random.Generator
-) -> np.ndarray:
-    """Values such as a trained network has.
+def trained_like(role: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Values such as a trained network has; kernels are `(..., inputs, outputs)`.
 
-    The kernels of the classifier and of SE's squeeze are small, and the squeeze's biases mostly
-    positive: hardly any hidden unit, of which some blocks have one, is dead.
+    Channels of convolutions differ much in scale, so that BatchNorm's epsilon matters. The kernels
+    of the classifier and of SE's squeeze are small, and the squeeze's biases mostly positive:
+    hardly any hidden unit, of which some blocks have one, is dead. SE's gates are rather closed
+    than open: otherwise hundreds of units, one after the other, enlarge what float32 rounds off
+    until no comparison is possible.
     """
+    he = np.sqrt(2 / np.prod(shape[:-1]))
     value = {
-        "kernel": lambda: random.normal(0, np.sqrt(2 / fan_in), shape),
-        "small kernel": lambda: random.normal(0, np.sqrt(0.5 / fan_in), shape),
+        "convolution kernel": lambda: (
+            random.normal(0, he, shape) * 10 ** random.uniform(-2, 0, shape[-1])
+        ),
         "gamma": lambda: random.uniform(0.5, 1.5, shape),
         "beta": lambda: random.uniform(-0.3, 0.3, shape),
+        "squeeze kernel": lambda: random.normal(0, he / 2, shape),
         "squeeze bias": lambda: random.uniform(-0.1, 1.5, shape),
-        "bias": lambda: random.normal(0, 0.5, shape),
+        "excite kernel": lambda: random.normal(0, he, shape),
+        "excite bias": lambda: random.normal(-2, 0.5, shape),
+        "classifier kernel": lambda: random.normal(0, he / 2, shape),
+        "classifier bias": lambda: random.normal(0, 0.5, shape),
     }[role]()
     return value.astype("float32")
+
+
+def kind_of_convolution(biased: bool, inputs: int, outputs: int) -> str:
+    """What a convolution is for: only those of SE have a bias."""
+    if not biased:
+        return "convolution"
+    return "squeeze" if outputs < inputs else "excite"
 
 
 def jittered(
@@ -175,8 +189,9 @@ class TorchNetwork(Network):
         import torch
 
         def assign(parameter: Any, role: str) -> None:
-            fan_in = parameter[0].numel()
-            value = trained_like(role, tuple(parameter.shape), fan_in, random)
+            if parameter.ndim > 1:
+                parameter = parameter.movedim((0, 1), (-1, -2))
+            value = trained_like(role, tuple(parameter.shape), random)
             parameter.copy_(torch.from_numpy(value))
 
         with torch.no_grad():
@@ -185,13 +200,14 @@ class TorchNetwork(Network):
                     assign(module.weight, "gamma")
                     assign(module.bias, "beta")
                 elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-                    # Only SE's convolutions have a bias.
-                    last = isinstance(module, torch.nn.Linear)
                     biased = module.bias is not None
-                    squeeze = biased and not last and module.out_channels < module.in_channels
-                    assign(module.weight, "small kernel" if last or squeeze else "kernel")
+                    kind = "classifier"
+                    if isinstance(module, torch.nn.Conv2d):
+                        channels = module.in_channels, module.out_channels
+                        kind = kind_of_convolution(biased, *channels)
+                    assign(module.weight, f"{kind} kernel")
                     if biased:
-                        assign(module.bias, "squeeze bias" if squeeze else "bias")
+                        assign(module.bias, f"{kind} bias")
                 elif list(module.parameters(recurse=False)):
                     raise ValueError(f"Unknown module: {module}")
 
@@ -246,8 +262,8 @@ class OsmrTorch(TorchNetwork):
         with torch.no_grad():
             x = self.tensor(pictures)
             stages, features = osmr_outputs(self.net.features.named_children(), x, self.array)
-            own_size = self.size == tuple(self.net.in_size)
-            logits = self.net(x) if own_size else self.net.output(features.mean((2, 3)))
+            whole = self.size == tuple(self.net.in_size) and not self.net.training
+            logits = self.net(x) if whole else self.net.output(features.mean((2, 3)))
         return stages, self.array(features), self.array(logits)
 
 
@@ -291,6 +307,10 @@ class Timm(TorchNetwork):
         return path
 
 
+# Operators are forgotten with the library that has declared them.
+TORCHVISION_OPERATORS: list[Any] = []
+
+
 def declare_torchvision_operators() -> None:
     """Let torchvision, which the packages import, do without its binary part, if that does not fit.
 
@@ -305,10 +325,6 @@ def declare_torchvision_operators() -> None:
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         TORCHVISION_OPERATORS.append(library)
-
-
-# Operators are forgotten with the library that has declared them.
-TORCHVISION_OPERATORS: list[Any] = []
 
 
 def legacy_keras() -> Any:
@@ -346,8 +362,7 @@ class KerasNetwork(Network):
 
         def assign(variable: Any, role: str) -> None:
             nonlocal filled
-            shape = tuple(variable.shape)
-            variable.assign(trained_like(role, shape, int(np.prod(shape[:-1])), random))
+            variable.assign(trained_like(role, tuple(variable.shape), random))
             filled += 1
 
         for layer in self.net.submodules:
@@ -356,12 +371,12 @@ class KerasNetwork(Network):
                     assign(layer.gamma, "gamma")
                 assign(layer.beta, "beta")
             elif isinstance(layer, layers.Conv2D | layers.Dense):
-                # Only SE's convolutions have a bias.
-                last = isinstance(layer, layers.Dense)
-                squeeze = layer.use_bias and not last and layer.filters < layer.kernel.shape[2]
-                assign(layer.kernel, "small kernel" if last or squeeze else "kernel")
+                kind = "classifier"
+                if isinstance(layer, layers.Conv2D):
+                    kind = kind_of_convolution(layer.use_bias, *layer.kernel.shape[2:])
+                assign(layer.kernel, f"{kind} kernel")
                 if layer.use_bias:
-                    assign(layer.bias, "squeeze bias" if squeeze else "bias")
+                    assign(layer.bias, f"{kind} bias")
         if filled != len(self.net.trainable_weights):
             raise ValueError(f"{filled} variables of {len(self.net.trainable_weights)} are filled")
 
@@ -415,7 +430,8 @@ class Qubvel(KerasNetwork):
 
     def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
         super().__init__(name, size, classes)
-        self.raw_pictures = name in ("seresnet18", "seresnet34")
+        # From MXNet: units begin with BatchNorm, as does the network, which scales the pictures.
+        self.preactivation = self.raw_pictures = name in ("seresnet18", "seresnet34")
         self.parts = self.with_outputs()
 
     def build(self, classes: int) -> Any:
@@ -431,7 +447,8 @@ class Qubvel(KerasNetwork):
             return [layer for layer in self.net.layers if type(layer).__name__ == kind]
 
         ends = found("Add")
-        if not self.raw_pictures:
+        if not self.preactivation:
+            # The unit ends in the ReLU after the sum.
             ends = [layer.outbound_nodes[0].layer for layer in ends]
         # Every stage is twice as wide as the one before; the last of each width is its end.
         stages = {layer.output.shape[-1]: layer.output for layer in ends}
