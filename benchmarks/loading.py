@@ -27,7 +27,7 @@ sys.path.insert(0, {parity!r})
 from publishers import PUBLISHERS
 from keras_se.weights.hashes import file_hash
 file.parent.mkdir(parents=True, exist_ok=True)
-written = PUBLISHERS[publisher]("senet154", (224, 224), 1000).save(file.parent)
+written = PUBLISHERS[publisher]("senet154", 1000).save(file.parent)
 print(file_hash(written))
 if file.suffix == ".zip":
     zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED).write(written, file.stem)

@@ -15,7 +15,7 @@ is set before TensorFlow is imported. Import this module first; Keras 3 can be u
 import gc
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,20 @@ import numpy as np
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
-PICTURES = 2
+PICTURES = 1
 CALIBRATION_PICTURES = 8
-LARGEST_OUTPUT = 1e4
+CALIBRATION_SIZE = 128
+LARGEST_OUTPUT = 1e6
 
-Outputs = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]
+# Stages, features and logits.
+Activations = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Published:
-    """A genuine weights file, and what the network that is in it gives.
+class Outputs:
+    """What a network gives for some pictures.
 
     Attributes:
-        path: The file that the publisher's package has written.
         pictures: `(N, height, width, 3)`, normalised as the network takes them.
         stages: Outputs by the papers' number of the stage, channels last: 1 is the stem with its
             pool, the others are the stages of residual units.
@@ -46,11 +47,23 @@ class Published:
             pictures of another size than theirs, it is the classifier on the mean of `features`.
     """
 
-    path: Path
     pictures: np.ndarray
     stages: dict[int, np.ndarray]
     features: np.ndarray
     logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Published:
+    """A genuine weights file.
+
+    Attributes:
+        path: The file that the publisher's package has written.
+        outputs: What the network in it gives for pictures of each size.
+    """
+
+    path: Path
+    outputs: list[Outputs]
 
 
 def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
@@ -147,14 +160,13 @@ class Network(ABC):
 
     raw_pictures = False
 
-    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
+    def __init__(self, name: str, classes: int) -> None:
         self.name = name
-        self.size = size
         self.net = self.build(classes)
 
-    def noise(self, count: int, random: np.random.Generator) -> np.ndarray:
+    def noise(self, count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
         """Pictures as the network takes them."""
-        pictures = noise(count, self.size, random)
+        pictures = noise(count, size, random)
         return np.clip(np.round(128 + 50 * pictures), 0, 255) if self.raw_pictures else pictures
 
     @abstractmethod
@@ -170,7 +182,7 @@ class Network(ABC):
         """Set the BatchNorms' statistics to about those that `pictures` give."""
 
     @abstractmethod
-    def outputs(self, pictures: np.ndarray) -> Outputs:
+    def outputs(self, pictures: np.ndarray) -> Activations:
         """Stages, features and logits, as when the network is in use."""
 
     @abstractmethod
@@ -256,13 +268,13 @@ class OsmrTorch(TorchNetwork):
 
         return get_model(self.name, num_classes=classes)
 
-    def outputs(self, pictures: np.ndarray) -> Outputs:
+    def outputs(self, pictures: np.ndarray) -> Activations:
         import torch
 
         with torch.no_grad():
             x = self.tensor(pictures)
             stages, features = osmr_outputs(self.net.features.named_children(), x, self.array)
-            whole = self.size == tuple(self.net.in_size) and not self.net.training
+            whole = pictures.shape[1:3] == tuple(self.net.in_size) and not self.net.training
             logits = self.net(x) if whole else self.net.output(features.mean((2, 3)))
         return stages, self.array(features), self.array(logits)
 
@@ -276,7 +288,7 @@ class Timm(TorchNetwork):
 
         return timm.create_model(self.name, pretrained=False, num_classes=classes)
 
-    def outputs(self, pictures: np.ndarray) -> Outputs:
+    def outputs(self, pictures: np.ndarray) -> Activations:
         import torch
 
         stages: dict[int, np.ndarray] = {}
@@ -339,21 +351,21 @@ def legacy_keras() -> Any:
 class KerasNetwork(Network):
     """Networks that are models of Keras 2; files `*.h5`."""
 
-    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
+    def __init__(self, name: str, classes: int) -> None:
         self.keras = legacy_keras()
         # Layers without a name are numbered from the first in the process.
         self.keras.backend.clear_session()
-        super().__init__(name, size, classes)
+        super().__init__(name, classes)
 
     def close(self) -> None:
         super().close()
         self.keras.backend.clear_session()
 
     @abstractmethod
-    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+    def run(self, pictures: np.ndarray, training: bool) -> Activations:
         """Stages, features and logits."""
 
-    def outputs(self, pictures: np.ndarray) -> Outputs:
+    def outputs(self, pictures: np.ndarray) -> Activations:
         return self.run(pictures, training=False)
 
     def fill(self, random: np.random.Generator) -> None:
@@ -410,7 +422,7 @@ class OsmrKeras(KerasNetwork):
         net(np.zeros((1, *net.in_size, 3), "float32"))
         return net
 
-    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+    def run(self, pictures: np.ndarray, training: bool) -> Activations:
         def call(block: Any) -> Callable[[Any], Any]:
             return lambda x: block(x, training=training)
 
@@ -418,7 +430,7 @@ class OsmrKeras(KerasNetwork):
         blocks = zip(names, map(call, self.net.features.children), strict=True)
         stages, features = osmr_outputs(blocks, pictures, np.array)
         features = np.array(features)
-        if self.size == tuple(self.net.in_size) and not training:
+        if pictures.shape[1:3] == tuple(self.net.in_size) and not training:
             logits = self.net(pictures, training=False)
         else:
             logits = self.net.output1(features.mean((1, 2)))
@@ -428,8 +440,8 @@ class OsmrKeras(KerasNetwork):
 class Qubvel(KerasNetwork):
     """image-classifiers, that is, `classification_models`."""
 
-    def __init__(self, name: str, size: tuple[int, int], classes: int) -> None:
-        super().__init__(name, size, classes)
+    def __init__(self, name: str, classes: int) -> None:
+        super().__init__(name, classes)
         # From MXNet: units begin with BatchNorm, as does the network, which scales the pictures.
         self.preactivation = self.raw_pictures = name in ("seresnet18", "seresnet34")
         self.parts = self.with_outputs()
@@ -438,7 +450,7 @@ class Qubvel(KerasNetwork):
         from classification_models.tfkeras import Classifiers
 
         function, _ = Classifiers.get(self.name)
-        return function(input_shape=(*self.size, 3), classes=classes, weights=None)
+        return function(input_shape=(None, None, 3), classes=classes, weights=None)
 
     def with_outputs(self) -> Any:
         """The network with the outputs of stem, stages, last feature maps and last `Dense`."""
@@ -460,7 +472,7 @@ class Qubvel(KerasNetwork):
         del self.parts
         super().close()
 
-    def run(self, pictures: np.ndarray, training: bool) -> Outputs:
+    def run(self, pictures: np.ndarray, training: bool) -> Activations:
         *stages, features, logits = map(np.array, self.parts(pictures, training=training))
         return dict(enumerate(stages, start=1)), features, logits
 
@@ -474,7 +486,12 @@ PUBLISHERS: dict[str, type[Network]] = {
 
 
 def publish(
-    publisher: str, network: str, folder: Path, size: tuple[int, int], classes: int, seed: int = 0
+    publisher: str,
+    network: str,
+    folder: Path,
+    sizes: Sequence[tuple[int, int]],
+    classes: int,
+    seed: int = 0,
 ) -> Published:
     """Build a network with its publisher's package, fill it, save it and use it.
 
@@ -482,7 +499,7 @@ def publish(
         publisher: `"osmr_h5"`, `"osmr_torch"`, `"timm"` or `"qubvel"`.
         network: Name of the network in the publisher's package.
         folder: Where the file is written; it has to exist.
-        size: Height and width of the pictures.
+        sizes: Heights and widths of the pictures.
         classes: Number of classes; osmr's networks for CIFAR have 10 or 100.
         seed: Seed of weights, statistics and pictures.
 
@@ -494,17 +511,21 @@ def publish(
             a comparison.
     """
     random = np.random.default_rng(seed)
-    net = PUBLISHERS[publisher](network, size, classes)
+    net = PUBLISHERS[publisher](network, classes)
     net.fill(random)
-    pictures = net.noise(CALIBRATION_PICTURES, random)
-    net.settle(pictures, random)
-    pictures = pictures[:PICTURES]
-    published = Published(net.save(folder), pictures, *net.outputs(pictures))
+    side = min(CALIBRATION_SIZE, sizes[0][0])
+    net.settle(net.noise(CALIBRATION_PICTURES, (side, side), random), random)
+    batches = [net.noise(PICTURES, size, random) for size in sizes]
+    outputs = [Outputs(pictures, *net.outputs(pictures)) for pictures in batches]
+    published = Published(net.save(folder), outputs)
     net.close()
     del net
     gc.collect()
-    outputs = {**published.stages, "features": published.features, "logits": published.logits}
-    for name, output in outputs.items():
-        if not np.abs(output).max() < LARGEST_OUTPUT:
-            raise ValueError(f"{publisher} {network}: output {name} up to {np.abs(output).max()}")
+    for given in outputs:
+        arrays = {**given.stages, "features": given.features, "logits": given.logits}
+        for name, array in arrays.items():
+            if not np.abs(array).max() < LARGEST_OUTPUT:
+                raise ValueError(
+                    f"{publisher} {network}: output {name} up to {np.abs(array).max()}"
+                )
     return published

@@ -5,13 +5,19 @@ here, also those without published weights.
 """
 
 import gc
+from importlib import resources
 
+import publishers  # isort: skip (before TensorFlow)
+
+import caffe
 import keras
 import numpy as np
-import publishers
 import pytest
 
 import keras_se
+from keras_se.labels import class_names
+from keras_se.models._builder import _recursion
+from keras_se.weights.checkpoint import described
 from keras_se.weights.entries import list_networks
 
 # Of the largest activation of the stage: float32 sums of up to 150 convolutions in another order.
@@ -26,6 +32,7 @@ CASES = [
     for network in list_networks()
     for source in SOURCES.get(network.publisher, ())
 ]
+CAFFE = [network for network in list_networks() if network.publisher == "caffe"]
 
 
 def sizes(network):
@@ -35,52 +42,83 @@ def sizes(network):
     return ((224, 224),) if EVEN_ONLY in network.name else ((224, 224), (193, 225))
 
 
-def stage_ends(model, network):
-    """Our outputs by stage, and the features."""
-    builder = getattr(keras_se, network.model)
-    net = builder.network.varied(network.variant)
-    stem = "stem_pool" if net.stem_pool else "stem_relu"
-    unit = "add" if net.preactivation else "relu"
-    ends = {1: model.get_layer(stem).output}
-    for stage, blocks in zip(net.stages, net.blocks, strict=True):
-        ends[stage] = model.get_layer(f"stage{stage}_block{blocks}_{unit}").output
-    return ends, model.get_layer("avg_pool").input
-
-
-def assert_close(ours, theirs, what):
-    scale = np.abs(theirs).max()
-    error = np.abs(np.asarray(ours) - theirs).max() / scale
-    assert np.shape(ours) == theirs.shape, what
-    assert error < TOLERANCE, f"{what}: {error:.1e} of the largest activation, {scale:.3g}"
-    return error
-
-
-@pytest.mark.parametrize(
-    ("source", "network"), CASES, ids=[f"{source}-{network.name}" for source, network in CASES]
-)
-def test_outputs_are_the_publishers(source, network, tmp_path, recursion):
-    name = network.name.replace(SMALL, "_cifar10")
-    classes = 10 if network.name.endswith(SMALL) else 7
-    published = publishers.publish(source, name, tmp_path, sizes(network), classes)
+def converted(network, path):
+    """Our network with the outputs of the stages, the features and the logits."""
     model = keras_se.load_checkpoint(
-        published.path,
+        path,
         layout=network.publisher,
         model=network.name,
         input_shape=(None, None, 3),
         include_preprocessing=False,
         classifier_activation=None,
     )
-    stages, features = stage_ends(model, network)
-    ours = keras.Model(model.input, [*stages.values(), features, model.output])
-    errors = []
-    for pictures, theirs in published.outputs:
-        outputs = ours(pictures, training=False)
-        assert set(theirs.stages) == set(stages)
-        for stage, output in zip(stages, outputs, strict=False):
-            errors.append(assert_close(output, theirs.stages[stage], f"stage {stage}"))
-        errors.append(assert_close(outputs[-2], theirs.features, "features"))
-        errors.append(assert_close(outputs[-1], theirs.logits, "logits"))
-    print(f"{source:<10} {network.name:<26} {max(errors):.1e}")
-    del model, ours
+    net = described(network)
+    unit = "add" if net.preactivation else "relu"
+    ends = {"stage1": model.get_layer("stem_pool" if net.stem_pool else "stem_relu").output}
+    for stage, blocks in zip(net.stages, net.blocks, strict=True):
+        ends[f"stage{stage}"] = model.get_layer(f"stage{stage}_block{blocks}_{unit}").output
+    ends |= {"features": model.get_layer("avg_pool").input, "logits": model.output}
+    with _recursion(20 * sum(net.blocks)):
+        return keras.Model(model.input, ends)
+
+
+def compare(model, pictures, theirs):
+    """The largest error, relative to the largest activation of the stage it is in."""
+    ours = model(pictures, training=False)
+    errors = {}
+    for name, expected in theirs.items():
+        received = np.asarray(ours[name])
+        assert received.shape == expected.shape, name
+        errors[name] = np.abs(received - expected).max() / np.abs(expected).max()
+    assert max(errors.values()) < TOLERANCE, errors
+    return max(errors.values())
+
+
+@pytest.fixture(autouse=True)
+def memory():
+    """One network at a time."""
+    yield
     keras.backend.clear_session()
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("source", "network"), CASES, ids=[f"{source}-{network.name}" for source, network in CASES]
+)
+def test_outputs_are_the_publishers(source, network, tmp_path):
+    small = network.name.endswith(SMALL)
+    name = network.name.replace(SMALL, "_cifar10")
+    published = publishers.publish(source, name, tmp_path, sizes(network), 10 if small else 7)
+    model = converted(network, published.path)
+    published.path.unlink()
+    for given in published.outputs:
+        stages = {f"stage{number}": output for number, output in given.stages.items()}
+        assert len(stages) == len(described(network).blocks) + 1
+        theirs = {**stages, "features": given.features, "logits": given.logits}
+        error = compare(model, given.pictures, theirs)
+        print(f"{source:<10} {network.name:<26} {given.pictures.shape[1:3]} {error:.1e}")
+
+
+@pytest.mark.parametrize("network", CAFFE, ids=lambda network: network.name)
+def test_outputs_are_those_of_the_caffe_network(network, tmp_path):
+    text, weights = caffe.write(network.name, tmp_path, classes=7)
+    pictures = np.random.default_rng(1).normal(0, 60, (1, 224, 224, 3)).astype("float32")
+    theirs = caffe.outputs(text, weights, pictures)
+    theirs["logits"] = theirs["logits"].reshape(1, 7)
+    error = compare(converted(network, weights), pictures, theirs)
+    print(f"caffe      {network.name:<26} {pictures.shape[1:3]} {error:.1e}")
+
+
+def test_pictures_and_classes_of_the_caffe_networks(tmp_path):
+    """RGB in, the usual order of classes out."""
+    (network,) = (n for n in CAFFE if n.name == "SE-ResNet-50")
+    text, weights = caffe.write(network.name, tmp_path, classes=1000)
+    rgb = np.random.default_rng(2).integers(0, 256, (1, 224, 224, 3)).astype("float32")
+    logits = caffe.outputs(text, weights, rgb[..., ::-1] - np.float32([104, 117, 123]))["logits"]
+    text = resources.files("keras_se.weights").joinpath("caffe_classes.txt").read_text("utf-8")
+    by_synset = dict(zip(text.split(), logits.ravel(), strict=True))
+    expected = np.array([[by_synset[synset] for synset, _ in class_names("imagenet")]])
+    model = keras_se.load_checkpoint(
+        weights, layout="caffe", model="SEResNet50", classifier_activation=None
+    )
+    np.testing.assert_allclose(model(rgb), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
