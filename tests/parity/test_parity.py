@@ -9,9 +9,10 @@ from importlib import resources
 
 import publishers  # isort: skip (before TensorFlow)
 
-import caffe
+import caffe_networks
 import keras
 import numpy as np
+import opencv
 import pytest
 
 import keras_se
@@ -101,9 +102,9 @@ def test_outputs_are_the_publishers(source, network, tmp_path):
 
 @pytest.mark.parametrize("network", CAFFE, ids=lambda network: network.name)
 def test_outputs_are_those_of_the_caffe_network(network, tmp_path):
-    text, weights = caffe.write(network.name, tmp_path, classes=7)
+    text, weights = caffe_networks.write(network.name, tmp_path, classes=7)
     pictures = np.random.default_rng(1).normal(0, 60, (1, 224, 224, 3)).astype("float32")
-    theirs = caffe.outputs(text, weights, pictures)
+    theirs = opencv.outputs(text, weights, pictures)
     theirs["logits"] = theirs["logits"].reshape(1, 7)
     error = compare(converted(network, weights), pictures, theirs)
     print(f"caffe      {network.name:<26} {pictures.shape[1:3]} {error:.1e}")
@@ -112,9 +113,9 @@ def test_outputs_are_those_of_the_caffe_network(network, tmp_path):
 def test_pictures_and_classes_of_the_caffe_networks(tmp_path):
     """RGB in, the usual order of classes out."""
     (network,) = (n for n in CAFFE if n.name == "SE-ResNet-50")
-    text, weights = caffe.write(network.name, tmp_path, classes=1000)
+    text, weights = caffe_networks.write(network.name, tmp_path, classes=1000)
     rgb = np.random.default_rng(2).integers(0, 256, (1, 224, 224, 3)).astype("float32")
-    logits = caffe.outputs(text, weights, rgb[..., ::-1] - np.float32([104, 117, 123]))["logits"]
+    logits = opencv.outputs(text, weights, rgb[..., ::-1] - np.float32([104, 117, 123]))["logits"]
     text = resources.files("keras_se.weights").joinpath("caffe_classes.txt").read_text("utf-8")
     by_synset = dict(zip(text.split(), logits.ravel(), strict=True))
     expected = np.array([[by_synset[synset] for synset, _ in class_names("imagenet")]])

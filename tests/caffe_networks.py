@@ -1,8 +1,8 @@
-"""The authors' Caffe networks: written as Caffe writes them, run by OpenCV's reader of such files.
+"""The authors' Caffe networks, written as Caffe writes them.
 
-Caffe itself cannot be installed any more. The layers have the names of the authors' published
-`.prototxt` files; their own layer Axpy (`a * x + y`), which OpenCV does not know, is a Scale and an
-Eltwise here. BatchNorm statistics are stored as sums with the factor to divide them by.
+The layers have the names of the authors' published `.prototxt` files; their own layer Axpy
+(`a * x + y`), which other programs do not know, is a Scale and an Eltwise here. BatchNorm's
+statistics are stored as sums with the factor to divide them by.
 """
 
 from dataclasses import dataclass, field
@@ -126,28 +126,3 @@ def write(name: str, folder: Path, classes: int, seed: int = 0) -> tuple[Path, P
     text.write_text("\n".join(w.text), "utf-8")
     weights.write_bytes(w.net.SerializeToString())
     return text, weights
-
-
-def outputs(text: Path, weights: Path, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """What OpenCV makes of the network: outputs by layer, channels last.
-
-    Args:
-        text: The network.
-        weights: Its weights.
-        pictures: `(N, height, width, 3)`, BGR minus the mean.
-    """
-    import cv2
-
-    net = cv2.dnn.readNetFromCaffe(str(text), str(weights))
-    # Fused layers have no outputs of their own.
-    net.enableFusion(False)
-    blocks = [layer for layer in net.getLayerNames() if layer.endswith("/relu")]
-    last = {f"stage{layer[4]}": layer for layer in blocks if layer.count("_") == 1}
-    wanted = {"stage1": "pool1/3x3_s2", **{k: v for k, v in last.items() if k != "stage1"}}
-    names = [*wanted.values(), "classifier"]
-    results: dict[str, list[np.ndarray]] = {}
-    for picture in pictures:
-        net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
-        for name, output in zip([*wanted, "logits"], net.forward(names), strict=True):
-            results.setdefault(name, []).append(np.moveaxis(output, 1, -1).copy())
-    return {name: np.concatenate(parts) for name, parts in results.items()}

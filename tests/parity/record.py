@@ -1,0 +1,74 @@
+"""Writes `tests/published`: python tests/parity/record.py (in `tox -e parity`'s environment)."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import publishers  # isort: skip (before TensorFlow)
+
+import h5py
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import caffe_networks
+import opencv
+from published_files import FOLDER, Recorded, pictures, value
+
+from keras_se.weights.layouts import COUNTERS
+from keras_se.weights.tensors import open_tensors
+
+CASES = (
+    ("osmr_h5", "seresnet20_cifar10", (33, 29), 10),
+    ("osmr_h5", "sepreresnet20_cifar10", (33, 29), 10),
+    ("osmr_h5", "sepreresnet12", (65, 49), 7),
+    ("osmr_torch", "seresnet10", (65, 49), 7),
+    ("timm", "seresnet18", (65, 49), 7),
+    ("timm", "seresnext26t_32x4d", (65, 49), 7),
+    ("timm", "legacy_seresnet18", (65, 49), 7),
+    ("qubvel", "seresnet18", (65, 49), 7),
+)
+
+
+def record(source, name, size, classes, folder):
+    net = publishers.PUBLISHERS[source](name, classes)
+    path = net.save(folder)
+    with open_tensors(path) as file:
+        out_first = file.out_first
+        shapes = {n: list(t.shape) for n, t in file.tensors.items() if not COUNTERS.fullmatch(n)}
+    if out_first:
+        import torch
+
+        state = {n: torch.from_numpy(value(n, s, True)) for n, s in shapes.items()}
+        unset, unknown = net.net.load_state_dict(state, strict=False)
+        assert not unknown
+        assert all(COUNTERS.fullmatch(key) for key in unset)
+        net.net.eval()
+    else:
+        with h5py.File(path, "r+") as file:
+            for n, shape in shapes.items():
+                layer, weight = n.split("|")
+                file[f"{layer}/{weight}:0"][()] = value(n, shape, False)
+        net.net.load_weights(str(path))
+    stages, features, logits = net.outputs(pictures(size, net.raw_pictures))
+    outputs = {f"stage{n}": np.asarray(output).mean(axis=(1, 2)) for n, output in stages.items()}
+    outputs |= {"features": np.asarray(features), "logits": np.asarray(logits)}
+    print(source, name, {n: float(np.abs(output).max()) for n, output in outputs.items()})
+    Recorded(source, name, size, classes, shapes, outputs).save()
+    net.close()
+
+
+def record_caffe(name, classes, folder):
+    text, weights = caffe_networks.write(name, folder, classes)
+    outputs = opencv.outputs(text, weights, 60 * pictures((224, 224), raw=False))
+    means = {n: output.mean(axis=(1, 2)) for n, output in outputs.items() if n != "logits"}
+    np.savez_compressed(
+        FOLDER / f"{name}.npz", **means, logits=outputs["logits"].reshape(1, classes)
+    )
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            record(*case, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        record_caffe("SE-ResNet-50", 7, Path(folder))
