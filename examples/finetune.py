@@ -165,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         run(arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"finetune: error: {' '.join(str(error).split())}")
 
 
@@ -173,7 +173,11 @@ def run(arguments: argparse.Namespace) -> None:
     keras.utils.set_random_seed(SEED)
     build: Callable[..., keras.Model] = getattr(keras_se, arguments.model)
     weights = None if arguments.weights == "none" else arguments.weights
-    known = [e for e in keras_se.list_weights(arguments.model) if weights in (e.dataset, e.name)]
+    known = [
+        entry
+        for entry in keras_se.list_weights(arguments.model)
+        if weights == entry.name or (entry.default and weights == entry.dataset)
+    ]
     shape = known[0].input_shape if known else build(weights=weights).input_shape[1:]
     load = digits if arguments.data is None else functools.partial(folder, arguments.data)
     train, test, names = load(shape[:2], shape[2])

@@ -1,22 +1,27 @@
 """`examples/finetune.py` on a folder of real colour pictures, and on folders that are none."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import published_files
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+import keras_se
+
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "finetune.py"
 
 
-def finetune(folder, *arguments):
+def finetune(folder, *arguments, **variables):
     command = [sys.executable, SCRIPT, "--data", folder / "data", "--out", folder / "out"]
     return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, cwd=folder
-    )
+        [*command, *arguments], capture_output=True, text=True, check=False, cwd=folder,
+        env={**os.environ, **variables},
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -31,13 +36,24 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_folder_of_pictures(folder):
+def test_folder_of_pictures_from_a_published_set(folder):
+    """The path of `weights="imagenet"`, not its accuracy: the values in the file are random."""
+    recorded = published_files.read(published_files.FOLDER / "timm.seresnet50.npz")
+    (entry,) = (e for e in keras_se.list_weights("SEResNet50") if e.default)
+    file = folder / "mirror" / entry.file
+    file.parent.mkdir(parents=True)
+    recorded.write(file.parent)
     result = finetune(
-        folder, "--model", "SEResNet18", "--weights", "none", "--epochs", "1", "1", "--batch", "6"
-    )
+        folder, "--model", "SEResNet50", "--weights", "imagenet", "--epochs", "1", "1",
+        "--batch", "6", KERAS_SE_MIRROR=str(folder / "mirror"), KERAS_SE_HOME=str(folder / "home"),
+        KERAS_SE_OFFLINE="1",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert [path.suffix for path in sorted((folder / "home" / "converted").iterdir())] == [
+        ".h5", ".lock", ".json"
+    ]  # fmt: skip
     assert "12 pictures to train on, 6 held out, 2 classes" in result.stdout
-    assert "SEResNet18 (none)" in result.stdout
+    assert "SEResNet50 (imagenet)" in result.stdout
     assert "stage4 and stage5 too" in result.stdout
     assert "named " in result.stdout
     assert (folder / "out" / "saved_model" / "saved_model.pb").is_file()

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 
 import keras
@@ -14,11 +16,14 @@ from PIL import Image
 import keras_se
 from keras_se.labels import class_names
 from keras_se.weights import entries
+from keras_se.weights.checkpoint import described
 from keras_se.weights.entries import get_weights
+from keras_se.weights.layouts import LAYOUTS
 from keras_se.weights.variable_file import named_variables, read_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = keras_se.list_weights()
+PUBLISHED = [entry for entry in ENTRIES if entry.url]
 NAMES = [entry.name for entry in ENTRIES]
 BUNDLED = "se_resnet20.fashion_mnist"
 FILE = Path(entries.__file__).parent / "files" / f"{BUNDLED}.h5"
@@ -32,19 +37,74 @@ def clothes():
     return np.stack(np.split(strip, 10, axis=1))[..., None].astype("float32")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_entry(name):
-    entry = get_weights(name)
-    model = getattr(keras_se, entry.model)(weights=name, classes=entry.classes)
+def test_bundled_entry():
+    entry = get_weights(BUNDLED)
+    model = keras_se.SEResNet20(weights=entry, classes=entry.classes)
     assert entry.name.startswith(f"{model.name}.")
     assert model.input_shape[1:] == entry.input_shape
     assert model.output_shape == (None, entry.classes)
     assert sum(math.prod(v.shape) for v in model.trainable_variables) == entry.params_trainable
     assert model.count_params() == entry.params_total
-    assert len(entry.preprocessing.mean) == len(entry.preprocessing.std) == entry.input_shape[-1]
     assert len(class_names(entry.dataset)) == entry.classes
-    assert entry.metrics
     assert entry.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry.name)
+def test_published_entry(entry):
+    network = described(entry)
+    assert entry.model in keras_se.list_models()
+    assert entry.layout in LAYOUTS
+    assert entry.url.startswith("https://")
+    assert entry.url.endswith(entry.file.rsplit("/", 1)[-1])
+    algorithm, _, digits = (entry.sha or "none:").partition(":")
+    assert (algorithm in ("sha1", "sha256", "md5") and int(digits, 16)) or entry.revision
+    assert entry.licence in ("MIT", "Apache-2.0")
+    assert ("ImageNet" in entry.note) == entry.dataset.startswith(("imagenet", "cub"))
+    assert ("Torch" in entry.note) == entry.file.endswith((".pth", ".pth.zip"))
+    assert not any(metric.measured for metric in entry.metrics)
+    assert all(0.5 < metric.value < 1 for metric in entry.metrics)
+    figureless = entry.dataset == "imagenet12k" or not entry.classes
+    assert bool(entry.metrics) != figureless
+    assert len(entry.preprocessing.mean) == len(entry.preprocessing.std) == 3
+    statistics = entry.params_total - entry.params_trainable
+    assert 0 < statistics < entry.params_trainable / 50
+    head = entry.classes * (network.features + 1)
+    with_head = [other for other in PUBLISHED if (other.publisher, other.network) == (
+        entry.publisher, entry.network)]  # fmt: skip
+    assert {o.params_trainable - o.classes * (network.features + 1) for o in with_head} == {
+        entry.params_trainable - head
+    }
+
+
+def test_how_many_sets_there_are():
+    """The published lists have 69 and 51 sets of osmr, 31 of timm, 16 of qubvel, 6 of Caffe.
+
+    Two of timm and one of Caffe are of other families; `pretrained/weights.md` says so.
+    """
+    count = Counter((e.publisher, e.file.endswith((".pth.zip",))) for e in PUBLISHED)
+    assert count == {
+        ("osmr", False): 69, ("osmr", True): 51, ("timm", False): 29, ("qubvel", False): 16,
+        ("caffe", False): 5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [e for e in PUBLISHED if e.default], ids=lambda e: e.name)
+def test_defaults_are_the_best_of_their_network(entry):
+    """At their own 224 pixels, without Torch, of the network of that name."""
+    depth = re.search(r"\d+", entry.model)[0]
+    same = re.compile(rf"(legacy_|pre)?senet{depth}|(legacy_)?se(pre)?res(ne(x?)t){depth}(bn)?b?"
+                      r"(_32x4d|_cifar)?")  # fmt: skip
+    assert same.fullmatch(entry.network)
+    for other in PUBLISHED:
+        if (
+            (other.model, other.dataset) == (entry.model, entry.dataset)
+            and same.fullmatch(other.network)
+            and ("pre" in other.network) == ("pre" in entry.network)
+            and other.preprocessing.size in (32, 224)
+            and not other.file.endswith((".pth", ".pth.zip"))
+            and other.metrics
+        ):
+            assert other.metrics[0].value <= entry.metrics[0].value, other.name
 
 
 def test_names_are_unique_and_defaults_too():

@@ -23,6 +23,8 @@ CASES = (
     ("osmr_h5", "sepreresnet12", (65, 49), 7),
     ("osmr_torch", "seresnet10", (65, 49), 7),
     ("timm", "seresnet18", (65, 49), 7),
+    # `weights="imagenet"` of SEResNet50.
+    ("timm", "seresnet50", (65, 49), 1000),
     ("timm", "seresnext26t_32x4d", (65, 49), 7),
     ("timm", "legacy_seresnet18", (65, 49), 7),
     ("qubvel", "seresnet18", (65, 49), 7),
