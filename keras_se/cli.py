@@ -57,15 +57,28 @@ def list_command(as_json: bool) -> None:
     if as_json:
         _print_json({model: [asdict(entry) for entry in sets[model]] for model in sets})
     else:
-        rows = [(model, ", ".join(entry.name for entry in sets[model])) for model in sets]
-        _print_table(rows, ("network", "sets of weights"))
+        rows = [
+            (model, len(sets[model]), ", ".join(e.name for e in sets[model] if e.default))
+            for model in sets
+        ]
+        _print_table(rows, ("network", "sets", "default for its data set"))
 
 
 @cli.command()
 @click.argument("model")
 @as_json
 def info(model: str, as_json: bool) -> None:
-    """Describe the network MODEL, as its builder makes it by default, and its sets of weights."""
+    """Describe the network MODEL, as its builder makes it by default, and its sets of weights.
+
+    MODEL may be the name of a set, too: then that set is described.
+    """
+    if model not in keras_se.list_models() and "." in model:
+        entry = get_weights(model)
+        if as_json:
+            _print_json(asdict(entry))
+        else:
+            _print_table(_describe(entry))
+        return
     entries = list_weights(model)
     network = getattr(keras_se, model)(weights=None)
     report = {
@@ -84,9 +97,10 @@ def info(model: str, as_json: bool) -> None:
         _print_json(report)
         return
     _print_table([(key, _figure(value)) for key, value in report.items() if key != "weights"])
-    for entry in entries:
+    if entries:
         click.echo()
-        _print_table(_describe(entry))
+        columns = ("set of weights", "data set", "default", "top-1", "at", "parameters", "licence")
+        _print_table([_summary(entry) for entry in entries], columns)
 
 
 @cli.command()
@@ -202,6 +216,20 @@ def convert(
 
 def _figure(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
+
+
+def _summary(entry: Weights) -> tuple[str, ...]:
+    top1 = [f"{metric.value:.2%}" for metric in entry.metrics if metric.name == "top1"]
+    kind = ["measured" if metric.measured else "claimed" for metric in entry.metrics[:1]]
+    return (
+        entry.name,
+        entry.dataset,
+        "yes" if entry.default else "",
+        " ".join(top1 + kind),
+        str(entry.preprocessing.size),
+        f"{entry.params_trainable:,}",
+        entry.licence,
+    )
 
 
 def _describe(entry: Weights) -> list[tuple[str, str]]:

@@ -124,7 +124,7 @@ def test_list(run: Run, registry: None) -> None:
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines()[1:]]
     assert [row[0] for row in rows] == keras_se.list_models()
-    assert {row[0]: row[1:] for row in rows if row[1:]} == {"SEResNet20": [NAME]}
+    assert {row[0]: row[1:] for row in rows if row[1] != "0"} == {"SEResNet20": ["1", NAME]}
 
 
 def test_list_json(run: Run, registry: None, entry: keras_se.Weights) -> None:
@@ -140,7 +140,9 @@ def test_list_without_sets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "_registry", dict)
     code, out, _ = run("list")
     assert code == 0
-    assert [line.strip() for line in out.splitlines()[1:]] == keras_se.list_models()
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        [model, "0"] for model in keras_se.list_models()
+    ]
 
 
 def test_info(run: Run, registry: None) -> None:
@@ -150,14 +152,32 @@ def test_info(run: Run, registry: None) -> None:
     found = {row[0]: row[-1].strip() for row in rows}
     expected = {
         "model": "SEResNet20",
-        "params_trainable": "274,559",
-        "params_total": "276,127",
+        "params_trainable": "274,847",
+        "params_total": "276,415",
         "squeeze_excite_blocks": "9",
-        "name": NAME,
-        "licence": "Apache-2.0",
-        "top1": "0.125 on fashion_mnist test (measured)",
     }
     assert {key: found[key] for key in expected} == expected
+    (row,) = (line.split() for line in out.splitlines() if line.startswith(NAME))
+    assert row == [
+        NAME,
+        "fashion_mnist",
+        "yes",
+        "12.50%",
+        "measured",
+        "28",
+        "274,559",
+        "Apache-2.0",
+    ]
+
+
+def test_info_of_a_set(run: Run, registry: None, entry: keras_se.Weights) -> None:
+    code, out, _ = run("info", NAME)
+    assert code == 0
+    found = dict(line.split(maxsplit=1) for line in out.splitlines() if len(line.split()) > 1)
+    assert found["name"].strip() == NAME
+    assert found["top1"].strip() == "0.125 on fashion_mnist test (measured)"
+    code, out, _ = run("info", NAME, "--json")
+    assert json.loads(out) == json.loads(json.dumps(dataclasses.asdict(entry)))
 
 
 def test_info_json(run: Run, registry: None, entry: keras_se.Weights) -> None:
