@@ -220,7 +220,8 @@ def _check_fits(
             f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
             f"Received: classes={classes}"
         )
-    if include_top and activation not in PRETRAINED_ACTIVATIONS:
+    # A user's own checkpoint, which is of no known data set, may have been trained with any.
+    if include_top and entry.dataset and activation not in PRETRAINED_ACTIVATIONS:
         raise ValueError(
             "With pretrained weights and `include_top=True`, `classifier_activation` must be "
             f"'softmax' or None. Received: classifier_activation={activation!r}"

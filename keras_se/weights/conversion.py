@@ -110,6 +110,8 @@ def _read(
     parts = []
     for name, tensor in tensors.items():
         array = tensor.read()
+        if array.dtype.name == "bfloat16":
+            array = array.astype("float32")
         if array.dtype.kind != "f":
             raise ValueError(f"tensor {name} is of type {array.dtype}, not floating point")
         if not np.isfinite(array).all():

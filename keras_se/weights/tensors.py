@@ -5,6 +5,7 @@ Each reader checks what the file claims before it trusts it, and opens no other 
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -123,7 +124,9 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
     import pickle
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # timm's training script stores its arguments beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError("holds Python objects other than tensors, which are not loaded") from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -137,7 +140,9 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
     ):
         raise ValueError("holds no state dict")
     tensors = {
-        str(name).removeprefix("module."): Tensor(tuple(value.shape), value.numpy)
+        str(name).removeprefix("module."): Tensor(
+            tuple(value.shape), (value.float() if value.is_floating_point() else value).numpy
+        )
         for name, value in loaded.items()
     }
     yield TensorFile(tensors, out_first=True)
