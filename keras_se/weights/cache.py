@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -80,7 +81,10 @@ def _record(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time for the file `path`, whose folder is made."""
+    """One process at a time for the file `path`, whose folder is made.
+
+    What a killed process left half-written for it is removed.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
@@ -92,6 +96,8 @@ def _locked(path: Path) -> Iterator[None]:
             "that can",
         ) from None
     with lock:
+        for left in path.parent.glob(f"{path.name}.*.tmp"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
@@ -220,7 +226,8 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
     if not entry.file.endswith(".zip"):
         yield path
         return
-    with tempfile.TemporaryDirectory(dir=converted_path(entry).parent) as folder:
+    target = converted_path(entry)
+    with tempfile.TemporaryDirectory(".tmp", f"{target.name}.", target.parent) as folder:
         unzipped = Path(folder) / "unzipped"
         with _member(path, entry) as data, open(unzipped, "wb") as file:
             file.writelines(data)

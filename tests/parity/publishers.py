@@ -26,8 +26,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 PICTURES = 1
 CALIBRATION_PICTURES = 8
-CALIBRATION_SIZE = 128
-LARGEST_OUTPUT = 1e6
+LARGEST_OUTPUT = 1e4
 
 # Stages, features and logits.
 Activations = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]
@@ -78,14 +77,16 @@ def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.
     return (0.6 * (brightness + parts[:, rows][:, :, columns] + pixels)).astype("float32")
 
 
-def trained_like(role: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+def trained_like(
+    role: str, shape: tuple[int, ...], random: np.random.Generator, units: int = 1
+) -> np.ndarray:
     """Values such as a trained network has; kernels are `(..., inputs, outputs)`.
 
     Channels of convolutions differ much in scale, so that BatchNorm's epsilon matters. The kernels
     of the classifier and of SE's squeeze are small, and the squeeze's biases mostly positive:
     hardly any hidden unit, of which some blocks have one, is dead. SE's gates are rather closed
-    than open: otherwise hundreds of units, one after the other, enlarge what float32 rounds off
-    until no comparison is possible.
+    than open, the more so in networks of many `units`: otherwise these, one after the other,
+    enlarge what float32 rounds off until no comparison is possible.
     """
     he = np.sqrt(2 / np.prod(shape[:-1]))
     value = {
@@ -97,7 +98,7 @@ def trained_like(role: str, shape: tuple[int, ...], random: np.random.Generator)
         "squeeze kernel": lambda: random.normal(0, he / 2, shape),
         "squeeze bias": lambda: random.uniform(-0.1, 1.5, shape),
         "excite kernel": lambda: random.normal(0, he, shape),
-        "excite bias": lambda: random.normal(-2, 0.5, shape),
+        "excite bias": lambda: random.normal(-2 if units < 80 else -4, 0.5, shape),
         "classifier kernel": lambda: random.normal(0, he / 2, shape),
         "classifier bias": lambda: random.normal(0, 0.5, shape),
     }[role]()
@@ -200,10 +201,13 @@ class TorchNetwork(Network):
     def fill(self, random: np.random.Generator) -> None:
         import torch
 
+        convolutions = [part for part in self.net.modules() if isinstance(part, torch.nn.Conv2d)]
+        units = sum(part.bias is not None for part in convolutions) // 2
+
         def assign(parameter: Any, role: str) -> None:
             if parameter.ndim > 1:
                 parameter = parameter.movedim((0, 1), (-1, -2))
-            value = trained_like(role, tuple(parameter.shape), random)
+            value = trained_like(role, tuple(parameter.shape), random, units)
             parameter.copy_(torch.from_numpy(value))
 
         with torch.no_grad():
@@ -371,10 +375,12 @@ class KerasNetwork(Network):
     def fill(self, random: np.random.Generator) -> None:
         filled = 0
         layers = self.keras.layers
+        convolutions = [part for part in self.net.submodules if isinstance(part, layers.Conv2D)]
+        units = sum(part.use_bias for part in convolutions) // 2
 
         def assign(variable: Any, role: str) -> None:
             nonlocal filled
-            variable.assign(trained_like(role, tuple(variable.shape), random))
+            variable.assign(trained_like(role, tuple(variable.shape), random, units))
             filled += 1
 
         for layer in self.net.submodules:
@@ -513,8 +519,7 @@ def publish(
     random = np.random.default_rng(seed)
     net = PUBLISHERS[publisher](network, classes)
     net.fill(random)
-    side = min(CALIBRATION_SIZE, sizes[0][0])
-    net.settle(net.noise(CALIBRATION_PICTURES, (side, side), random), random)
+    net.settle(net.noise(CALIBRATION_PICTURES, sizes[0], random), random)
     batches = [net.noise(PICTURES, size, random) for size in sizes]
     outputs = [Outputs(pictures, *net.outputs(pictures)) for pictures in batches]
     published = Published(net.save(folder), outputs)
