@@ -8,26 +8,36 @@ package's format, with a hash beside each, and is enough to build networks from.
 from __future__ import annotations
 
 import errno
+import glob
 import json
+import lzma
 import os
+import re
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from filelock import FileLock
 
-from keras_se.weights.checkpoint import described, one_line
-from keras_se.weights.conversion import CONVERTER_VERSION, convert
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, list_weights
 from keras_se.weights.hashes import blocks, check_hash, file_hash, hash_of
-from keras_se.weights.layouts import Shapes
-from keras_se.weights.tensors import open_tensors
-from keras_se.weights.variable_file import atomic, write_arrays
+from keras_se.weights.tensors import one_line, open_tensors
+from keras_se.weights.variable_file import atomic, write_arrays, writing
+
+if TYPE_CHECKING:
+    from keras_se.weights.layouts import Shapes
+
+# Part of the key of converted files: raise it whenever the same file would convert differently.
+CONVERTER_VERSION = 1
+DIGITS = "[0-9a-f]{64}"
 
 
 def home() -> Path:
@@ -68,7 +78,10 @@ def converted(entry: Weights, shapes: Shapes) -> Path:
 def _stated(path: Path) -> str:
     """The hash of a converted file, from beside it."""
     try:
-        return str(json.loads(_record(path).read_text("utf-8"))["sha"])
+        stated = json.loads(_record(path).read_text("utf-8"))["sha"]
+        if not re.fullmatch(f"sha256:{DIGITS}", stated):
+            raise ValueError(stated)
+        return str(stated)
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(
             f"{path}: its record {_record(path).name} is damaged; delete both"
@@ -88,16 +101,17 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
-        lock.acquire()
+        held = lock.acquire()
     except OSError as error:
         raise OSError(
             error.errno,
             f"{path.parent}: cannot be written ({error.strerror}); set KERAS_SE_HOME to a folder "
             "that can",
         ) from None
-    with lock:
-        for left in path.parent.glob(f"{path.name}.*.tmp"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with held:
+        for name in (path.name, _record(path).name):
+            for left in path.parent.glob(f"{glob.escape(name)}.*.tmp"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
@@ -160,6 +174,10 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
                     noted.write_text(f"{stated}  {path.name}\n", "utf-8")
             elif not mirror:
                 raise ValueError(f"{url}: the server states no SHA-256 of the file")
+            else:
+                # Nothing tells whether it is the right one, but a file of weights it has to be.
+                with one_line(unchecked), open_tensors(unchecked):
+                    pass
         except ValueError as error:
             unchecked.unlink()
             raise ValueError(str(error).replace(str(unchecked), url)) from None
@@ -189,7 +207,13 @@ def _check_published(path: Path, entry: Weights) -> None:
     expected = entry.sha
     if expected is None:
         noted = path.with_name(f"{path.name}.sha256")
-        expected = f"sha256:{noted.read_text('utf-8').split()[0]}" if noted.exists() else None
+        if noted.exists():
+            match = re.match(rf"{DIGITS}\b", noted.read_text("utf-8", "replace"))
+            if not match:
+                raise ValueError(
+                    f"{path}: the hash beside it, {noted.name}, is damaged; delete both"
+                )
+            expected = f"sha256:{match[0]}"
     if entry.file.endswith(".zip"):
         with _member(path, entry) as data:
             received = hash_of(data, str(expected).split(":")[0])
@@ -203,20 +227,33 @@ def _check_published(path: Path, entry: Weights) -> None:
 def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
     """The blocks of the one file in a zip, whatever path it claims."""
     limit = 2 * 4 * entry.params_total + 2**26
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) != 1:
-                raise ValueError(f"{path}: expected a zip of one file. Received: {len(members)}")
-            if members[0].file_size > limit:
-                raise ValueError(
-                    f"{path}: expected at most {limit} bytes unzipped. "
-                    f"Received: {members[0].file_size}"
-                )
+    with ExitStack() as stack:
+        with _sound_zip(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            members = [m for m in archive.infolist() if not m.filename.endswith("/")]
+        if len(members) != 1:
+            raise ValueError(f"{path}: expected a zip of one file. Received: {len(members)}")
+        if members[0].file_size > limit:
+            raise ValueError(
+                f"{path}: expected at most {limit} bytes unzipped. Received: {members[0].file_size}"
+            )
+        with _sound_zip(path):
             # Reads no more than the size that the archive states.
-            with archive.open(members[0]) as file:
-                yield blocks(file)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            file = stack.enter_context(archive.open(members[0]))
+        yield _unzipped(path, file)  # type: ignore[arg-type]
+
+
+def _unzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    with _sound_zip(path):
+        yield from blocks(file)
+
+
+@contextmanager
+def _sound_zip(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError,
+            NotImplementedError, RuntimeError, EOFError, IndexError) as error:  # fmt: skip
         raise ValueError(f"{path}: expected a sound zip. Received: {error}") from None
 
 
@@ -229,7 +266,7 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
     target = converted_path(entry)
     with tempfile.TemporaryDirectory(".tmp", f"{target.name}.", target.parent) as folder:
         unzipped = Path(folder) / "unzipped"
-        with _member(path, entry) as data, open(unzipped, "wb") as file:
+        with _member(path, entry) as data, writing(target), open(unzipped, "wb") as file:
             file.writelines(data)
         check_hash(unzipped, str(entry.sha))
         yield unzipped
@@ -237,6 +274,9 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
 
 def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes) -> None:
     """Write the converted file and, before it takes its name, its record."""
+    from keras_se.weights.checkpoint import described
+    from keras_se.weights.conversion import convert
+
     with _plain(source, entry) as plain, atomic(path) as temporary:
         with one_line(source), open_tensors(plain) as file:
             conversion = convert(file, entry.layout, shapes, described(entry))

@@ -92,6 +92,10 @@ def caffe_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], Callable[[], n
                 raise ValueError(f"BatchNorm {layer.name!r} has {len(blobs)} arrays, not 3")
             divisor = _array(blobs.pop(), layer.name).item(0)
             factor = np.float32(1 / divisor if divisor else 0)
+        if len(blobs) > len(BLOBS[layer.type]):
+            raise ValueError(
+                f"{layer.type} {layer.name!r} has {len(blobs)} arrays, not {len(BLOBS[layer.type])}"
+            )
         for name, blob in zip(BLOBS[layer.type], blobs, strict=False):
             array = _array(blob, layer.name)
             key = f"{layer.name}|{name}"

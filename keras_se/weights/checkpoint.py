@@ -19,8 +19,8 @@ from keras_se.models._residual import ResidualNetwork
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Network, Preprocessing, Weights, list_networks
 from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
-from keras_se.weights.tensors import TensorFile, open_tensors
-from keras_se.weights.variable_file import atomic
+from keras_se.weights.tensors import TensorFile, one_line, open_tensors
+from keras_se.weights.variable_file import atomic, writing
 
 
 def load_checkpoint(
@@ -84,7 +84,7 @@ def convert_file(
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
     network, sources = _converted(Path(source), layout, model, None, True, "softmax")
     # Keras tells formats by the suffix.
-    with atomic(target, suffix) as temporary:
+    with writing(target), atomic(target, suffix) as temporary:
         (network.save if suffix == ".keras" else network.save_weights)(temporary)
     return network, sources
 
@@ -158,18 +158,6 @@ def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
     )  # fmt: skip
 
 
-@contextmanager
-def one_line(path: Path) -> Iterator[None]:
-    """Whatever a reader raises on an unfit file becomes one line that names it."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, KeyError, TypeError, MemoryError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: {reason}") from None
-
-
 def _candidates(layout: str, model: str) -> list[Network]:
     networks = [network for network in list_networks() if network.publisher != "keras-se"]
     layouts = sorted({network.publisher for network in networks})
@@ -210,7 +198,9 @@ def _channels(file: TensorFile, network: Network) -> int:
     """The channels of the pictures."""
     names, net = _names(file, network)
     stem = names.get(f"stem_conv{'1' if len(net.stem_widths) > 1 else ''}/kernel")
-    return file.tensors[stem[0]].shape[1 if file.out_first else 2] if stem else 3
+    shape = file.tensors[stem[0]].shape if stem else ()
+    # Of another shape than a kernel's, it fits no network anyway.
+    return shape[1 if file.out_first else 2] if len(shape) == 4 else 3
 
 
 def _classes(file: TensorFile) -> int:

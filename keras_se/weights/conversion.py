@@ -20,8 +20,6 @@ from keras_se.weights.layouts import COUNTERS, LAYOUTS
 from keras_se.weights.tensors import Tensor, TensorFile
 
 HEAD = "predictions"
-# Part of the key of converted files: raise it whenever the same file would convert differently.
-CONVERTER_VERSION = 1
 
 
 class MismatchError(ValueError):
@@ -110,10 +108,10 @@ def _read(
     parts = []
     for name, tensor in tensors.items():
         array = tensor.read()
-        if array.dtype.name == "bfloat16":
-            array = array.astype("float32")
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
             raise ValueError(f"tensor {name} is of type {array.dtype}, not floating point")
+        with np.errstate(over="ignore"):
+            array = array.astype("float32", copy=False)
         if not np.isfinite(array).all():
             raise ValueError(f"tensor {name} holds values that are not finite")
         if out_first and array.ndim in (2, 4):
@@ -124,7 +122,7 @@ def _read(
     array = array.reshape(shape)
     if order is not None:
         array = array[..., order]
-    return np.ascontiguousarray(array, "float32")
+    return np.ascontiguousarray(array)
 
 
 def _class_order() -> np.ndarray:

@@ -14,16 +14,20 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import TimeoutError as ServerTimeout
 from urllib3.util import Retry
-
-from keras_se.weights.hashes import BLOCK
 
 # Seconds until a connection, and between two blocks.
 TIMEOUT = (10, 60)
 # Transfers in a row that may break without a new byte.
 ATTEMPTS = 5
+# What a broken connection costs at most: requests hands out whole blocks only.
+BLOCK = 2**16
 RETRY = Retry(
     total=5,
+    # Silence is not worth as many attempts as a refusal.
+    read=1,
     backoff_factor=0.5,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=("GET",),
@@ -65,19 +69,19 @@ def download(
             try:
                 stated = _transfer(session, url, part, max_bytes, progress)
                 break
-            except (_BrokenError, requests.ConnectionError, requests.Timeout) as error:
+            except _BrokenError as error:
                 size = part.stat().st_size if part.exists() else 0
                 failures = 1 if size > had >= 0 else failures + 1
                 had = size
                 if failures >= ATTEMPTS:
-                    raise OSError(f"{url}: {_reason(error)} ({failures} attempts)") from None
+                    raise OSError(f"{url}: {error} ({failures} attempts)") from None
             except requests.RequestException as error:
                 raise OSError(f"{url}: {_reason(error)}") from None
             except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                part.unlink(missing_ok=True)
-                raise OSError(errno.ENOSPC, f"{part}: no space left for {url}") from None
+                if error.errno == errno.ENOSPC:
+                    part.unlink(missing_ok=True)
+                reason = f"{part}: {error.strerror}; it is for {url}"
+                raise OSError(error.errno, reason) from None
     os.replace(part, path)
     return stated
 
@@ -96,19 +100,21 @@ def _transfer(
     if offset:
         headers["Range"] = f"bytes={offset}-"
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:
+        if response.status_code == 416 and offset:
             part.unlink()
             raise _BrokenError("the part that was there is not of this file")
         if response.status_code not in (200, 206):
             raise requests.HTTPError(f"the server answers {response.status_code} {response.reason}")
-        if url.startswith("https:") and not response.url.startswith("https:"):
-            raise requests.HTTPError(f"redirected to an insecure address, {response.url}")
-        if response.headers.get("Content-Type", "").startswith("text/html"):
+        answers = [*response.history, response]
+        insecure = [answer.url for answer in answers if not answer.url.startswith("https:")]
+        if url.startswith("https:") and insecure:
+            raise requests.HTTPError(f"redirected to an insecure address, {insecure[0]}")
+        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise requests.HTTPError("the server sends a web page, not a file of weights")
         if response.status_code == 200:
             offset = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise _BrokenError("the server continues elsewhere than asked")
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length and length.isdigit() else None
@@ -119,16 +125,20 @@ def _transfer(
                 for block in response.iter_content(BLOCK):
                     offset += len(block)
                     if offset > max_bytes:
-                        raise requests.HTTPError(f"more than the {max_bytes} bytes expected")
+                        break
                     file.write(block)
                     progress(offset, total)
-            except requests.exceptions.ChunkedEncodingError:
-                raise _BrokenError("the connection broke") from None
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+                late = isinstance(error.args[0], ServerTimeout)
+                why = "the server does not answer in time" if late else "the connection broke"
+                raise _BrokenError(f"{why} after {offset} of {total or 'unknown'} bytes") from None
             file.flush()
             os.fsync(file.fileno())
+        if offset > max_bytes:
+            part.unlink()
+            raise requests.HTTPError(f"more than the {max_bytes} bytes expected")
         if total is not None and offset != total:
-            raise _BrokenError(f"the connection ended after {offset} of {total} bytes")
-        answers = [*response.history, response]
+            raise _BrokenError(f"the connection broke after {offset} of {total} bytes")
         stated = [
             answer.headers[STATED_HASH] for answer in answers if STATED_HASH in answer.headers
         ]
@@ -137,8 +147,14 @@ def _transfer(
 
 def _reason(error: Exception) -> str:
     """One short line."""
-    if isinstance(error, requests.Timeout):
+    cause = error.args[0] if error.args else error
+    cause = getattr(cause, "reason", None) or cause
+    # urllib3 counts refusals among the timeouts.
+    silent = isinstance(cause, ServerTimeout) and not isinstance(cause, NewConnectionError)
+    if silent or isinstance(error, requests.Timeout):
         return "the server does not answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return " ".join(f"no secure connection ({cause})".split())[:200]
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return " ".join(str(error).split())[:200]

@@ -45,6 +45,20 @@ class TensorFile:
 
 
 @contextmanager
+def one_line(path: Path) -> Iterator[None]:
+    """Whatever a reader raises on an unfit file becomes one line that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (
+        ValueError, OSError, LookupError, TypeError, RuntimeError, OverflowError, MemoryError,
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: {reason}") from None
+
+
+@contextmanager
 def keras_hdf5(path: Path) -> Iterator[TensorFile]:
     """The tensors of a Keras 2 HDF5 file (weights or model), `<layer>|<weight>`, in file order."""
     with h5py.File(path, "r") as file:
@@ -56,10 +70,20 @@ def keras_hdf5(path: Path) -> Iterator[TensorFile]:
                 dataset = _item(group, weight, h5py.Dataset)
                 if dataset.external or dataset.is_virtual:
                     raise ValueError(f"{weight!r} lies in another file")
-                tensors[f"{layer}|{weight.split(':')[0]}"] = Tensor(
-                    dataset.shape, partial(dataset.__getitem__, ())
-                )
+                if dataset.shape is None:
+                    raise ValueError(f"{weight!r} is no array")
+                name = f"{layer}|{weight.split(':')[0]}"
+                if name in tensors:
+                    raise ValueError(f"{weight!r} occurs twice")
+                tensors[name] = Tensor(dataset.shape, partial(_read, dataset, weight))
         yield TensorFile(tensors, out_first=False)
+
+
+def _read(dataset: Any, name: str) -> np.ndarray:
+    try:
+        return dataset[()]
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{name!r} cannot be read ({error})") from None
 
 
 def _names(group: Any, attribute: str) -> list[str]:
@@ -97,8 +121,12 @@ def safetensors(path: Path) -> Iterator[TensorFile]:
 
     def read(name: str) -> np.ndarray:
         # What is read stays in memory until the file is closed.
-        with safe_open(path, framework="numpy") as file:
-            return file.get_tensor(name)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.get_tensor(name)
+        # NumPy lacks some of the types, and each says so in another way.
+        except (SafetensorError, AttributeError, TypeError) as error:
+            raise ValueError(f"tensor {name} cannot be read ({error})") from None
 
     try:
         with safe_open(path, framework="numpy") as file:
@@ -129,7 +157,7 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError("holds Python objects other than tensors, which are not loaded") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:
         raise ValueError(f"not a sound .pth file ({' '.join(str(error).split())[:100]})") from None
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -139,12 +167,15 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
         isinstance(value, torch.Tensor) for value in loaded.values()
     ):
         raise ValueError("holds no state dict")
-    tensors = {
-        str(name).removeprefix("module."): Tensor(
+    tensors: dict[str, Tensor] = {}
+    for key, value in loaded.items():
+        name = str(key).removeprefix("module.")
+        if name in tensors:
+            raise ValueError(f"{name!r} occurs twice")
+        value = value.detach()
+        tensors[name] = Tensor(
             tuple(value.shape), (value.float() if value.is_floating_point() else value).numpy
         )
-        for name, value in loaded.items()
-    }
     yield TensorFile(tensors, out_first=True)
 
 

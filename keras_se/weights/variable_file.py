@@ -7,6 +7,7 @@ same shapes load without a word. Here every variable has its name, and loading i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +30,25 @@ def write_variables(model: Any, path: Path) -> None:
 def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
     """Write arrays, or what `np.asarray` makes one of, one at a time, to `path`, atomically."""
     # No time stamps: equal weights make equal bytes.
-    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with (
+        writing(path),
+        atomic(path) as temporary,
+        h5py.File(temporary, "w", track_order=False) as file,
+    ):
         for name, array in arrays.items():
             file.create_dataset(name, data=np.asarray(array), track_times=False)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be written becomes one line that names the file; HDF5 has many."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        known = re.search("error message = '([^']*)'", str(error))
+        reason = known[1] if known else " ".join(text.split())
+        raise OSError(f"{path}: cannot be written ({reason})") from None
 
 
 @contextmanager
