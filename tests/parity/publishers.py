@@ -77,6 +77,15 @@ def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.
     return (0.6 * (brightness + parts[:, rows][:, :, columns] + pixels)).astype("float32")
 
 
+def resampled(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pictures in another size, from the nearest pixels."""
+    rows, columns = (
+        np.arange(length) * given // length
+        for length, given in zip(size, pictures.shape[1:3], strict=True)
+    )
+    return pictures[:, rows][:, :, columns]
+
+
 def trained_like(
     role: str, shape: tuple[int, ...], random: np.random.Generator, units: int = 1
 ) -> np.ndarray:
@@ -519,9 +528,11 @@ def publish(
     random = np.random.default_rng(seed)
     net = PUBLISHERS[publisher](network, classes)
     net.fill(random)
-    net.settle(net.noise(CALIBRATION_PICTURES, sizes[0], random), random)
-    batches = [net.noise(PICTURES, size, random) for size in sizes]
-    outputs = [Outputs(pictures, *net.outputs(pictures)) for pictures in batches]
+    pictures = net.noise(CALIBRATION_PICTURES, sizes[0], random)
+    net.settle(pictures, random)
+    # Deep networks stay in range for pictures that the statistics are of.
+    batches = [resampled(pictures[:PICTURES], size) for size in sizes]
+    outputs = [Outputs(batch, *net.outputs(batch)) for batch in batches]
     published = Published(net.save(folder), outputs)
     net.close()
     del net
