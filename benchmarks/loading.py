@@ -1,4 +1,4 @@
-"""Converting a published SENet-154, and building it from the cache beside Keras' `load_weights`.
+"""The first use of a published SENet-154, and the later ones beside Keras' `load_weights`.
 
 python benchmarks/loading.py        # needs the publishers' packages: tox -e loading
 
@@ -40,7 +40,6 @@ USE = """
 import os, resource, sys, time
 from dataclasses import replace
 import keras, keras_se
-from keras_se.weights.cache import converted
 from keras_se.weights.entries import get_weights
 
 def peak():
@@ -52,8 +51,8 @@ before, start = peak(), time.perf_counter()
 """
 
 CONVERT = """
-path = converted(entry)
-seconds, size = time.perf_counter() - start, path.stat().st_size / 2**20
+keras_se.SENet154(weights=entry)
+seconds, size = time.perf_counter() - start, 4 * entry.params_total / 2**20
 print(
     f"{entry.name:<32}{seconds:6.1f} s  {size:5.0f} MiB  peak {peak():6.0f} MiB, {before:4.0f} "
     f"before: {(peak() - before) / size:.2f} times the file",
@@ -64,7 +63,6 @@ print(
 BESIDE = """
 from side_by_side import conditions, measure
 keras.utils.disable_interactive_logging()
-converted(entry)
 file = os.path.join(sys.argv[3], "keras.weights.h5")
 keras_se.SENet154(weights=entry).save_weights(file)
 

@@ -93,6 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
         if reset:
+            # It throws away what the client has not read yet.
+            time.sleep(0.2)
             linger = (1).to_bytes(4, sys.byteorder) + (0).to_bytes(4, sys.byteorder)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.connection.close()
@@ -298,9 +300,7 @@ def test_resumed(serve: Serve, home: Path, reset: bool) -> None:
     first, second = server.ranges
     assert first is None
     start = int(str(second).removeprefix("bytes=").removesuffix("-"))
-    # A reset throws away what the client has not read yet.
-    assert 0 < start <= HALF
-    assert reset or start > HALF - BUFFER
+    assert HALF - BUFFER < start <= HALF
 
 
 def test_resumed_as_long_as_bytes_come(serve: Serve, home: Path) -> None:
@@ -451,14 +451,14 @@ def test_damaged_zip(serve: Serve, home: Path, genuine: bytes, name: str) -> Non
 
 
 def test_slow_server(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.5))
+    monkeypatch.setattr(download, "TIMEOUT", (5, 1))
 
     def answer(handler: Handler) -> None:
         handler.start(200, len(DATA))
         for start in range(0, len(DATA), 110_000):
             handler.wfile.write(DATA[start : start + 110_000])
             handler.wfile.flush()
-            time.sleep(0.1)
+            time.sleep(0.15)
 
     server = serve(answer)
     assert_fetched(published(server), home)
@@ -581,7 +581,7 @@ def test_killed_download(serve: Serve, home: Path, tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not server.asked and time.monotonic() < deadline:
             time.sleep(0.02)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 30
         while not (left.exists() and left.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.kill()
