@@ -93,7 +93,7 @@ def probabilities(folder):
     model = build("SEResNet20")
     place_variables(model, read_variables(folder / "variables.h5"))
     results = {"variables": model.predict(pictures(), verbose=0)}
-    for entry in keras_se.list_weights("SEResNet20"):
+    for entry in [e for e in keras_se.list_weights("SEResNet20") if e.url is None]:
         model = keras_se.SEResNet20(weights=entry.name, classes=entry.classes)
         results[entry.name] = model.predict(pictures(entry.input_shape), verbose=0)
     return results

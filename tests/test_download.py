@@ -921,7 +921,7 @@ def test_endless_redirects(serve: Serve, home: Path) -> None:
     assert_refused(server, home, "redirects")
 
 
-def test_mirror_may_redirect_to_https_and_back(serve: Serve, home: Path) -> None:
+def test_insecure_mirror_may_redirect(serve: Serve, home: Path) -> None:
     """What is asked for over http is checked by its hash alone."""
     store = serve(whole())
     assert_fetched(published(serve(status(301, Location=f"{store.url}/x"))), home)
