@@ -18,11 +18,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from command_line import Run, assert_mistake
 from PIL import Image
 
 import keras_se
 from keras_se import SEConfig
-from keras_se.cli import main
 from keras_se.labels import class_names
 from keras_se.weights import entries, variable_file
 
@@ -71,27 +71,6 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process: exit code, stdout and stderr."""
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["keras-se", *map(str, arguments)])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capfd.readouterr())
-
-    return run
-
-
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A fresh Python process that runs `code`."""
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
@@ -105,18 +84,6 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
-
-
-def assert_mistake(result: tuple[int, str, str], *words: object) -> None:
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    assert err.endswith("\n")
-    assert len(err.splitlines()) == 1
-    assert err.startswith("keras-se: error: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert str(word) in err
 
 
 def test_list(run: Run, registry: None) -> None:

@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 import requests
 import urllib3.util.retry
+from command_line import Run, assert_mistake
 from filelock import FileLock
 from test_damaged_files import ARRAYS, ZIPS, h5_file, refused, small_disk, zip_file
 
 import keras_se
-from keras_se.cli import main
 from keras_se.weights import cache, download, entries
 from keras_se.weights.entries import Weights, get_weights
 
@@ -927,36 +927,6 @@ def test_insecure_mirror_may_redirect(serve: Serve, home: Path) -> None:
     assert_fetched(published(serve(status(301, Location=f"{store.url}/x"))), home)
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process: exit code, stdout and stderr."""
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["keras-se", *map(str, arguments)])
-        capfd.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as exit:
-            code = exit.code or 0
-        return (code, *capfd.readouterr())
-
-    return run
-
-
-def assert_mistake(result: tuple[int, str, str], *words: object) -> None:
-    code, _, err = result
-    assert code == 2
-    assert len(err.splitlines()) == 1
-    assert err.startswith("keras-se: error: ")
-    for word in words:
-        assert str(word) in err
-
-
 @pytest.fixture
 def sets(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> dict[str, Weights]:
     """A registry of four sets, of which one is part of the package."""
@@ -1027,12 +997,12 @@ def test_verify_command(run: Run, sets: dict[str, Weights], home: Path) -> None:
     assert json.loads(out) == [{"path": path, "error": None} for path in paths]
     (home / "published" / "b.h5").write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
     result = run("verify", "--json")
-    assert_mistake(result, "1 of 3", home)
+    assert_mistake(result, "1 of 3", home, printed=True)
     errors = [row["error"] for row in json.loads(result[1])]
     assert errors[::2] == [None, None]
     assert SHA in errors[1]
     result = run("verify")
-    assert_mistake(result, "1 of 3", "delete")
+    assert_mistake(result, "1 of 3", "delete", printed=True)
     assert [line.split()[0] == "sound" for line in result[1].splitlines()] == [True, False, True]
 
 
@@ -1058,7 +1028,7 @@ def test_verify_command_finds_damage_in_a_zip(
     assert run("verify")[0] == 0
     flip(path, position, bits)
     result = run("verify", "--json")
-    assert_mistake(result, "1 of 1")
+    assert_mistake(result, "1 of 1", printed=True)
     assert str(path) in json.loads(result[1])[0]["error"]
 
 
@@ -1077,7 +1047,7 @@ def test_verify_command_finds_a_damaged_note(
     assert run("verify")[0] == 0
     (home / f"{NAME}.sha256").write_bytes(note)
     result = run("verify", "--json")
-    assert_mistake(result, "1 of 1")
+    assert_mistake(result, "1 of 1", printed=True)
     assert str(home / NAME) in json.loads(result[1])[0]["error"]
 
 
@@ -1134,7 +1104,7 @@ def test_verify_command_finds_a_damaged_conversion(
     path = cache.converted_path(entry)
     DAMAGES[name](path, path.with_suffix(".json"))
     result = run("verify", "--json")
-    assert_mistake(result, "1 of 1", home)
+    assert_mistake(result, "1 of 1", home, printed=True)
     rows = json.loads(result[1])
     assert [row["path"] for row in rows] == [str(path)]
     assert str(path) in rows[0]["error"]
