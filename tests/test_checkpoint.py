@@ -18,6 +18,8 @@ from keras_se.cli import cli
 from keras_se.weights import checkpoint
 from keras_se.weights.variable_file import named_variables
 
+pytestmark = pytest.mark.weights
+
 # Two graphs of the same values.
 TOLERANCE = 1e-5
 

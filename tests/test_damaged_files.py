@@ -36,6 +36,8 @@ from keras_se.weights.checkpoint import convert_file, load_checkpoint
 from keras_se.weights.entries import Weights, get_weights
 from keras_se.weights.variable_file import named_variables
 
+pytestmark = pytest.mark.weights
+
 ENTRY = get_weights("se_resnet20.osmr_cifar10")
 # The tensors of a genuine file, `<layer>|<weight>`.
 ARRAYS = published_files.read(published_files.FOLDER / "osmr_h5.seresnet20_cifar10.npz").values

@@ -32,6 +32,8 @@ import keras_se
 from keras_se.weights import cache, download, entries
 from keras_se.weights.entries import Weights, get_weights
 
+pytestmark = pytest.mark.weights
+
 # As long as the smallest published file, and like one not to be compressed.
 DATA = np.random.default_rng(0).bytes(1_100_000)
 HALF = len(DATA) // 2

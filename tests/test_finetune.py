@@ -36,6 +36,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.weights
 def test_folder_of_pictures_from_a_published_set(folder):
     """The path of `weights="imagenet"`, not its accuracy: the values in the file are random."""
     recorded = published_files.read(published_files.FOLDER / "timm.seresnet50.npz")

@@ -76,6 +76,17 @@ def test_published_entry(entry):
     }
 
 
+@pytest.mark.parametrize(
+    "entry", [e for e in PUBLISHED if e.publisher == "osmr"], ids=lambda entry: entry.name
+)
+def test_claims_of_osmr_are_those_in_the_file_names(entry):
+    """In hundredths of a percent: the top-5 error on ImageNet, elsewhere the top-1 error."""
+    error = int(re.search(r"-(\d{4})-", entry.file)[1]) / 10_000
+    figures = {metric.name: metric.value for metric in entry.metrics}
+    assert figures.get("top5", figures["top1"]) == pytest.approx(1 - error, abs=1e-9)
+    assert ("top5" in figures) == (entry.dataset == "imagenet")
+
+
 def test_how_many_sets_there_are():
     """The published lists have 69 and 51 sets of osmr, 31 of timm, 16 of qubvel, 6 of Caffe.
 

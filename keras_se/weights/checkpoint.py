@@ -60,7 +60,9 @@ def load_checkpoint(
 
     Example:
 
-    >>> model = keras_se.load_checkpoint("x.safetensors", layout="timm", model="SEResNet50")
+    >>> model = keras_se.load_checkpoint("mine.safetensors", layout="timm", model="SEResNet18")
+    >>> model.output_shape
+    (None, 7)
     """
     network, _ = _converted(
         Path(path), layout, model, input_shape, include_preprocessing, classifier_activation

@@ -215,8 +215,8 @@ def list_weights(model: str | None = None) -> list[Weights]:
 
     Example:
 
-    >>> [entry.name for entry in keras_se.list_weights("SEResNet20")]
-    ['se_resnet20.fashion_mnist']
+    >>> [entry.name for entry in keras_se.list_weights("SEResNet34") if entry.default]
+    ['se_resnet34.qubvel_imagenet']
     """
     from keras_se.models import list_models
 
