@@ -151,6 +151,11 @@ def fetched(entry: Weights) -> Path:
     return path
 
 
+def _most_bytes(entry: Weights) -> int:
+    """What a file of a set may have, zipped or not: twice its float32 values, and some more."""
+    return 2 * 4 * entry.params_total + 2**26
+
+
 def _download(entry: Weights, mirror: str, path: Path) -> None:
     url = f"{mirror.rstrip('/')}/{quote(entry.file)}" if mirror else str(entry.url)
     if os.environ.get("KERAS_SE_OFFLINE", "0") not in ("", "0"):
@@ -164,7 +169,7 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
             return
         unchecked = path.with_name(f"{path.name}.unchecked")
         with _progress(entry.name) as progress:
-            stated = download(url, unchecked, 2 * 4 * entry.params_total + 2**26, progress)
+            stated = download(url, unchecked, _most_bytes(entry), progress)
         try:
             if entry.sha:
                 _check_published(unchecked, entry)
@@ -226,7 +231,7 @@ def _check_published(path: Path, entry: Weights) -> None:
 @contextmanager
 def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
     """The blocks of the one file in a zip, whatever path it claims."""
-    limit = 2 * 4 * entry.params_total + 2**26
+    limit = _most_bytes(entry)
     with ExitStack() as stack:
         with _sound_zip(path):
             archive = stack.enter_context(zipfile.ZipFile(path))

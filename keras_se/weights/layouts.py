@@ -166,12 +166,11 @@ def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
     """
     if not variables:
         return {}
-    queues: dict[str, list[tuple[str, list[str]]]] = {}
-    for layer, members in _by_layer(tensors, "|"):
+    queues: dict[str, list[list[str]]] = {}
+    for _, members in _by_layer(tensors, "|"):
         names = [name.rsplit("/", 1)[1] for name in members]
-        queues.setdefault(_kind(names, [tensors[name] for name in members]), []).append(
-            (layer, members)
-        )
+        kind = _kind(names, [tensors[name] for name in members])
+        queues.setdefault(kind, []).append(members)
     sources: Sources = {}
     for layer, members in sorted(_by_layer(variables, "/"), key=lambda item: _position(item[0])):
         names = [name.rsplit("/", 1)[1] for name in members]
@@ -182,14 +181,14 @@ def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
         kind = _kind(names, [variables[name] for name in members])
         queue, groups = queues.get(kind, []), 1
         if kind == "convolution" and queue:
-            groups = max(1, variables[f"{layer}/kernel"][-1] // tensors[queue[0][1][0]][-1])
+            groups = max(1, variables[f"{layer}/kernel"][-1] // tensors[queue[0][0]][-1])
         _take(sources, queue, f"{layer}/", groups)
     return sources
 
 
-def _take(sources: Sources, queue: list[tuple[str, list[str]]], prefix: str, groups: int) -> None:
+def _take(sources: Sources, queue: list[list[str]], prefix: str, groups: int) -> None:
     """Move the next layers of a queue to the variables that begin with `prefix`."""
-    for _, members in queue[:groups]:
+    for members in queue[:groups]:
         for name in members:
             sources.setdefault(prefix + name.rsplit("/", 1)[1], []).append(name)
     del queue[:groups]
