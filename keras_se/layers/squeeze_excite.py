@@ -12,6 +12,7 @@ from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
 
 HALF_PRECISION = ("float16", "bfloat16")
 DATA_FORMATS = ("channels_last", "channels_first")
+VARIABLES = ("reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
 
 
 def get_activation(argument: str, activation: Any) -> Any:

@@ -1,4 +1,6 @@
 from ._residual import ResidualNetwork as ResidualNetwork
+from .bn_inception import BNInception as BNInception
+from .bn_inception import SEBNInception as SEBNInception
 from .cifar import SEPreResNet110 as SEPreResNet110
 from .cifar import SEPreResNet164 as SEPreResNet164
 from .cifar import SEResNet20 as SEResNet20
@@ -7,6 +9,10 @@ from .cifar import SEResNet44 as SEResNet44
 from .cifar import SEResNet56 as SEResNet56
 from .cifar import SEResNet110 as SEResNet110
 from .cifar import SEWRN16x8 as SEWRN16x8
+from .densenet import DenseNet as DenseNet
+from .densenet import SEDenseNet121 as SEDenseNet121
+from .densenet import SEDenseNet169 as SEDenseNet169
+from .densenet import SEDenseNet201 as SEDenseNet201
 from .imagenet import SENet154 as SENet154
 from .imagenet import SEResNet18 as SEResNet18
 from .imagenet import SEResNet34 as SEResNet34
@@ -15,5 +21,18 @@ from .imagenet import SEResNet101 as SEResNet101
 from .imagenet import SEResNet152 as SEResNet152
 from .imagenet import SEResNeXt50 as SEResNeXt50
 from .imagenet import SEResNeXt101 as SEResNeXt101
+from .inception_resnet_v2 import InceptionResNetV2 as InceptionResNetV2
+from .inception_resnet_v2 import SEInceptionResNetV2 as SEInceptionResNetV2
+from .inception_v3 import InceptionV3 as InceptionV3
+from .inception_v3 import SEInceptionV3 as SEInceptionV3
+from .mobilenet import MobileNet as MobileNet
+from .mobilenet import SEMobileNet as SEMobileNet
+from .shake_shake import SEShakeShake26 as SEShakeShake26
+from .shake_shake import SEShakeShake29 as SEShakeShake29
+from .shake_shake import ShakeShakeNetwork as ShakeShakeNetwork
+from .shufflenet import SEShuffleNet as SEShuffleNet
+from .shufflenet import ShuffleNet as ShuffleNet
+from .vgg import SEVGG16 as SEVGG16
+from .vgg import VGG as VGG
 
 def list_models() -> list[str]: ...

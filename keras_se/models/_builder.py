@@ -5,11 +5,10 @@ Order of work: every argument is checked first, then the graph is built, then we
 
 from __future__ import annotations
 
+import inspect
 import operator
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,13 +18,10 @@ from keras import layers, ops
 
 from keras_se.checks import positive_integer, unknown_choice
 from keras_se.config import SEConfig
+from keras_se.graph import recursion
 from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
-from keras_se.models._residual import (
-    ResidualNetwork,
-    channel_axis,
-    check_squeeze_excite,
-    residual_features,
-)
+from keras_se.models._network import NetworkDescription, channel_axis
+from keras_se.surgery import NEUTRAL_GATES, start_neutral
 from keras_se.weights.entries import Weights, resolve_weights
 from keras_se.weights.variable_file import named_variables, place_variables
 
@@ -63,7 +59,8 @@ DOCSTRING = """{summary}
 Args:
     include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
     weights: `None` for random values, a data set's name (`"{weights}"`: this network's default set
-        for it), the name or entry of any of this network's sets (see `keras_se.list_weights`), or
+        for it; `"imagenet_backbone"`: those of the plain network where Keras has some, with the
+        same function at the start), the name or entry of any of this network's sets (see `keras_se.list_weights`), or
         the path of a `.weights.h5` file of the same network. A set fixes the variant of the network
         that it was trained with. Defaults to `"{weights}"`.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
@@ -77,9 +74,9 @@ Args:
         inside. `False`: takes what the network itself takes.
     name: Name of the model. Defaults to `"{name}"`.
     se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks, or `None` for the plain network.
-    variant: Fields of the network's description in which it differs from the default, as in
-        `variant={{"stride_on": "3x3"}}`; see `keras_se.models.ResidualNetwork`. Defaults to `None`.
-
+    variant: Fields of the network's description in which it differs from the default; see
+        `keras_se.models.{description}`. Defaults to `None`.
+{options}
 Returns:
     A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)` to `(batch, classes)`; a
     float32 output under any policy.
@@ -102,7 +99,7 @@ class Builder(Protocol):
     """A function that builds a network; all networks have the same arguments."""
 
     __name__: str
-    network: ResidualNetwork
+    network: NetworkDescription
     defaults: Defaults
 
     def __call__(
@@ -122,16 +119,29 @@ class Builder(Protocol):
     ) -> keras.Model: ...
 
 
-def residual_builder(
+def network_builder(
     builder_name: str,
     model_name: str,
-    network: ResidualNetwork,
+    network: NetworkDescription,
     defaults: Defaults,
     *,
     summary: str,
     reference: str,
+    options: Mapping[str, str] | None = None,
 ) -> Builder:
-    """The public function that builds `network`."""
+    """The public function that builds `network`.
+
+    Args:
+        builder_name: Its name.
+        model_name: Default name of the models.
+        network: What it builds by default.
+        defaults: What its family assumes.
+        summary: First line of the docstring.
+        reference: Last lines of the docstring.
+        options: Fields of `network` that are keyword arguments of their own, with what the
+            docstring says of them.
+    """
+    options = options or {}
 
     def build(
         include_top: bool = True,
@@ -146,30 +156,39 @@ def residual_builder(
         *,
         se: SEConfig | None = SEConfig(),  # noqa: B008
         variant: Mapping[str, Any] | None = None,
+        **chosen: Any,
     ) -> keras.Model:
-        source = resolve_weights(weights, builder_name)
+        for option in chosen.keys() - options.keys():
+            raise TypeError(f"{builder_name}() has no argument {option!r}")
+        net = network.varied(variant).varied(chosen)
+        source = resolve_weights(weights, builder_name, {key: getattr(net, key) for key in options})
         _check_head(include_top, pooling, classes, classifier_activation)
         if isinstance(source, Weights):
-            _check_fits(source, include_top, classes, classifier_activation, se, variant)
-            net = network.varied(source.variant)
-        else:
-            net = network.varied({} if variant is None else variant)
-        check_squeeze_excite(net, se)
+            _check_fits(source, include_top, classes, classifier_activation, se)
+            trained = network.varied(source.variant)
+            _check_variant(source, {**(variant or {}), **chosen}, trained)
+            net = trained
+        net.check(se)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults)
         if isinstance(source, Weights):
             source.fetch()
 
         x = _normalise(inputs, source, defaults) if include_preprocessing else inputs
-        x = residual_features(x, net, se)
+        x = net.feature_maps(x, se)
         x = _head(x, net, include_top, pooling, classes, classifier_activation)
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(input_tensor)
-        with _recursion(20 * sum(net.blocks)):
+        with recursion(net.depth):
             model = keras.Model(inputs, x, name=name)
 
         if isinstance(source, Weights):
-            with source.arrays(_shapes(model, net, source.classes)) as arrays:
-                place_variables(model, arrays, () if include_top else (HEAD,))
+            shapes = _shapes(model, net, source.classes)
+            added = {name for name in shapes if net.is_added(name)} if source.plain else set()
+            shapes = {name: shape for name, shape in shapes.items() if name not in added}
+            with source.arrays(shapes) as arrays:
+                place_variables(model, arrays, () if include_top else (HEAD,), added)
+            if added:
+                start_neutral(model, {name.split("/")[0] for name in added})
         elif isinstance(source, Path):
             _load_weights(model, source)
         return model
@@ -181,20 +200,17 @@ def residual_builder(
     build.__doc__ = DOCSTRING.format(
         summary=summary, reference=reference, builder=builder_name, name=model_name,
         weights=defaults.weights, classes=defaults.classes, size=defaults.size,
-        min_size=defaults.min_size,
+        min_size=defaults.min_size, description=type(network).__name__,
+        options="".join(f"    {key}: {text}\n" for key, text in options.items()),
     )  # fmt: skip
+    signature = inspect.signature(build)
+    *named, _ = signature.parameters.values()
+    own = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=getattr(network, key))
+        for key in options
+    ]
+    build.__signature__ = signature.replace(parameters=[*named, *own])  # type: ignore[attr-defined]
     return cast(Builder, build)
-
-
-@contextmanager
-def _recursion(depth: int) -> Iterator[None]:
-    """Keras walks a graph by recursion, a call a layer; Python allows 1000 by default."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + depth)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
@@ -206,8 +222,7 @@ def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) 
 
 
 def _check_fits(
-    entry: Weights, include_top: bool, classes: int, activation: Any,
-    se: SEConfig | None, variant: Mapping[str, Any] | None,
+    entry: Weights, include_top: bool, classes: int, activation: Any, se: SEConfig | None
 ) -> None:  # fmt: skip
     """Raise a `ValueError` unless a network with these arguments can hold these weights."""
     if include_top and not entry.classes:
@@ -226,19 +241,33 @@ def _check_fits(
             "With pretrained weights and `include_top=True`, `classifier_activation` must be "
             f"'softmax' or None. Received: classifier_activation={activation!r}"
         )
-    if se != SEConfig():
+    if entry.plain:
+        if se is not None and se.gate not in NEUTRAL_GATES:
+            raise ValueError(
+                f"weights={entry.name!r} needs a gate that is one half at zero, one of "
+                f"{NEUTRAL_GATES}. Received: se={se!r}"
+            )
+    elif se != SEConfig():
         raise ValueError(
             f"weights={entry.name!r} was trained with se=SEConfig(); use weights=None for another "
             f"one. Received: se={se!r}"
         )
-    if variant:
-        raise ValueError(
-            f"weights={entry.name!r} fixes the variant of the network; use weights=None for "
-            f"another one. Received: variant={dict(variant)!r}"
-        )
 
 
-def _shapes(model: keras.Model, net: ResidualNetwork, classes: int) -> dict[str, tuple[int, ...]]:
+def _check_variant(entry: Weights, asked: Mapping[str, Any], trained: NetworkDescription) -> None:
+    """Raise a `ValueError` if another variant is asked for than the weights were trained with."""
+    for name, value in asked.items():
+        if getattr(trained, name) != value:
+            raise ValueError(
+                f"weights={entry.name!r} fixes the variant of the network "
+                f"({name}={getattr(trained, name)!r}); use weights=None for another one. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def _shapes(
+    model: keras.Model, net: NetworkDescription, classes: int
+) -> dict[str, tuple[int, ...]]:
     """The variables of the network with its head, which `model` may lack."""
     head = {f"{HEAD}/kernel": (net.features, classes), f"{HEAD}/bias": (classes,)}
     shapes = {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
@@ -328,13 +357,11 @@ def _normalise(x: Any, source: Any, defaults: Defaults) -> Any:
 
 
 def _head(
-    x: Any, net: ResidualNetwork, include_top: bool, pooling: str | None, classes: int,
+    x: Any, net: NetworkDescription, include_top: bool, pooling: str | None, classes: int,
     activation: Any,
 ) -> Any:  # fmt: skip
     if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        if net.dropout:
-            x = layers.Dropout(net.dropout, name="top_dropout")(x)
+        x = net.vector(x)
         half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
         return layers.Dense(
             operator.index(classes),

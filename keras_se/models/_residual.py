@@ -1,38 +1,35 @@
 """Residual networks of the SE paper and of the published weights, as one description.
 
-`ResidualNetwork` names everything in which the published variants differ; `residual_features`
-builds whatever it describes. Two networks differ in data only.
-
-Layers are named by the paper's stage numbers: the stem is stage 1, the first stage of residual
-units is stage 2. Layer names are part of the weights' format: golden files pin them.
+`ResidualNetwork` names everything in which the published variants differ. Two networks differ in
+data only. Stages have the paper's numbers: the stem is stage 1, the first stage of residual units
+is stage 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from keras import KerasTensor, config, layers, ops
+from keras import KerasTensor, layers, ops
 
-from keras_se.checks import boolean, positive_integer, unknown_choice
-from keras_se.config import SEConfig
-from keras_se.layers import GroupedConv2D, SqueezeExcite
-from keras_se.layers.squeeze_excite import get_activation
+from keras_se.checks import positive_integer
+from keras_se.config import PLACEMENTS, SEConfig
+from keras_se.models._network import (
+    NetworkDescription,
+    batch_norm,
+    ceil_max_pool,
+    channel_axis,
+    conv,
+    relu,
+    same_length,
+)
 
-# Caffe's and Torch's 0.1 in Keras' sense of the word.
-BATCH_NORM_MOMENTUM = 0.9
 EXPANSION = 4
-
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "stem_pool": ("ceil", "pad1", "average", None),
-    "stride_on": ("1x1", "3x3"),
-    "shortcut": ("1x1", "3x3", "average_pool", "zero_pad"),
-}
 
 
 @dataclass(frozen=True)
-class ResidualNetwork:
+class ResidualNetwork(NetworkDescription):
     """What a residual network looks like.
 
     Attributes:
@@ -68,6 +65,13 @@ class ResidualNetwork:
         dropout: Rate of dropout before the classifier, in training.
     """
 
+    placements: ClassVar[tuple[str, ...]] = PLACEMENTS
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
+        "stem_pool": ("ceil", "pad1", "average", None),
+        "stride_on": ("1x1", "3x3"),
+        "shortcut": ("1x1", "3x3", "average_pool", "zero_pad"),
+    }
+
     blocks: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
     bottleneck: bool = True
@@ -92,26 +96,8 @@ class ResidualNetwork:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(unknown_choice(name, getattr(self, name), choices))
-        for name in ("groups", "base_width", "reduce_divisor", "stem_kernel", "stem_stride"):
-            positive_integer(name, getattr(self, name))
-        for field in fields(self):
-            if field.type == "bool":
-                boolean(field.name, getattr(self, field.name))
-        for name in ("blocks", "widths", "stem_widths"):
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not value:
-                raise ValueError(
-                    f"`{name}` must be a tuple of integers. Received: {name}={value!r}"
-                )
-            object.__setattr__(self, name, tuple(positive_integer(name, n) for n in value))
-        if len(self.blocks) != len(self.widths):
-            raise ValueError(
-                f"`blocks` must have one number for each of the {len(self.widths)} `widths`. "
-                f"Received: blocks={self.blocks}"
-            )
+        super().__post_init__()
+        same_length(self.blocks, self.widths)
         if len(self.stem_widths) not in (1, 3):
             raise ValueError(
                 "`stem_widths` must have one or three numbers. "
@@ -141,10 +127,6 @@ class ResidualNetwork:
             raise ValueError(
                 f"`epsilon` must be between 0 and 1. Received: epsilon={self.epsilon!r}"
             )
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"`dropout` must be from 0 to less than 1. Received: dropout={self.dropout!r}"
-            )
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -156,122 +138,72 @@ class ResidualNetwork:
         """Channels of the last feature maps."""
         return self.widths[-1] * (EXPANSION if self.bottleneck else 1)
 
-    def varied(self, variant: Mapping[str, Any]) -> ResidualNetwork:
-        """This description with some fields changed, checked."""
-        if not isinstance(variant, Mapping):
-            raise ValueError(
-                "`variant` must be a mapping of fields to values such as {'stride_on': '3x3'}. "
-                f"Received: variant={variant!r}"
-            )
-        names = [field.name for field in fields(self)]
-        for name in variant:
-            if name not in names:
-                raise ValueError(unknown_choice("variant", name, names))
-        return replace(self, **variant)
+    @property
+    def units(self) -> Mapping[int, int]:
+        return dict(zip(self.stages, self.blocks, strict=True))
 
+    @property
+    def first_convolution(self) -> str:
+        return "stem_conv1" if len(self.stem_widths) > 1 else "stem_conv"
 
-def check_squeeze_excite(net: ResidualNetwork, se: SEConfig | None) -> None:
-    """Raise a `ValueError` unless `se` can be put into the network."""
-    if se is None:
-        return
-    if not isinstance(se, SEConfig):
-        raise ValueError(f"`se` must be a `keras_se.SEConfig` or None. Received: se={se!r}")
-    get_activation("activation", se.activation)
-    stages = net.stages if se.stages is None else se.stages
-    if not set(stages) <= set(net.stages):
-        raise ValueError(
-            f"`stages` must be among this network's stages {net.stages}. Received: stages={stages}"
-        )
-    if not stages or net.hidden_divisor:
-        return
-    outputs = [planes * (EXPANSION if net.bottleneck else 1) for planes in net.widths]
-    channels = {
-        "pre": [net.stem_widths[-1], *outputs],
-        "conv3x3": [_convolutions(net, planes, 1)[net.bottleneck][0] for planes in net.widths],
-    }.get(se.placement, outputs)
-    narrowest, stage = min((channels[net.stages.index(stage)], stage) for stage in stages)
-    if se.ratio > narrowest:
-        raise ValueError(
-            f"`ratio` must be at most the number of channels, {narrowest} in stage {stage}. "
-            f"Received: ratio={se.ratio}"
-        )
+    @property
+    def depth(self) -> int:
+        return 20 * sum(self.blocks)
 
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        outputs = [planes * (EXPANSION if self.bottleneck else 1) for planes in self.widths]
+        channels = {
+            "pre": [self.stem_widths[-1], *outputs],
+            "conv3x3": [
+                _convolutions(self, planes, 1)[self.bottleneck][0] for planes in self.widths
+            ],
+        }.get(se.placement, outputs)
+        if self.hidden_divisor:
+            # Rounded up to it, whatever the ratio.
+            return dict.fromkeys(self.stages, max(se.ratio, *channels))
+        return dict(zip(self.stages, channels, strict=False))
 
-def channel_axis() -> int:
-    """Axis of the channels under Keras' current data format."""
-    return 1 if config.image_data_format() == "channels_first" else -1
+    def hidden_units(self, channels: int, ratio: int) -> int | None:
+        if self.hidden_divisor is None:
+            return None
+        divisor = self.hidden_divisor
+        return max(divisor, int(channels / ratio + divisor / 2) // divisor * divisor)
 
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = _stem(x, self)
+        for stage, units, planes in zip(self.stages, self.blocks, self.widths, strict=True):
+            for block in range(1, units + 1):
+                x = _unit(x, self, se, planes, stage, block)
+        if self.preactivation and self.final_norm:
+            x = relu(batch_norm(x, "post_bn", epsilon=self.epsilon), "post_relu")
+        return x
 
-def _conv(
-    x: KerasTensor, filters: int, kernel: int, stride: int, name: str, groups: int = 1
-) -> Any:
-    # Padding is symmetric, as in Caffe and Torch; "same" is not where the stride is 2.
-    if stride > 1 and kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    options: dict[str, Any] = {"groups": groups} if groups > 1 else {}
-    return (GroupedConv2D if groups > 1 else layers.Conv2D)(
-        filters,
-        kernel,
-        strides=stride,
-        padding="valid" if stride > 1 or kernel == 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_uniform",
-        name=name,
-        **options,
-    )(x)
-
-
-def _batch_norm(x: KerasTensor, net: ResidualNetwork, name: str, scale: bool = True) -> Any:
-    return layers.BatchNormalization(
-        axis=channel_axis(),
-        epsilon=net.epsilon,
-        momentum=BATCH_NORM_MOMENTUM,
-        scale=scale,
-        name=name,
-    )(x)
-
-
-def _relu(x: KerasTensor, name: str) -> Any:
-    return layers.Activation("relu", name=name)(x)
-
-
-def _squeeze_excite(x: KerasTensor, net: ResidualNetwork, se: SEConfig, name: str) -> Any:
-    hidden = None
-    if net.hidden_divisor:
-        channels, divisor = x.shape[channel_axis()], net.hidden_divisor
-        hidden = max(divisor, int(channels / se.ratio + divisor / 2) // divisor * divisor)
-    return SqueezeExcite(
-        se.ratio,
-        squeeze=se.squeeze,
-        gate=se.gate,
-        activation=se.activation,
-        use_bias=se.use_bias,
-        hidden_units=hidden,
-        name=f"{name}_se",
-    )(x)
+    def vector(self, x: Any) -> Any:
+        x = super().vector(x)
+        return layers.Dropout(self.dropout, name="top_dropout")(x) if self.dropout else x
 
 
 def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
     if net.input_norm:
-        x = _batch_norm(x, net, "input_bn", scale=False)
+        x = batch_norm(x, "input_bn", epsilon=net.epsilon, scale=False)
     single = len(net.stem_widths) == 1
     for index, width in enumerate(net.stem_widths, start=1):
         suffix, last = ("" if single else str(index)), index == len(net.stem_widths)
         kernel = net.stem_kernel if single else 3
-        x = _conv(x, width, kernel, net.stem_stride if index == 1 else 1, f"stem_conv{suffix}")
+        x = conv(
+            x, width, kernel, f"stem_conv{suffix}", stride=net.stem_stride if index == 1 else 1
+        )
         # Where it has none the first unit's own follow (He et al. 2016b).
         if net.stem_norm or not last:
-            x = _batch_norm(x, net, f"stem_bn{suffix}")
-            x = _relu(x, f"stem_relu{suffix}")
+            x = batch_norm(x, f"stem_bn{suffix}", epsilon=net.epsilon)
+            x = relu(x, f"stem_relu{suffix}")
     if net.stem_pool == "ceil":
-        x = layers.ZeroPadding2D(((0, 1), (0, 1)), name="stem_pool_pad")(x)
-    elif net.stem_pool == "pad1":
+        return ceil_max_pool(x, "stem_pool")
+    if net.stem_pool == "pad1":
         x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
     if net.stem_pool == "average":
-        x = layers.AveragePooling2D(2, name="stem_pool")(x)
-    elif net.stem_pool:
-        # Zeros are as good as minus infinity: what is pooled has been through a ReLU.
-        x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        return layers.AveragePooling2D(2, name="stem_pool")(x)
     return x
 
 
@@ -289,8 +221,8 @@ def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, n
         x = layers.AveragePooling2D(2, strides=stride, padding="same", name=f"{name}_pool")(x)
         stride = 1
     kernel = 3 if net.shortcut == "3x3" and stride > 1 else 1
-    x = _conv(x, filters, kernel, stride, f"{name}_conv")
-    return x if net.preactivation else _batch_norm(x, net, f"{name}_bn")
+    x = conv(x, filters, kernel, f"{name}_conv", stride=stride)
+    return x if net.preactivation else batch_norm(x, f"{name}_bn", epsilon=net.epsilon)
 
 
 def _convolutions(
@@ -311,7 +243,7 @@ def _convolutions(
 def _unit(
     x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stage: int, block: int
 ) -> Any:
-    """One residual unit; `se` is None where the stage has no SE.
+    """One residual unit.
 
     Where the paper does not say: `"pre"` acts on the branch's input after the shortcut has left;
     `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow the
@@ -322,7 +254,7 @@ def _unit(
     placement = se.placement if se else None
 
     def excited(x: KerasTensor, where: str) -> Any:
-        return _squeeze_excite(x, net, se, name) if se and placement == where else x
+        return net.squeeze_excite(x, se, stage, f"{name}_se") if placement == where else x
 
     convolutions = _convolutions(net, planes, stride)
     filters = convolutions[-1][0]
@@ -332,7 +264,7 @@ def _unit(
     # shortcut after a stem without one.
     shared = net.preactivation and (projects or (name == "stage2_block1" and not net.stem_norm))
     if shared:
-        x = _relu(_batch_norm(x, net, f"{name}_bn1"), f"{name}_relu1")
+        x = relu(batch_norm(x, f"{name}_bn1", epsilon=net.epsilon), f"{name}_relu1")
     shortcut = x
     if projects:
         shortcut = _shortcut(shortcut, net, filters, stride, name)
@@ -344,15 +276,17 @@ def _unit(
     for index, (width, kernel, conv_stride, groups) in enumerate(convolutions):
         number = index + 1
         if net.preactivation and not (index == 0 and shared):
-            x = _relu(_batch_norm(x, net, f"{name}_bn{number}"), f"{name}_relu{number}")
+            x = batch_norm(x, f"{name}_bn{number}", epsilon=net.epsilon)
+            x = relu(x, f"{name}_relu{number}")
         if net.preactivation and index == squeezed + 1:
             x = excited(x, "conv3x3")
         pooled = net.antialias and conv_stride > 1 and kernel == 3
-        x = _conv(x, width, kernel, 1 if pooled else conv_stride, f"{name}_conv{number}", groups)
+        conv_stride = 1 if pooled else conv_stride
+        x = conv(x, width, kernel, f"{name}_conv{number}", stride=conv_stride, groups=groups)
         if not net.preactivation:
-            x = _batch_norm(x, net, f"{name}_bn{number}")
+            x = batch_norm(x, f"{name}_bn{number}", epsilon=net.epsilon)
             if index < last or net.relu_before_se:
-                x = _relu(x, f"{name}_relu{number}")
+                x = relu(x, f"{name}_relu{number}")
             if index == squeezed:
                 x = excited(x, "conv3x3")
         if pooled:
@@ -360,26 +294,5 @@ def _unit(
     x = excited(x, "standard")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     if not net.preactivation:
-        x = _relu(x, f"{name}_relu")
+        x = relu(x, f"{name}_relu")
     return excited(x, "post")
-
-
-def residual_features(x: KerasTensor, net: ResidualNetwork, se: SEConfig | None) -> Any:
-    """The network's feature maps before global pooling.
-
-    Args:
-        x: Normalised pictures, `(batch, H, W, C)` or `(batch, C, H, W)`.
-        net: What to build.
-        se: Its Squeeze-and-Excitation, or `None` for the plain network.
-
-    Returns:
-        A symbolic tensor.
-    """
-    x = _stem(x, net)
-    for stage, units, planes in zip(net.stages, net.blocks, net.widths, strict=True):
-        stage_se = se if se and (se.stages is None or stage in se.stages) else None
-        for block in range(1, units + 1):
-            x = _unit(x, net, stage_se, planes, stage, block)
-    if net.preactivation and net.final_norm:
-        x = _relu(_batch_norm(x, net, "post_bn"), "post_relu")
-    return x

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keras_se.models._builder import CIFAR, Builder, residual_builder
+from keras_se.models._builder import CIFAR, Builder, network_builder
 from keras_se.models._residual import ResidualNetwork
 
 _POST = ResidualNetwork(
@@ -30,7 +30,7 @@ _PRE = replace(_POST, preactivation=True, stem_norm=False)
 
 
 def _se_resnet(depth: int) -> Builder:
-    return residual_builder(
+    return network_builder(
         f"SEResNet{depth}",
         f"se_resnet{depth}",
         replace(_POST, blocks=((depth - 2) // 6,) * 3),
@@ -41,7 +41,7 @@ def _se_resnet(depth: int) -> Builder:
 
 
 def _pre_activation(name: str, title: str, network: ResidualNetwork, reference: str) -> Builder:
-    return residual_builder(
+    return network_builder(
         f"SE{name}",
         f"se_{name.lower()}",
         network,

@@ -28,7 +28,7 @@ The other published variants differ in fields of `ResidualNetwork`:
 
 from __future__ import annotations
 
-from keras_se.models._builder import IMAGENET, Builder, residual_builder
+from keras_se.models._builder import IMAGENET, Builder, network_builder
 from keras_se.models._residual import ResidualNetwork
 
 _BLOCKS = {
@@ -42,7 +42,7 @@ _PAPER = "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507)"
 
 
 def _se_resnet(depth: int, where: str) -> Builder:
-    return residual_builder(
+    return network_builder(
         f"SEResNet{depth}",
         f"se_resnet{depth}",
         ResidualNetwork(_BLOCKS[depth], bottleneck=depth >= 50),
@@ -53,7 +53,7 @@ def _se_resnet(depth: int, where: str) -> Builder:
 
 
 def _se_resnext(depth: int) -> Builder:
-    return residual_builder(
+    return network_builder(
         f"SEResNeXt{depth}",
         f"se_resnext{depth}",
         ResidualNetwork(_BLOCKS[depth], groups=32, base_width=4, stride_on="3x3"),
@@ -70,7 +70,7 @@ SEResNet101 = _se_resnet(101, "Table 2")
 SEResNet152 = _se_resnet(152, "Table 2")
 SEResNeXt50 = _se_resnext(50)
 SEResNeXt101 = _se_resnext(101)
-SENet154 = residual_builder(
+SENet154 = network_builder(
     "SENet154",
     "senet154",
     ResidualNetwork(

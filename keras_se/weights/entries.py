@@ -233,8 +233,16 @@ def get_weights(name: Any) -> Weights:
     return entry
 
 
-def resolve_weights(weights: Any, model: str) -> Weights | Path | None:
+def resolve_weights(
+    weights: Any, model: str, options: Mapping[str, Any] | None = None
+) -> Weights | Path | None:
     """What the `weights` argument of the builder `model` stands for.
+
+    Args:
+        weights: The argument.
+        model: Name of the builder.
+        options: Fields of the description that tell apart the default sets of one data set, such
+            as a MobileNet's `alpha`. Defaults to `None`.
 
     Returns:
         `None`, a registry entry of that network, or the path of an existing `.weights.h5` file.
@@ -248,7 +256,10 @@ def resolve_weights(weights: Any, model: str) -> Weights | Path | None:
         return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
     for entry in entries:
-        if weights == entry.name or (entry.default and weights == entry.dataset):
+        if weights == entry.name:
+            return entry
+        chosen = entry.default and (options or {}).items() <= entry.variant.items()
+        if chosen and weights == entry.dataset:
             return entry
     if str(weights).endswith(".weights.h5"):
         if Path(weights).is_file():

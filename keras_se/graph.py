@@ -1,0 +1,172 @@
+"""The graph of a functional model: its layers in the order of their calls, with their tensors.
+
+Only Keras' public functions are used, nothing of the model changes, and no weight is allocated.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_se.checks import positive_integer
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        layer: The model's own layer; also a nested model, or an operation of `keras.ops`.
+        inputs: The symbolic tensors among the call's arguments, in their order.
+        outputs: The symbolic tensors that it returned.
+    """
+
+    layer: Any
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The calls of a model, on symbolic tensors of the graph's own.
+
+    Attributes:
+        calls: Every call, after those whose outputs it takes; without the input layers.
+        inputs: The model's inputs.
+        outputs: Its outputs.
+    """
+
+    calls: list[Call]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+class _Probe(keras.Operation):
+    """Stands for an operation: it knows the shapes of its outputs and leaves no trace on it."""
+
+    def __init__(self, operation: Any) -> None:
+        super().__init__(name=operation.name)
+        self.operation = operation
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return self.operation.compute_output_spec(*args, **kwargs)
+
+
+def trace(
+    model: keras.Model,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    batch_size: int | None = None,
+) -> Graph:
+    """The graph of a functional or Sequential model.
+
+    A nested model is one call; `trace` it with the shapes of that call's inputs to look inside.
+
+    Args:
+        model: A functional or built Sequential model.
+        input_shape: Shape of one picture in place of the model's own, without the batch; of a
+            model with several inputs a list with one for each. Defaults to `None`.
+        batch_size: Size of the batch where the model has none of its own. Defaults to `None`.
+
+    Returns:
+        The graph; the shapes of its tensors are known as far as those of the inputs are.
+
+    Raises:
+        ValueError: If the model is neither, or does not take the shape.
+    """
+    if not is_functional(model):
+        raise ValueError(
+            "`model` must be a functional or built Sequential `keras.Model`. "
+            f"Received: model={model!r}"
+        )
+    shapes = _input_shapes(model, input_shape)
+    calls: list[Call] = []
+
+    def call(probe: _Probe, *args: Any, **kwargs: Any) -> Any:
+        inputs = _tensors((args, kwargs))
+        try:
+            _check_sizes(probe.operation, inputs)
+            outputs = probe(*args, **kwargs)
+        except Exception as error:  # Of any backend.
+            raise ValueError(
+                "`input_shape` must be one that every layer takes; layer "
+                f"{probe.operation.name!r} does not take {', '.join(str(x.shape) for x in inputs)}."
+                f" Received: input_shape={input_shape}"
+            ) from error
+        calls.append(Call(probe.operation, inputs, _tensors(outputs)))
+        return outputs
+
+    with recursion(2 * len(getattr(model, "operations", model.layers))):
+        # A model of its own: cloning the user's would compile the clone, too.
+        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        inputs = [
+            keras.Input(
+                batch_shape=(x.shape[0] or batch_size, *shape),
+                dtype=x.dtype,
+                sparse=x.sparse,
+                name=x.name,
+            )
+            for x, shape in zip(model.inputs, shapes, strict=True)
+        ]
+        clone = keras.models.clone_model(plain, inputs, clone_function=_Probe, call_function=call)
+    return Graph(calls, clone.inputs, clone.outputs)
+
+
+def is_functional(model: Any) -> bool:
+    """Whether `trace` takes the model: a subclassed one, or one without a shape, has no inputs."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", []))
+    known = bool(inputs) and all(map(keras.utils.is_keras_tensor, inputs))
+    return known and isinstance(model, keras.Model)
+
+
+@contextmanager
+def recursion(depth: int) -> Iterator[None]:
+    """Keras walks a graph by recursion, a call a layer; Python allows 1000 by default."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [x for x in keras.tree.flatten(structure) if keras.utils.is_keras_tensor(x)]
+
+
+def _input_shapes(model: keras.Model, input_shape: Any) -> list[tuple[int | None, ...]]:
+    own = shapes = [tuple(x.shape[1:]) for x in model.inputs]
+    if input_shape is None:
+        return own
+    try:
+        several = isinstance(input_shape[0], list | tuple)
+        shapes = [
+            tuple(positive_integer("", size) for size in shape)
+            for shape in (input_shape if several else [input_shape])
+        ]
+        valid = list(map(len, shapes)) == list(map(len, own))
+    except (TypeError, ValueError, LookupError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            "`input_shape` must be integers of at least 1 in the form of the model's own, "
+            f"{own[0] if len(own) == 1 else own}. Received: input_shape={input_shape!r}"
+        )
+    return shapes
+
+
+def _check_sizes(layer: Any, inputs: list[Any]) -> None:
+    """Raise a `ValueError` if the layer's weights fix a size that an input does not have.
+
+    Computing the shape of an output does not notice.
+    """
+    for spec, x in zip(
+        keras.tree.flatten(getattr(layer, "input_spec", None)), inputs, strict=False
+    ):
+        for axis, size in (spec.axes or {} if spec else {}).items():
+            if None not in (size, x.shape[axis]) and size != x.shape[axis]:
+                raise ValueError(f"axis {axis} must be {size}")

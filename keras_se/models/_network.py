@@ -1,0 +1,244 @@
+"""What the descriptions of all networks share: their base class and their building blocks.
+
+A description is a frozen dataclass that names everything in which the published variants of a
+family differ, and builds whatever it describes. Layer names are part of the weights' format: golden
+files pin them. A layer named `stage<k>_...` belongs to stage k; in the networks for 224 pixels and
+up that is where the feature maps are 2 ** k times smaller than the picture, and the last such
+layer is the stage's output.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+from keras import config, layers
+
+from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.config import SEConfig
+from keras_se.layers import GroupedConv2D, SqueezeExcite
+from keras_se.layers.squeeze_excite import VARIABLES, get_activation
+
+# Caffe's and Torch's 0.1 in Keras' sense of the word.
+BATCH_NORM_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class NetworkDescription(ABC):
+    """The base of all descriptions."""
+
+    placements: ClassVar[tuple[str, ...]] = ("standard",)
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        for name, choices in self.choices.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(unknown_choice(name, getattr(self, name), choices))
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if field.type == "bool":
+                boolean(name, value)
+            elif field.type == "int":
+                object.__setattr__(self, name, positive_integer(name, value))
+            elif field.type == "tuple[int, ...]":
+                object.__setattr__(self, name, _positive_integers(name, value))
+            elif name == "dropout" and not (_is_number(value) and 0 <= value < 1):
+                raise ValueError(
+                    f"`dropout` must be from 0 to less than 1. Received: dropout={value!r}"
+                )
+
+    @property
+    @abstractmethod
+    def units(self) -> Mapping[int, int]:
+        """How many units each stage with Squeeze-and-Excitation has."""
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Channels of the last feature maps."""
+
+    @property
+    def first_convolution(self) -> str:
+        """Name of the layer that takes the picture."""
+        return "stem_conv"
+
+    @property
+    def depth(self) -> int:
+        """An upper bound of the number of layers one after another."""
+        return 1000
+
+    @abstractmethod
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        """The fewest channels that Squeeze-and-Excitation acts on, by stage."""
+
+    @abstractmethod
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        """The feature maps before global pooling, of normalised pictures.
+
+        Args:
+            x: `(batch, H, W, C)` or `(batch, C, H, W)`.
+            se: The network's Squeeze-and-Excitation, or `None` for the plain network.
+        """
+
+    def vector(self, x: Any) -> Any:
+        """What the classifier sees of the feature maps."""
+        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+
+    def varied(self, variant: Mapping[str, Any] | None) -> Self:
+        """This description with some fields changed, checked."""
+        if variant is None:
+            return self
+        if not isinstance(variant, Mapping):
+            raise ValueError(
+                "`variant` must be a mapping of fields to values such as {'stride_on': '3x3'}. "
+                f"Received: variant={variant!r}"
+            )
+        names = [field.name for field in fields(self)]
+        for name in variant:
+            if name not in names:
+                raise ValueError(unknown_choice("variant", name, names))
+        return replace(self, **variant)
+
+    def check(self, se: SEConfig | None) -> None:
+        """Raise a `ValueError` unless `se` can be put into the network."""
+        if se is None:
+            return
+        if not isinstance(se, SEConfig):
+            raise ValueError(f"`se` must be a `keras_se.SEConfig` or None. Received: se={se!r}")
+        get_activation("activation", se.activation)
+        if se.placement not in self.placements:
+            listed = ", ".join(map(repr, self.placements))
+            raise ValueError(
+                f"`placement` must be {listed} in a {type(self).__name__}. "
+                f"Received: placement={se.placement!r}"
+            )
+        every = tuple(self.units)
+        stages = every if se.stages is None else se.stages
+        if not set(stages) <= set(every):
+            raise ValueError(
+                f"`stages` must be among this network's stages {every}. Received: stages={stages}"
+            )
+        narrowest = self.narrowest(se)
+        for stage in stages:
+            if se.ratio > narrowest[stage]:
+                raise ValueError(
+                    f"`ratio` must be at most the number of channels, {narrowest[stage]} in stage "
+                    f"{stage}. Received: ratio={se.ratio}"
+                )
+
+    def squeeze_excite(self, x: Any, se: SEConfig | None, stage: int, name: str) -> Any:
+        """`x` through a block named `name`, where the stage has Squeeze-and-Excitation."""
+        if se is None or not (se.stages is None or stage in se.stages):
+            return x
+        return SqueezeExcite(
+            se.ratio,
+            squeeze=se.squeeze,
+            gate=se.gate,
+            activation=se.activation,
+            use_bias=se.use_bias,
+            hidden_units=self.hidden_units(x.shape[channel_axis()], se.ratio),
+            name=name,
+        )(x)
+
+    def is_added(self, variable: str) -> bool:
+        """Whether plain networks as others publish them lack this `<layer>/<variable>`."""
+        return variable.rsplit("/", 1)[-1] in VARIABLES
+
+    def hidden_units(self, channels: int, ratio: int) -> int | None:
+        """Hidden width of a block, or `None` for `channels // ratio`."""
+        return None
+
+
+def positive_number(name: str, value: Any) -> None:
+    """Raise a `ValueError` that names the argument unless `value` is a positive number."""
+    if not (_is_number(value) and 0 < value < float("inf")):
+        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
+
+
+def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    """Raise a `ValueError` unless every stage has both."""
+    if len(blocks) != len(widths):
+        raise ValueError(
+            f"`blocks` must have one number for each of the {len(widths)} `widths`. "
+            f"Received: blocks={blocks}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"`{name}` must be a tuple of integers. Received: {name}={value!r}")
+    return tuple(positive_integer(name, number) for number in value)
+
+
+def channel_axis() -> int:
+    """Axis of the channels under Keras' current data format."""
+    return 1 if config.image_data_format() == "channels_first" else -1
+
+
+def conv(
+    x: Any,
+    filters: int,
+    kernel: int | tuple[int, int],
+    name: str,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    padding: str = "symmetric",
+    use_bias: bool = False,
+) -> Any:
+    """A convolution.
+
+    `padding` is `"symmetric"`, by half the kernel on every side as in Caffe and Torch, or Keras'
+    `"same"`, which is another where the stride is 2, or `"valid"`.
+    """
+    if padding == "symmetric":
+        padding = "same"
+        if stride > 1:
+            padding = "valid"
+            if kernel != 1:
+                half = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
+                x = layers.ZeroPadding2D(half, name=f"{name}_pad")(x)
+        elif kernel == 1:
+            padding = "valid"
+    options: dict[str, Any] = {"groups": groups} if groups > 1 else {}
+    return (GroupedConv2D if groups > 1 else layers.Conv2D)(
+        filters,
+        kernel,
+        strides=stride,
+        padding=padding,
+        use_bias=use_bias,
+        kernel_initializer="he_uniform",
+        name=name,
+        **options,
+    )(x)
+
+
+def batch_norm(x: Any, name: str, *, epsilon: float = 1e-5, scale: bool = True) -> Any:
+    """BatchNorm over the channels."""
+    return layers.BatchNormalization(
+        axis=channel_axis(),
+        epsilon=epsilon,
+        momentum=BATCH_NORM_MOMENTUM,
+        scale=scale,
+        name=name,
+    )(x)
+
+
+def relu(x: Any, name: str) -> Any:
+    """The rectified linear function."""
+    return layers.Activation("relu", name=name)(x)
+
+
+def ceil_max_pool(x: Any, name: str) -> Any:
+    """3x3 max-pooling with stride 2 in Caffe's ceil mode.
+
+    Zeros are as good as minus infinity: what is pooled has been through a ReLU.
+    """
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(3, strides=2, name=name)(x)

@@ -1,0 +1,120 @@
+"""SE-DenseNet, an extension: the authors of SE did not train one.
+
+The plain network is `keras.applications.DenseNet121` and its like. Stage k is dense block conv<k>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import layers
+
+from keras_se.config import SEConfig
+from keras_se.models._builder import IMAGENET, Builder, network_builder
+from keras_se.models._network import NetworkDescription, batch_norm, channel_axis, conv, relu
+
+EPSILON = 1.001e-5
+
+
+@dataclass(frozen=True)
+class DenseNet(NetworkDescription):
+    """What a DenseNet-BC looks like.
+
+    Attributes:
+        blocks: Layers of each dense block.
+        growth_rate: Channels that each layer adds (k).
+        stem_width: Channels of the stem's convolution.
+        se_position: `"block+transition"`: on the output of every dense block and of every
+            transition; `"block"`: of every dense block; `"layer"`: on what each layer adds.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
+        "se_position": ("block+transition", "block", "layer")
+    }
+
+    blocks: tuple[int, ...] = (6, 12, 24, 16)
+    growth_rate: int = 32
+    stem_width: int = 64
+    se_position: str = "block+transition"
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return dict(enumerate(self.blocks, start=2))
+
+    @property
+    def depth(self) -> int:
+        return 10 * sum(self.blocks)
+
+    def outputs(self) -> dict[int, int]:
+        """Channels at the end of each dense block."""
+        channels, found = self.stem_width, {}
+        for stage, count in self.units.items():
+            found[stage] = channels + count * self.growth_rate
+            channels = found[stage] // 2
+        return found
+
+    @property
+    def features(self) -> int:
+        return list(self.outputs().values())[-1]
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        outputs = self.outputs()
+        if self.se_position == "layer":
+            return dict.fromkeys(outputs, self.growth_rate)
+        last = max(outputs)
+        halved = self.se_position == "block+transition"
+        return {k: n // 2 if halved and k < last else n for k, n in outputs.items()}
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = conv(x, self.stem_width, 7, "stem_conv", stride=2)
+        x = relu(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
+        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        for stage, count in self.units.items():
+            for n in range(1, count + 1):
+                x = self._layer(x, se, stage, n)
+            if "block" in self.se_position:
+                x = self.squeeze_excite(x, se, stage, f"stage{stage}_se")
+            if stage < max(self.units):
+                x = self._transition(x, se, stage)
+        return relu(batch_norm(x, "post_bn", epsilon=EPSILON), "post_relu")
+
+    def _layer(self, x: Any, se: SEConfig | None, stage: int, n: int) -> Any:
+        name = f"stage{stage}_block{n}"
+        added = relu(batch_norm(x, f"{name}_bn1", epsilon=EPSILON), f"{name}_relu1")
+        added = conv(added, 4 * self.growth_rate, 1, f"{name}_conv1")
+        added = relu(batch_norm(added, f"{name}_bn2", epsilon=EPSILON), f"{name}_relu2")
+        added = conv(added, self.growth_rate, 3, f"{name}_conv2")
+        if self.se_position == "layer":
+            added = self.squeeze_excite(added, se, stage, f"{name}_se")
+        return layers.Concatenate(channel_axis(), name=f"{name}_concat")([x, added])
+
+    def _transition(self, x: Any, se: SEConfig | None, stage: int) -> Any:
+        name = f"transition{stage}"
+        x = relu(batch_norm(x, f"{name}_bn", epsilon=EPSILON), f"{name}_relu")
+        x = conv(x, x.shape[channel_axis()] // 2, 1, f"{name}_conv")
+        x = layers.AveragePooling2D(2, name=f"{name}_pool")(x)
+        if "transition" in self.se_position:
+            x = self.squeeze_excite(x, se, stage, f"{name}_se")
+        return x
+
+
+def _se_densenet(depth: int, blocks: tuple[int, ...]) -> Builder:
+    return network_builder(
+        f"SEDenseNet{depth}",
+        f"se_densenet{depth}",
+        DenseNet(blocks),
+        IMAGENET,
+        summary=f"SE-DenseNet-{depth}.",
+        reference=(
+            "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 3.3; not one\n"
+            "    of its networks. Huang et al. (arXiv:1608.06993), Table 1."
+        ),
+    )
+
+
+SEDenseNet121 = _se_densenet(121, (6, 12, 24, 16))
+SEDenseNet169 = _se_densenet(169, (6, 12, 32, 32))
+SEDenseNet201 = _se_densenet(201, (6, 12, 48, 32))

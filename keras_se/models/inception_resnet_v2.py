@@ -1,0 +1,148 @@
+"""SE-Inception-ResNet-v2 (Table 2): SE on the branch of every residual module.
+
+The plain network is `keras.applications.InceptionResNetV2`: mixed_5b and block35 are stage 3 here,
+mixed_6a and block17 stage 4, mixed_7a and block8 stage 5. The paper prints 11.75 GFLOPs, which
+no known definition of the network has; this one has 13.16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import layers
+
+from keras_se.config import SEConfig
+from keras_se.models._builder import network_builder
+from keras_se.models._inception import Branch, Conv, Pool, channels, module
+from keras_se.models._network import NetworkDescription, channel_axis, conv, relu
+from keras_se.models.inception_v3 import (
+    INCEPTION,
+    STEM_OUTPUT,
+    inception_conv,
+    inception_pool,
+    inception_stem,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A module without a shortcut, then residual modules."""
+
+    mixed: Sequence[Branch]
+    residual: Sequence[Branch]
+    blocks: int
+    scale: float
+
+
+STAGES = {
+    3: Stage(
+        [
+            [Conv(96)],
+            [Conv(48), Conv(64, 5)],
+            [Conv(64), Conv(96, 3), Conv(96, 3)],
+            [Pool("avg"), Conv(64)],
+        ],
+        [[Conv(32)], [Conv(32), Conv(32, 3)], [Conv(32), Conv(48, 3), Conv(64, 3)]],
+        10,
+        0.17,
+    ),
+    4: Stage(
+        [[Conv(384, 3, 2)], [Conv(256), Conv(256, 3), Conv(384, 3, 2)], [Pool("max", 2)]],
+        [[Conv(192)], [Conv(128), Conv(160, (1, 7)), Conv(192, (7, 1))]],
+        20,
+        0.1,
+    ),
+    5: Stage(
+        [
+            [Conv(256), Conv(384, 3, 2)],
+            [Conv(256), Conv(288, 3, 2)],
+            [Conv(256), Conv(288, 3), Conv(320, 3, 2)],
+            [Pool("max", 2)],
+        ],
+        [[Conv(192)], [Conv(192), Conv(224, (1, 3)), Conv(256, (3, 1))]],
+        10,
+        0.2,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class InceptionResNetV2(NetworkDescription):
+    """What an Inception-ResNet-v2 looks like.
+
+    Attributes:
+        se_position: In a residual module, `"branch"`: on the branch after its last 1x1
+            convolution, before it is scaled and added; `"concat"`: on the concatenated branches
+            before that convolution.
+        se_on_mixed: Whether SE is also on the output of the three modules without a shortcut.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {"se_position": ("branch", "concat")}
+
+    se_position: str = "branch"
+    se_on_mixed: bool = True
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return {number: 1 + stage.blocks for number, stage in STAGES.items()}
+
+    @property
+    def features(self) -> int:
+        return 1536
+
+    @property
+    def first_convolution(self) -> str:
+        return "stem_1_conv"
+
+    @property
+    def depth(self) -> int:
+        return 2000
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        found, inputs = {}, STEM_OUTPUT
+        for number, stage in STAGES.items():
+            inputs = channels(stage.mixed, inputs)
+            inner = channels(stage.residual, inputs)
+            found[number] = inner if self.se_position == "concat" else inputs
+        return found
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = inception_stem(x)
+        for number, stage in STAGES.items():
+            name = f"stage{number}_mixed"
+            x = module(x, stage.mixed, name, conv=inception_conv, pool=inception_pool)
+            if self.se_on_mixed:
+                x = self.squeeze_excite(x, se, number, f"{name}_se")
+            for n in range(1, stage.blocks + 1):
+                x = self._block(x, se, number, n)
+        return inception_conv(x, Conv(self.features), "post")
+
+    def _block(self, x: Any, se: SEConfig | None, number: int, n: int) -> Any:
+        stage, name = STAGES[number], f"stage{number}_block{n}"
+        # The very last one is added as it is, and no ReLU follows.
+        last = number == max(STAGES) and n == stage.blocks
+        branch = module(x, stage.residual, name, conv=inception_conv, pool=inception_pool)
+        if self.se_position == "concat":
+            branch = self.squeeze_excite(branch, se, number, f"{name}_se")
+        branch = conv(branch, x.shape[channel_axis()], 1, f"{name}_conv", use_bias=True)
+        if self.se_position == "branch":
+            branch = self.squeeze_excite(branch, se, number, f"{name}_se")
+        if not last:
+            branch = layers.Rescaling(stage.scale, name=f"{name}_scale")(branch)
+        x = layers.Add(name=f"{name}_add")([x, branch])
+        return x if last else relu(x, f"{name}_relu")
+
+
+SEInceptionResNetV2 = network_builder(
+    "SEInceptionResNetV2",
+    "se_inception_resnet_v2",
+    InceptionResNetV2(),
+    INCEPTION,
+    summary="SE-Inception-ResNet-v2.",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 2 and Fig. 3;\n"
+        "    Szegedy et al. (arXiv:1602.07261), Inception-ResNet-v2."
+    ),
+)

@@ -1,0 +1,170 @@
+"""SE-Inception-v3, an extension: SE on the output of every module.
+
+The plain network is `keras.applications.InceptionV3`, without the auxiliary classifier. Its modules
+mixed0 to mixed2 are stage 3 here, mixed3 to mixed7 stage 4, mixed8 to mixed10 stage 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras import layers
+
+from keras_se.config import SEConfig
+from keras_se.models._builder import Defaults, network_builder
+from keras_se.models._inception import Branch, Conv, Fork, Pool, channels, module
+from keras_se.models._network import NetworkDescription, batch_norm, conv, relu
+
+INCEPTION = Defaults("imagenet", 1000, 299, 75, (0.5,) * 3, (0.5,) * 3)
+EPSILON = 1e-3
+
+
+def _module_a(pooled: int) -> list[Branch]:
+    return [
+        [Conv(64)],
+        [Conv(48), Conv(64, 5)],
+        [Conv(64), Conv(96, 3), Conv(96, 3)],
+        [Pool("avg"), Conv(pooled)],
+    ]
+
+
+def _module_b(width: int) -> list[Branch]:
+    row, column = (1, 7), (7, 1)
+    return [
+        [Conv(192)],
+        [Conv(width), Conv(width, row), Conv(192, column)],
+        [
+            Conv(width), Conv(width, column), Conv(width, row), Conv(width, column),
+            Conv(192, row),
+        ],
+        [Pool("avg"), Conv(192)],
+    ]  # fmt: skip
+
+
+def _module_c() -> list[Branch]:
+    fork = Fork((Conv(384, (1, 3)), Conv(384, (3, 1))))
+    return [
+        [Conv(320)],
+        [Conv(384), fork],
+        [Conv(448), Conv(384, 3), fork],
+        [Pool("avg"), Conv(192)],
+    ]
+
+
+MODULES: dict[int, list[list[Branch]]] = {
+    3: [_module_a(32), _module_a(64), _module_a(64)],
+    4: [
+        [[Conv(384, 3, 2)], [Conv(64), Conv(96, 3), Conv(96, 3, 2)], [Pool("max", 2)]],
+        _module_b(128),
+        _module_b(160),
+        _module_b(160),
+        _module_b(192),
+    ],
+    5: [
+        [
+            [Conv(192), Conv(320, 3, 2)],
+            [Conv(192), Conv(192, (1, 7)), Conv(192, (7, 1)), Conv(192, 3, 2)],
+            [Pool("max", 2)],
+        ],
+        _module_c(),
+        _module_c(),
+    ],
+}
+STEM_OUTPUT = 192
+
+
+def inception_conv(
+    x: Any, step: Conv, name: str, *, scale: bool = False, padding: str | None = None
+) -> Any:
+    """Convolution, BatchNorm, ReLU; without padding where the resolution halves."""
+    padding = padding or ("valid" if step.stride > 1 else "same")
+    x = conv(x, step.filters, step.kernel, f"{name}_conv", stride=step.stride, padding=padding)
+    return relu(batch_norm(x, f"{name}_bn", epsilon=EPSILON, scale=scale), f"{name}_relu")
+
+
+def inception_pool(x: Any, step: Pool, name: str) -> Any:
+    """Pooling without padding where the resolution halves; an average does not count padding."""
+    if step.kind == "max":
+        return layers.MaxPooling2D(3, strides=step.stride, name=f"{name}_pool")(x)
+    return layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
+
+
+def inception_stem(x: Any, scale: bool = False) -> Any:
+    """The stem of Inception-v3 and of Inception-ResNet-v2, up to the pool that begins stage 3."""
+
+    def step(x: Any, of: Conv, name: str, padding: str) -> Any:
+        return inception_conv(x, of, name, scale=scale, padding=padding)
+
+    x = step(x, Conv(32, 3, 2), "stem_1", "valid")
+    x = step(x, Conv(32, 3), "stem_2", "valid")
+    x = step(x, Conv(64, 3), "stem_3", "same")
+    x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    x = step(x, Conv(80), "stage2_1", "valid")
+    x = step(x, Conv(STEM_OUTPUT, 3), "stage2_2", "valid")
+    return layers.MaxPooling2D(3, strides=2, name="stage3_pool")(x)
+
+
+@dataclass(frozen=True)
+class InceptionV3(NetworkDescription):
+    """What an Inception-v3 looks like.
+
+    Attributes:
+        norm_scale: Whether BatchNorm has a scale. Keras' has none; with the weights of a plain
+            network it takes the factor of two that makes up for the gates.
+        se_on_reductions: Whether SE is also on the modules that halve the resolution.
+    """
+
+    norm_scale: bool = False
+    se_on_reductions: bool = True
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return {stage: len(modules) for stage, modules in MODULES.items()}
+
+    @property
+    def features(self) -> int:
+        return 2048
+
+    @property
+    def first_convolution(self) -> str:
+        return "stem_1_conv"
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        inputs = STEM_OUTPUT
+        found: dict[int, int] = {}
+        for stage, modules in MODULES.items():
+            for branches in modules:
+                inputs = channels(branches, inputs)
+                found[stage] = min(inputs, found.get(stage, inputs))
+        return found
+
+    def is_added(self, variable: str) -> bool:
+        return super().is_added(variable) or variable.endswith("/gamma")
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        def step(x: Any, of: Conv, name: str) -> Any:
+            return inception_conv(x, of, name, scale=self.norm_scale)
+
+        x = inception_stem(x, self.norm_scale)
+        for stage, modules in MODULES.items():
+            for n, branches in enumerate(modules, start=1):
+                name = f"stage{stage}_block{n}"
+                x = module(x, branches, name, conv=step, pool=inception_pool)
+                if self.se_on_reductions or stage == 3 or n > 1:
+                    x = self.squeeze_excite(x, se, stage, f"{name}_se")
+        return x
+
+
+SEInceptionV3 = network_builder(
+    "SEInceptionV3",
+    "se_inception_v3",
+    InceptionV3(),
+    INCEPTION,
+    summary="SE-Inception-v3.",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Fig. 2; not one of its\n"
+        "    networks. Szegedy et al. (arXiv:1512.00567), Section 6."
+    ),
+)

@@ -1,0 +1,129 @@
+"""SE-MobileNet (Table 3): SE on the pointwise convolution of every separable block.
+
+The plain network is `keras.applications.MobileNet`, to the last digit of its function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import layers
+
+from keras_se.config import SEConfig
+from keras_se.models._builder import Defaults, network_builder
+from keras_se.models._network import NetworkDescription, batch_norm, conv, positive_number
+
+EPSILON = 1e-3
+# (channels, stride) of each separable block of a stage.
+STAGES: dict[int, tuple[tuple[int, int], ...]] = {
+    1: ((64, 1),),
+    2: ((128, 2), (128, 1)),
+    3: ((256, 2), (256, 1)),
+    4: ((512, 2),) + ((512, 1),) * 5,
+    5: ((1024, 2), (1024, 1)),
+}
+
+
+@dataclass(frozen=True)
+class MobileNet(NetworkDescription):
+    """What a MobileNet (version 1) looks like.
+
+    Attributes:
+        alpha: Width multiplier: every layer has `int(alpha * channels)` channels.
+        dropout: Rate of dropout before the classifier, in training.
+        se_position: Where SE sits in a separable block: `"pointwise"`, at its end, after BatchNorm
+            and ReLU6; `"pointwise_linear"`, between that BatchNorm and ReLU6; `"depthwise"`, after
+            the depthwise convolution's BatchNorm and ReLU6.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
+        "se_position": ("pointwise", "pointwise_linear", "depthwise")
+    }
+
+    alpha: float = 1.0
+    dropout: float = 1e-3
+    se_position: str = "pointwise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive_number("alpha", self.alpha)
+        if int(32 * self.alpha) < 1:
+            raise ValueError(
+                f"`alpha` must be at least 1/32, for one channel. Received: alpha={self.alpha!r}"
+            )
+
+    def width(self, channels: int) -> int:
+        """Channels of a layer that has `channels` at width 1."""
+        return int(channels * self.alpha)
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return {stage: len(blocks) for stage, blocks in STAGES.items()}
+
+    @property
+    def features(self) -> int:
+        return self.width(1024)
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        widths = {stage: self.width(blocks[0][0]) for stage, blocks in STAGES.items()}
+        if self.se_position != "depthwise":
+            return widths
+        return {stage: widths.get(stage - 1, self.width(32)) for stage in STAGES}
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = conv(x, self.width(32), 3, "stem_conv", stride=2, padding="same")
+        x = relu6(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
+        for stage, blocks in STAGES.items():
+            for n, (channels, stride) in enumerate(blocks, start=1):
+                x = self._block(x, se, self.width(channels), stride, stage, n)
+        return x
+
+    def _block(
+        self, x: Any, se: SEConfig | None, filters: int, stride: int, stage: int, n: int
+    ) -> Any:
+        name = f"stage{stage}_block{n}"
+
+        def excited(x: Any, position: str) -> Any:
+            here = position == self.se_position
+            return self.squeeze_excite(x, se, stage, f"{name}_se") if here else x
+
+        if stride > 1:
+            x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_depthwise_pad")(x)
+        x = layers.DepthwiseConv2D(
+            3,
+            strides=stride,
+            padding="same" if stride == 1 else "valid",
+            use_bias=False,
+            depthwise_initializer="he_uniform",
+            name=f"{name}_depthwise_conv",
+        )(x)
+        x = batch_norm(x, f"{name}_depthwise_bn", epsilon=EPSILON)
+        x = excited(relu6(x, f"{name}_depthwise_relu"), "depthwise")
+        x = conv(x, filters, 1, f"{name}_pointwise_conv")
+        x = batch_norm(x, f"{name}_pointwise_bn", epsilon=EPSILON)
+        x = excited(x, "pointwise_linear")
+        return excited(relu6(x, f"{name}_pointwise_relu"), "pointwise")
+
+    def vector(self, x: Any) -> Any:
+        return layers.Dropout(self.dropout, name="top_dropout")(super().vector(x))
+
+
+def relu6(x: Any, name: str) -> Any:
+    """The rectified linear function, cut off at 6."""
+    return layers.ReLU(6.0, name=name)(x)
+
+
+SEMobileNet = network_builder(
+    "SEMobileNet",
+    "se_mobilenet",
+    MobileNet(),
+    Defaults("imagenet", 1000, 224, 32, (0.5,) * 3, (0.5,) * 3),
+    summary="SE-MobileNet (version 1).",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 3; Howard et al.\n"
+        "    (arXiv:1704.04861), Table 1."
+    ),
+    options={"alpha": "Width multiplier, a positive number. Defaults to 1.0."},
+)

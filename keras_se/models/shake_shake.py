@@ -1,0 +1,217 @@
+"""SE-Shake-Shake for 32 x 32 pictures (Tables 4 and 5): SE on the shaken sum of the two branches.
+
+|            | SEShakeShake26 (2x96d) | SEShakeShake29 (2x4x64d)    |
+| ---------- | ---------------------- | --------------------------- |
+| branch     | two 3x3 convolutions   | 1x1, 3x3 in 4 groups, 1x1   |
+| stem       | 16                     | 64                          |
+| outputs    | 96, 192, 384           | 256, 512, 1024              |
+| forward    | random                 | random                      |
+| backward   | random                 | even                        |
+| data set   | CIFAR-10               | CIFAR-100                   |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+from keras import layers, ops
+
+from keras_se.checks import unknown_choice
+from keras_se.config import SEConfig
+from keras_se.models._builder import CIFAR, network_builder
+from keras_se.models._network import (
+    NetworkDescription,
+    batch_norm,
+    channel_axis,
+    conv,
+    relu,
+    same_length,
+)
+
+BACKWARD = ("shake", "even")
+BRANCHES = (1, 2)
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class ShakeShake(layers.Layer):
+    """A random convex combination of two branches, in training.
+
+    Forward `alpha * x1 + (1 - alpha) * x2` with an alpha of its own for each picture, uniform in
+    0..1; the gradient flows back with another number in alpha's place. At inference it is the mean
+    of both.
+
+    Args:
+        backward: `"shake"` (default): the number for the gradient is drawn anew for each picture;
+            `"even"`: it is one half.
+        seed: Integer that fixes the draws, or `None` (default).
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        Two tensors of one shape, `(batch, height, width, C)` or `(batch, C, height, width)`.
+
+    Output shape:
+        The shape of one of them.
+
+    Reference:
+        Gastaldi, Shake-Shake regularization (arXiv:1705.07485), Section 2.
+    """
+
+    def __init__(
+        self, backward: str = "shake", seed: int | None = None, **layer_kwargs: Any
+    ) -> None:
+        super().__init__(**layer_kwargs)
+        if backward not in BACKWARD:
+            raise ValueError(unknown_choice("backward", backward, BACKWARD))
+        self.backward = backward
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        first, second = inputs
+        if not training:
+            return (first + second) / 2
+        shape = (ops.shape(first)[0],) + (1,) * (len(first.shape) - 1)
+        draws = {"shape": shape, "dtype": first.dtype, "seed": self.seed_generator}
+        alpha = keras.random.uniform(**draws)
+        beta = keras.random.uniform(**draws) if self.backward == "shake" else 0.5
+        # The value has alpha; what is differentiated has beta.
+        return (
+            second + beta * (first - second) + ops.stop_gradient((alpha - beta) * (first - second))
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return tuple(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "backward": self.backward, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class ShakeShakeNetwork(NetworkDescription):
+    """What a Shake-Shake network looks like.
+
+    Attributes:
+        blocks: Units of each stage.
+        stem_width: Channels of the stem's convolution.
+        widths: Channels that the units of each stage put out.
+        bottleneck: Branches of 1x1, grouped 3x3 and 1x1 convolutions, or of two 3x3 ones.
+        groups: Groups of the 3x3 convolution of a bottleneck.
+        backward: The gradient of a unit: `"shake"` or `"even"`.
+        se_position: `"sum"`: on the shaken sum, before the shortcut is added; `"branch"`: on each
+            branch.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
+        "backward": BACKWARD,
+        "se_position": ("sum", "branch"),
+    }
+
+    blocks: tuple[int, ...] = (4, 4, 4)
+    stem_width: int = 16
+    widths: tuple[int, ...] = (96, 192, 384)
+    bottleneck: bool = False
+    groups: int = 1
+    backward: str = "shake"
+    se_position: str = "sum"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        same_length(self.blocks, self.widths)
+        # Each half of a shortcut has half of the channels.
+        if any(width % 2 for width in self.widths):
+            raise ValueError(f"`widths` must be even. Received: widths={self.widths}")
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(
+                f"`groups` must divide the widths {self.widths}. Received: groups={self.groups}"
+            )
+        if self.groups > 1 and not self.bottleneck:
+            raise ValueError(f"`groups` needs bottleneck=True. Received: groups={self.groups}")
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return dict(enumerate(self.blocks, start=2))
+
+    @property
+    def features(self) -> int:
+        return self.widths[-1]
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        return dict(enumerate(self.widths, start=2))
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = batch_norm(conv(x, self.stem_width, 3, "stem_conv"), "stem_bn")
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), 2):
+            for n in range(1, count + 1):
+                x = self._unit(x, se, width, 2 if n == 1 and stage > 2 else 1, stage, n)
+        return relu(x, "post_relu")
+
+    def _unit(
+        self, x: Any, se: SEConfig | None, width: int, stride: int, stage: int, n: int
+    ) -> Any:
+        name = f"stage{stage}_block{n}"
+        active = relu(x, f"{name}_relu")
+        changes = x.shape[channel_axis()] != width
+        shortcut = _shortcut(active, width, stride, name) if changes else x
+        ends = []
+        for number in BRANCHES:
+            branch = f"{name}_branch{number}"
+            y = self._branch(active, width, stride, branch)
+            if self.se_position == "branch":
+                y = self.squeeze_excite(y, se, stage, f"{branch}_se")
+            ends.append(y)
+        y = ShakeShake(self.backward, name=f"{name}_shake")(ends)
+        if self.se_position == "sum":
+            y = self.squeeze_excite(y, se, stage, f"{name}_se")
+        return layers.Add(name=f"{name}_add")([y, shortcut])
+
+    def _branch(self, x: Any, width: int, stride: int, name: str) -> Any:
+        """The branch after its first ReLU."""
+        convs = [(3, stride, 1), (3, 1, 1)]
+        if self.bottleneck:
+            convs = [(1, 1, 1), (3, stride, self.groups), (1, 1, 1)]
+        for index, (kernel, step, groups) in enumerate(convs, start=1):
+            if index > 1:
+                x = relu(x, f"{name}_relu{index}")
+            x = conv(x, width, kernel, f"{name}_conv{index}", stride=step, groups=groups)
+            x = batch_norm(x, f"{name}_bn{index}")
+        return x
+
+
+def _shortcut(x: Any, width: int, stride: int, name: str) -> Any:
+    """Two 1x1 convolutions on the pixels and on those a step up and to the left of them."""
+    name = f"{name}_shortcut"
+    shifted = layers.Cropping2D(((0, 1), (0, 1)), name=f"{name}_crop")(x)
+    shifted = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
+    halves = [
+        conv(y, width // 2, 1, f"{name}_conv{n}", stride=stride)
+        for n, y in enumerate((x, shifted), start=1)
+    ]
+    x = layers.Concatenate(channel_axis(), name=f"{name}_concat")(halves)
+    return batch_norm(x, f"{name}_bn")
+
+
+SEShakeShake26 = network_builder(
+    "SEShakeShake26",
+    "se_shake_shake26",
+    ShakeShakeNetwork(),
+    CIFAR,
+    summary="SE-Shake-Shake 26 2x96d for 32 x 32 pictures.",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 4; Gastaldi\n"
+        "    (arXiv:1705.07485), Table 1."
+    ),
+)
+SEShakeShake29 = network_builder(
+    "SEShakeShake29",
+    "se_shake_shake29",
+    ShakeShakeNetwork((3, 3, 3), 64, (256, 512, 1024), True, groups=4, backward="even"),
+    CIFAR,
+    summary="SE-Shake-Even 29 2x4x64d for 32 x 32 pictures.",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 5; Gastaldi\n"
+        "    (arXiv:1705.07485), Table 2."
+    ),
+)

@@ -1,0 +1,190 @@
+"""SE-ShuffleNet (Table 3): SE on the branch of every unit.
+
+The ShuffleNet paper's stages 2, 3 and 4 are stages 3, 4 and 5 here, where the feature maps are 8,
+16 and 32 times smaller than the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+from keras import layers, ops
+
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.config import SEConfig
+from keras_se.models._builder import IMAGENET, network_builder
+from keras_se.models._network import (
+    NetworkDescription,
+    batch_norm,
+    channel_axis,
+    conv,
+    positive_number,
+    relu,
+)
+
+# Channels of the first stage at scale 1, by the number of groups (Zhang et al., Table 1).
+WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+STEM_WIDTH = 24
+BLOCKS = {3: 4, 4: 8, 5: 4}
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class ChannelShuffle(layers.Layer):
+    """Deals the channels of each group to all groups, as in ShuffleNet.
+
+    Channel `i * n + j` of the input, the j-th of group i with n channels, becomes channel
+    `j * groups + i`.
+
+    Args:
+        groups: Number of groups, of which the number of channels is a multiple.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, height, width, C)` or `(batch, C, height, width)`.
+
+    Output shape:
+        The input's shape.
+
+    Reference:
+        Zhang et al., ShuffleNet (arXiv:1707.01083), Section 3.1.
+    """
+
+    def __init__(self, groups: int, data_format: str | None = None, **layer_kwargs: Any) -> None:
+        super().__init__(**layer_kwargs)
+        self.groups = positive_integer("groups", groups)
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+
+    def call(self, x: Any) -> Any:
+        axis = 1 if self.data_format == "channels_first" else 3
+        shape = list(ops.shape(x))
+        split = [*shape[:axis], self.groups, x.shape[axis] // self.groups, *shape[axis + 1 :]]
+        return ops.reshape(ops.swapaxes(ops.reshape(x, split), axis, axis + 1), shape)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "groups": self.groups, "data_format": self.data_format}
+
+
+@dataclass(frozen=True)
+class ShuffleNet(NetworkDescription):
+    """What a ShuffleNet (version 1) looks like.
+
+    Attributes:
+        groups: Groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
+        scale: Width multiplier of all units.
+        se_position: `"branch"`: on the branch of every unit, before the sum or concatenation;
+            `"unit"`: on the output of every unit; `"stride1"`: on the branch of the units that
+            keep the resolution.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
+        "se_position": ("branch", "unit", "stride1")
+    }
+
+    groups: int = 3
+    scale: float = 1.0
+    se_position: str = "branch"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.groups not in WIDTHS:
+            raise ValueError(unknown_choice("groups", self.groups, WIDTHS))
+        positive_number("scale", self.scale)
+        # A unit's inner width is a quarter, and both widths are split into the groups; so is
+        # what the first unit adds to the stem's channels.
+        first, multiple = self.widths[3], 4 * self.groups
+        if first % multiple or first <= STEM_WIDTH or (first - STEM_WIDTH) % self.groups:
+            raise ValueError(
+                f"`scale` must make the {WIDTHS[self.groups]} channels of groups={self.groups} a "
+                f"multiple of {multiple} above {STEM_WIDTH}. Received: scale={self.scale!r}"
+            )
+
+    @property
+    def widths(self) -> dict[int, int]:
+        """Channels of each stage."""
+        first = round(WIDTHS[self.groups] * self.scale)
+        return {stage: first * 2**n for n, stage in enumerate(BLOCKS)}
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return BLOCKS
+
+    @property
+    def features(self) -> int:
+        return self.widths[5]
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        widths = dict(self.widths)
+        if self.se_position == "branch":
+            widths[3] -= STEM_WIDTH
+        return widths
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        x = conv(x, STEM_WIDTH, 3, "stem_conv", stride=2)
+        x = relu(batch_norm(x, "stem_bn"), "stem_relu")
+        x = layers.ZeroPadding2D(1, name="stage2_pool_pad")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="stage2_pool")(x)
+        for stage, width in self.widths.items():
+            for n in range(1, BLOCKS[stage] + 1):
+                x = self._unit(x, se, width, stage, n)
+        return x
+
+    def _unit(self, x: Any, se: SEConfig | None, width: int, stage: int, n: int) -> Any:
+        name = f"stage{stage}_block{n}"
+        stride = 2 if n == 1 else 1
+        axis = channel_axis()
+        shortcut, filters = x, width
+        if stride > 1:
+            shortcut = layers.ZeroPadding2D(1, name=f"{name}_shortcut_pad")(x)
+            shortcut = layers.AveragePooling2D(3, strides=2, name=f"{name}_shortcut_pool")(shortcut)
+            filters -= x.shape[axis]
+        groups = 1 if (stage, n) == (3, 1) else self.groups
+        x = conv(x, width // 4, 1, f"{name}_conv1", groups=groups)
+        x = relu(batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
+        x = ChannelShuffle(self.groups, name=f"{name}_shuffle")(x)
+        if stride > 1:
+            x = layers.ZeroPadding2D(1, name=f"{name}_conv2_pad")(x)
+        x = layers.DepthwiseConv2D(
+            3,
+            strides=stride,
+            padding="same" if stride == 1 else "valid",
+            use_bias=False,
+            depthwise_initializer="he_uniform",
+            name=f"{name}_conv2",
+        )(x)
+        x = batch_norm(x, f"{name}_bn2")
+        x = conv(x, filters, 1, f"{name}_conv3", groups=self.groups)
+        x = batch_norm(x, f"{name}_bn3")
+        if self.se_position == "branch" or (self.se_position == "stride1" and stride == 1):
+            x = self.squeeze_excite(x, se, stage, f"{name}_se")
+        if stride > 1:
+            x = layers.Concatenate(axis, name=f"{name}_concat")([x, shortcut])
+        else:
+            x = layers.Add(name=f"{name}_add")([x, shortcut])
+        x = relu(x, f"{name}_relu")
+        if self.se_position == "unit":
+            x = self.squeeze_excite(x, se, stage, f"{name}_se")
+        return x
+
+
+SEShuffleNet = network_builder(
+    "SEShuffleNet",
+    "se_shufflenet",
+    ShuffleNet(),
+    IMAGENET,
+    summary="SE-ShuffleNet (version 1, 1x, 3 groups).",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 3; Zhang et al.\n"
+        "    (arXiv:1707.01083), Table 1."
+    ),
+    options={
+        "groups": "Groups of the pointwise convolutions: 1, 2, 3, 4 or 8. Defaults to 3.",
+        "scale": "Width multiplier, a positive number. Defaults to 1.0.",
+    },
+)

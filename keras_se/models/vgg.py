@@ -1,0 +1,91 @@
+"""SE-VGG-16 with BatchNorm (Table 2): SE after the ReLU of every convolution.
+
+Stage k has the convolutions conv<k> and ends in its pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras import layers
+
+from keras_se.config import SEConfig
+from keras_se.models._builder import IMAGENET, network_builder
+from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
+
+# The feature maps at 224 pixels, which the fully connected layers take.
+POOLED = 7
+
+
+@dataclass(frozen=True)
+class VGG(NetworkDescription):
+    """What a VGG network with BatchNorm looks like.
+
+    Attributes:
+        blocks: Convolutions of each stage.
+        widths: Channels of each stage.
+        fully_connected: Widths of the two fully connected layers before the classifier.
+        conv_bias: Whether the convolutions have biases, which BatchNorm makes idle.
+        dropout: Rate of dropout after each fully connected layer, in training.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 3, 3, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    fully_connected: tuple[int, ...] = (4096, 4096)
+    conv_bias: bool = False
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        same_length(self.blocks, self.widths)
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        return dict(enumerate(self.blocks, start=1))
+
+    @property
+    def features(self) -> int:
+        return self.widths[-1]
+
+    @property
+    def first_convolution(self) -> str:
+        return "stage1_conv1"
+
+    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+        return dict(enumerate(self.widths, start=1))
+
+    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), 1):
+            name = f"stage{stage}"
+            for n in range(1, count + 1):
+                x = conv(x, width, 3, f"{name}_conv{n}", use_bias=self.conv_bias)
+                x = relu(batch_norm(x, f"{name}_bn{n}"), f"{name}_relu{n}")
+                x = self.squeeze_excite(x, se, stage, f"{name}_se{n}")
+            x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+        return x
+
+    def vector(self, x: Any) -> Any:
+        # At another size the maps are averaged to the size that the weights are for.
+        x = layers.AdaptiveAveragePooling2D(POOLED, name="avg_pool")(x)
+        x = layers.Flatten(name="flatten")(x)
+        for n, width in enumerate(self.fully_connected, start=1):
+            x = layers.Dense(
+                width, activation="relu", kernel_initializer="he_uniform", name=f"fc{n}"
+            )(x)
+            x = layers.Dropout(self.dropout, name=f"fc{n}_dropout")(x)
+        return x
+
+
+SEVGG16 = network_builder(
+    "SEVGG16",
+    "se_vgg16",
+    VGG(),
+    IMAGENET,
+    summary="SE-VGG-16 with BatchNorm.",
+    reference=(
+        "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 2; Simonyan and\n"
+        "    Zisserman (arXiv:1409.1556), network D."
+    ),
+)
