@@ -15,6 +15,7 @@ from keras_se.checks import positive_integer, unknown_choice
 def class_names(dataset: str) -> tuple[tuple[str, str], ...]:
     """(identifier, name) of each class of a data set, in the order of the outputs."""
     folder = resources.files("keras_se") / "class_names"
+    dataset = dataset.removesuffix("_backbone")
     known = sorted(file.name.removesuffix(".txt") for file in folder.iterdir())
     if dataset not in known:
         raise ValueError(unknown_choice("dataset", dataset, known))

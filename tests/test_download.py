@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import json
@@ -820,6 +821,23 @@ def test_hash_that_the_server_states(serve: Serve, home: Path, etag: str) -> Non
     assert len(store.asked) == 2
 
 
+def test_md5_that_the_server_states(serve: Serve, home: Path) -> None:
+    """As Google's storage does, in base 64, beside another checksum."""
+    digest = hashlib.md5(DATA, usedforsecurity=False)
+    stated = base64.b64encode(digest.digest()).decode()
+    server = serve(whole(X_Goog_Hash=f"crc32c=n03x6A==,md5={stated}"))
+    entry = published(server, sha=None, revision=None)
+    assert cache.fetched(entry) == home / NAME
+    assert (home / f"{NAME}.md5").read_text("utf-8") == f"{digest.hexdigest()}  a set.h5\n"
+    assert cache.fetched(entry) == home / NAME
+    (home / NAME).write_bytes(DATA[:-1])
+    refused(lambda: cache.fetched(entry), home / NAME, digest.hexdigest())
+    (home / NAME).unlink()
+    server.answers = [whole(DATA[:-1], X_Goog_Hash=f"md5={stated}")]
+    refused(lambda: cache.fetched(entry), entry.url, digest.hexdigest())
+    assert not (home / NAME).exists()
+
+
 def test_wrong_hash_that_the_server_states(serve: Serve, home: Path) -> None:
     store = serve(whole())
     hub = serve(status(302, Location=f"{store.url}/blob", X_Linked_Etag=f'"{"0" * 64}"'))
@@ -836,7 +854,7 @@ def test_no_hash(
 ) -> None:
     server = serve(whole(genuine, **({} if etag is None else {"X_Linked_Etag": etag})))
     entry = published(server, **HUB)
-    refused(lambda: cache.fetched(entry), entry.url, "SHA-256")
+    refused(lambda: cache.fetched(entry), entry.url, "no hash")
     assert files(home) == []
     monkeypatch.setenv("KERAS_SE_MIRROR", server.url)
     assert cache.fetched(entry) == home / NAME

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Part of the key of converted files: raise it whenever the same file would convert differently.
 CONVERTER_VERSION = 1
 DIGITS = "[0-9a-f]{64}"
+# What a server may have stated, noted beside the file.
+STATED = {"sha256": DIGITS, "md5": "[0-9a-f]{32}"}
 
 
 def home() -> Path:
@@ -54,7 +56,7 @@ def published_path(entry: Weights) -> Path:
 
 def converted_path(entry: Weights) -> Path:
     """Where the converted file of a set lies: its name tells the source and the converter."""
-    source = (entry.sha or f"revision:{entry.revision}").split(":")[1][:12]
+    source = (entry.sha or f"revision:{entry.revision or 'unpinned'}").split(":")[1][:12]
     return home() / "converted" / f"{entry.name}.{source}.{CONVERTER_VERSION}.h5"
 
 
@@ -173,12 +175,13 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
         try:
             if entry.sha:
                 _check_published(unchecked, entry)
-            elif stated and len(stated) == 64:
-                check_hash(unchecked, f"sha256:{stated}")
-                with atomic(path.with_name(f"{path.name}.sha256")) as noted:
-                    noted.write_text(f"{stated}  {path.name}\n", "utf-8")
+            elif stated:
+                check_hash(unchecked, stated)
+                algorithm, digits = stated.split(":")
+                with atomic(path.with_name(f"{path.name}.{algorithm}")) as noted:
+                    noted.write_text(f"{digits}  {path.name}\n", "utf-8")
             elif not mirror:
-                raise ValueError(f"{url}: the server states no SHA-256 of the file")
+                raise ValueError(f"{url}: the server states no hash of the file")
             else:
                 # Nothing tells whether it is the right one, but a file of weights it has to be.
                 with one_line(unchecked), open_tensors(unchecked):
@@ -211,14 +214,15 @@ def _check_published(path: Path, entry: Weights) -> None:
     """
     expected = entry.sha
     if expected is None:
-        noted = path.with_name(f"{path.name}.sha256")
-        if noted.exists():
-            match = re.match(rf"{DIGITS}\b", noted.read_text("utf-8", "replace"))
-            if not match:
-                raise ValueError(
-                    f"{path}: the hash beside it, {noted.name}, is damaged; delete both"
-                )
-            expected = f"sha256:{match[0]}"
+        for algorithm, digits in STATED.items():
+            noted = path.with_name(f"{path.name}.{algorithm}")
+            if noted.exists():
+                match = re.match(rf"{digits}\b", noted.read_text("utf-8", "replace"))
+                if not match:
+                    raise ValueError(
+                        f"{path}: the hash beside it, {noted.name}, is damaged; delete both"
+                    )
+                expected = f"{algorithm}:{match[0]}"
     if entry.file.endswith(".zip"):
         with _member(path, entry) as data:
             received = hash_of(data, str(expected).split(":")[0])

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_se.checks import unknown_choice
-from keras_se.models._residual import ResidualNetwork
+from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Network, Preprocessing, Weights, list_networks
 from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
@@ -161,7 +161,7 @@ def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
 
 
 def _candidates(layout: str, model: str) -> list[Network]:
-    networks = [network for network in list_networks() if network.publisher != "keras-se"]
+    networks = [network for network in list_networks() if "keras" not in network.publisher]
     layouts = sorted({network.publisher for network in networks})
     if layout not in layouts:
         raise ValueError(unknown_choice("layout", layout, layouts))
@@ -174,7 +174,7 @@ def _candidates(layout: str, model: str) -> list[Network]:
     return found
 
 
-def _names(file: TensorFile, network: Network) -> tuple[Sources, ResidualNetwork]:
+def _names(file: TensorFile, network: Network) -> tuple[Sources, NetworkDescription]:
     """Our names of the file's tensors, as far as their own tell."""
     net = described(network)
     shapes = {name: t.shape for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
@@ -182,7 +182,7 @@ def _names(file: TensorFile, network: Network) -> tuple[Sources, ResidualNetwork
 
 
 def _plausible(file: TensorFile, network: Network) -> bool:
-    """Whether the names in the file are those of the network."""
+    """Whether the names in the file are those of the network, whose tensors they then are."""
     names, net = _names(file, network)
     if not names:
         return True
@@ -190,16 +190,16 @@ def _plausible(file: TensorFile, network: Network) -> bool:
     units = Counter(match[1] for n in names if (match := re.match(r"stage(\d+)_block\d+_se/", n)))
     return (
         {name for group in names.values() for name in group} == set(tensors)
-        and ("stem_conv1/kernel" in names) == (len(net.stem_widths) > 1)
+        and f"{net.first_convolution}/kernel" in names
         # Each block has four variables of Squeeze-and-Excitation.
-        and [units[str(stage)] // 4 for stage in net.stages] == list(net.blocks)
+        and {int(stage): count // 4 for stage, count in units.items()} == net.units
     )
 
 
 def _channels(file: TensorFile, network: Network) -> int:
     """The channels of the pictures."""
     names, net = _names(file, network)
-    stem = names.get(f"stem_conv{'1' if len(net.stem_widths) > 1 else ''}/kernel")
+    stem = names.get(f"{net.first_convolution}/kernel")
     shape = file.tensors[stem[0]].shape if stem else ()
     # Of another shape than a kernel's, it fits no network anyway.
     return shape[1 if file.out_first else 2] if len(shape) == 4 else 3
@@ -216,6 +216,6 @@ def builder_of(network: Network | Weights) -> Any:
     return getattr(importlib.import_module("keras_se.models"), network.model)
 
 
-def described(network: Network | Weights) -> ResidualNetwork:
+def described(network: Network | Weights) -> NetworkDescription:
     """Its description."""
     return builder_of(network).network.varied(network.variant)

@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 
 from keras_se.labels import class_names
-from keras_se.models._residual import ResidualNetwork
+from keras_se.models._network import NetworkDescription
 from keras_se.weights.layouts import COUNTERS, LAYOUTS
 from keras_se.weights.tensors import Tensor, TensorFile
 
@@ -40,7 +40,7 @@ class Conversion:
 
 
 def convert(
-    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: ResidualNetwork
+    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: NetworkDescription
 ) -> Conversion:
     """The conversion of a file's tensors to variables of these shapes.
 
@@ -55,7 +55,7 @@ def convert(
     wrong = []
     for ours, shape in variables.items():
         for tensor in sources.get(ours, ()):
-            groups = len(sources[ours])
+            groups = 1 if _is_mean(ours) else len(sources[ours])
             received = _converted_shape(shapes[tensor], groups, len(shape), file.out_first)
             if received != shape:
                 wrong.append(f"{tensor} for {ours} ({shape} expected, {received} received)")
@@ -70,7 +70,7 @@ def convert(
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise MismatchError(f"{what}: {', '.join(names[:3])}{more}")
     order = (
-        _class_order() if layout == "caffe" and variables.get(f"{HEAD}/bias") == (1000,) else None
+        _class_order() if layout.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,) else None
     )
     arrays = {
         ours: Tensor(
@@ -81,11 +81,16 @@ def convert(
                 shape,
                 file.out_first,
                 order if ours.startswith(HEAD) else None,
+                _is_mean(ours),
             ),
         )
         for ours, shape in variables.items()
     }
     return Conversion(sources, arrays)
+
+
+def _is_mean(ours: str) -> bool:
+    return ours.endswith("/moving_mean")
 
 
 def _converted_shape(
@@ -104,6 +109,7 @@ def _read(
     shape: tuple[int, ...],
     out_first: bool,
     order: np.ndarray | None,
+    mean: bool,
 ) -> np.ndarray:
     parts = []
     for name, tensor in tensors.items():
@@ -117,6 +123,9 @@ def _read(
         if out_first and array.ndim in (2, 4):
             array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
         parts.append(array)
+    if mean and len(parts) == 2:
+        # Of a convolution with a bias, which BatchNorm subtracts again.
+        parts = [parts[0] - parts[1]]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     # A 1x1 convolution as a fully connected layer.
     array = array.reshape(shape)

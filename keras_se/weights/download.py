@@ -7,8 +7,10 @@ whole.
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,8 +35,10 @@ RETRY = Retry(
     allowed_methods=("GET",),
     raise_on_status=False,
 )
-# Hugging Face states the SHA-256 of a large file before it redirects to where the file lies.
-STATED_HASH = "x-linked-etag"
+# Hugging Face states the SHA-256 of a large file before it redirects to where the file lies;
+# Google's storage states the MD5.
+STATED_SHA256 = "x-linked-etag"
+STATED_HASHES = "x-goog-hash"
 
 
 class _BrokenError(Exception):
@@ -55,7 +59,7 @@ def download(
         progress: Called with the bytes there are and the total, if it is known.
 
     Returns:
-        The SHA-256 that the server states for the file, or `None`.
+        `"<algorithm>:<hexadecimal digits>"` as the server states it for the file, or `None`.
 
     Raises:
         OSError: One line that says why there is no file.
@@ -139,10 +143,12 @@ def _transfer(
             raise requests.HTTPError(f"more than the {max_bytes} bytes expected")
         if total is not None and offset != total:
             raise _BrokenError(f"the connection broke after {offset} of {total} bytes")
-        stated = [
-            answer.headers[STATED_HASH] for answer in answers if STATED_HASH in answer.headers
-        ]
-    return stated[0].strip('"').lower() if stated else None
+    for answer in answers:
+        if re.fullmatch('"?[0-9a-fA-F]{64}"?', linked := answer.headers.get(STATED_SHA256, "")):
+            return f"sha256:{linked.strip(chr(34)).lower()}"
+        if match := re.search("md5=([A-Za-z0-9+/]{22}==)", answer.headers.get(STATED_HASHES, "")):
+            return f"md5:{base64.b64decode(match[1]).hex()}"
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -16,6 +16,10 @@ from keras_se.weights.hashes import check_hash
 from keras_se.weights.variable_file import open_variables
 
 
+# The data set of the plain networks' weights, without Squeeze-and-Excitation.
+BACKBONE = "imagenet_backbone"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The evaluation transform of a set of weights.
@@ -56,7 +60,7 @@ class Network:
         name: Its name there, such as `"seresnet50b"`.
         model: Our builder.
         layout: How its tensors are named; a key of `keras_se.weights.layouts.LAYOUTS`.
-        variant: Fields of `ResidualNetwork` in which it differs from the builder's default.
+        variant: Fields of the builder's description in which it differs from the builder's default.
         normalisation: What it does to pictures: `mean`, `std` and maybe `channel_order` of
             `Preprocessing`.
     """
@@ -121,6 +125,11 @@ class Weights:
     params_total: int
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is of the plain network: Squeeze-and-Excitation starts without an effect."""
+        return self.dataset == BACKBONE
+
     def fetch(self) -> None:
         """See to it that the set is on this machine, its hash checked."""
         if self.url is None:
@@ -137,7 +146,8 @@ class Weights:
 
         Args:
             shapes: The variables of the network with its head, for which a published set is
-                converted when it is used for the first time.
+                converted when it is used for the first time; of the plain network for a set of
+                one.
         """
         path = self._bundled
         if self.url:

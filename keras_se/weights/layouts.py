@@ -22,9 +22,18 @@ PIECES = {
     "n": r"(?P<n>[123])",
     "se": r"(?P<se>1|2|down|up)",
     "v": r"(?P<v>weight|kernel|bias)",
+    # Keras' own networks: between bar and variable there may be a path.
+    "v2": r"(?:.*/)?(?P<v>kernel|depthwise_kernel)",
+    "b2": r"(?:.*/)?(?P<v>bias)",
+    "bn2": r"(?:.*/)?(?P<bn>gamma|beta|moving_mean|moving_variance)",
+    # A convolution's bias, which BatchNorm's mean takes in.
+    "shift": r"(?:.*/)?(?P<shift>bias)",
     "bn": r"(?P<bn>weight|gamma|bias|beta|(running_|moving_)?mean|(running_|moving_)?var(iance)?)",
 }
-VARIABLES = {"weight": "kernel", "kernel": "kernel", "bias": "bias"}
+VARIABLES = {
+    "weight": "kernel", "kernel": "kernel", "depthwise_kernel": "kernel", "bias": "bias",
+}  # fmt: skip
+KERAS_CLASSIFIER = r"(predictions|probs|fc1000|conv_preds)\|(?:.*/)?(?P<v>kernel|bias)"
 STATISTICS = {
     "weight": "gamma", "gamma": "gamma", "bias": "beta", "beta": "beta",
     "running_mean": "moving_mean", "moving_mean": "moving_mean", "mean": "moving_mean",
@@ -57,19 +66,20 @@ def by_name(
         for key, first in (("stage", 2 - first_stage), ("block", 1 - first_block)):
             if key in parts:
                 parts[key] = str(int(parts[key]) + first)
-        variable = STATISTICS[parts["bn"]] if "bn" in parts else VARIABLES[parts["v"]]
+        if "shift" in parts:
+            variable = "moving_mean"
+        else:
+            variable = STATISTICS[parts["bn"]] if "bn" in parts else VARIABLES[parts["v"]]
         if "se" in parts:
             variable = f"{EXCITATION[parts['se']]}_{variable}"
         found.setdefault(f"{layer.format(**parts)}/{variable}", []).append(
-            (int(parts.get("group", 0)), name)
+            (int(parts.get("group", "shift" in parts)), name)
         )
     return {ours: [name for _, name in sorted(groups)] for ours, groups in found.items()}
 
 
 def _expand(pattern: str) -> str:
-    for piece, meaning in PIECES.items():
-        pattern = pattern.replace(f"<{piece}>", meaning)
-    return pattern
+    return re.sub(r"(?<!\?P)<(\w+)>", lambda piece: PIECES[piece[1]], pattern)
 
 
 def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
@@ -216,12 +226,135 @@ def _position(layer: str) -> tuple[int, int, str]:
     return (99 if layer in ("post_bn", "predictions") else 1), 0, layer
 
 
-LAYOUTS: dict[str, Callable[[Any, Any, ResidualNetwork], Sources]] = {
+def caffe_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
+    """The authors' SE-BN-Inception."""
+    table = {
+        r"conv1/7x7_s2\|<v>": "stem_conv",
+        r"conv1/7x7_s2/bn(/scale)?\|<bn>": "stem_bn",
+        r"classifier\|<v>": "predictions",
+    }
+    for part, layer in (("conv2/3x3_reduce", "stage2_1"), ("conv2/3x3", "stage2_2")):
+        table[part + r"\|<v>"] = f"{layer}_conv"
+        table[part + r"/bn(/scale)?\|<bn>"] = f"{layer}_bn"
+    for letters, unit in INCEPTION_MODULES.items():
+        table[rf"inception_{letters}_1x1_<se>\|<v>"] = f"{unit}_se"
+        for part, step in (
+            ("1x1", "1_1"), ("3x3_reduce", "2_1"), ("3x3", "2_2"), ("double3x3_reduce", "3_1"),
+            ("double3x3a", "3_2"), ("double3x3b", "3_3"), ("pool_proj", "4_2"),
+        ):  # fmt: skip
+            table[rf"inception_{letters}/{part}\|<v>"] = f"{unit}_branch{step}_conv"
+            table[rf"inception_{letters}/{part}/bn(/scale)?\|<bn>"] = f"{unit}_branch{step}_bn"
+    return by_name(tensors, table)
+
+
+# The authors count 3c and 4e, which halve the resolution, to the stages before.
+INCEPTION_MODULES = {
+    "3a": "stage3_block1", "3b": "stage3_block2",
+    "3c": "stage4_block1", "4a": "stage4_block2", "4b": "stage4_block3", "4c": "stage4_block4",
+    "4d": "stage4_block5",
+    "4e": "stage5_block1", "5a": "stage5_block2", "5b": "stage5_block3",
+}  # fmt: skip
+
+
+def keras_resnet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
+    """`keras.applications.ResNet50` and such, whose convolutions have biases."""
+    unit = r"conv<stage>_block<block>_"
+    table = {
+        r"conv1_conv\|<v2>": "stem_conv",
+        r"conv1_conv\|<shift>": "stem_bn",
+        r"conv1_bn\|<bn2>": "stem_bn",
+        unit + r"0_conv\|<v2>": UNIT + "_shortcut_conv",
+        unit + r"0_conv\|<shift>": UNIT + "_shortcut_bn",
+        unit + r"0_bn\|<bn2>": UNIT + "_shortcut_bn",
+        unit + r"<n>_conv\|<v2>": UNIT + "_conv{n}",
+        unit + r"<n>_conv\|<shift>": UNIT + "_bn{n}",
+        unit + r"<n>_bn\|<bn2>": UNIT + "_bn{n}",
+        KERAS_CLASSIFIER: "predictions",
+    }
+    return by_name(tensors, table, first_stage=2)
+
+
+def keras_densenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
+    """`keras.applications.DenseNet121` and such."""
+    unit = r"conv<stage>_block<block>_"
+    table = {
+        r"conv1[_/]conv\|<v2>": "stem_conv",
+        r"conv1[_/]bn\|<bn2>": "stem_bn",
+        unit + r"0_bn\|<bn2>": UNIT + "_bn1",
+        unit + r"1_conv\|<v2>": UNIT + "_conv1",
+        unit + r"1_bn\|<bn2>": UNIT + "_bn2",
+        unit + r"2_conv\|<v2>": UNIT + "_conv2",
+        r"pool<stage>_bn\|<bn2>": "transition{stage}_bn",
+        r"pool<stage>_conv\|<v2>": "transition{stage}_conv",
+        r"bn\|<bn2>": "post_bn",
+        KERAS_CLASSIFIER: "predictions",
+    }
+    return by_name(tensors, table, first_stage=2)
+
+
+def keras_mobilenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
+    """`keras.applications.MobileNet`, which numbers its blocks through."""
+    table = {
+        r"conv1\|<v2>": "stem_conv",
+        r"conv1_bn\|<bn2>": "stem_bn",
+        KERAS_CLASSIFIER: "predictions",
+    }
+    units = [(stage, n) for stage, count in net.units.items() for n in range(1, count + 1)]
+    for number, (stage, n) in enumerate(units, start=1):
+        for theirs, ours in (("dw", "depthwise"), ("pw", "pointwise")):
+            layer = f"stage{stage}_block{n}_{ours}"
+            table[rf"conv_{theirs}_{number}\|<v2>"] = f"{layer}_conv"
+            table[rf"conv_{theirs}_{number}_bn\|<bn2>"] = f"{layer}_bn"
+    return by_name(tensors, table)
+
+
+def keras_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
+    """`keras.applications.InceptionV3` and `InceptionResNetV2`.
+
+    Most layers are numbered as they were made, branch by branch, and so are ours; a few of
+    Inception-ResNet-v2 have names.
+    """
+    table = {KERAS_CLASSIFIER: "predictions"}
+    for theirs, stage in (("block35", 3), ("block17", 4), ("block8", 5)):
+        for part in ("<v2>", "<b2>"):
+            table[rf"{theirs}_<block>_conv\|{part}"] = f"stage{stage}_block{{block}}_conv"
+    table[r"conv_7b\|<v2>"], table[r"conv_7b_bn\|<bn2>"] = "post_conv", "post_bn"
+    sources = by_name(tensors, table)
+    for kind, theirs in (("conv", "conv2d"), ("bn", "batch_normalization")):
+        ours = {name.split("/")[0] for name in variables} - {name.split("/")[0] for name in sources}
+        layers = sorted((name for name in ours if name.endswith(kind)), key=_creation)
+        numbered = {
+            int(match[1] or 0): match[0]
+            for name in tensors
+            if (match := re.match(rf"{theirs}(?:_(\d+))?(?=\|)", name))
+        }
+        # Too few or too many are found out by what is missing or left over.
+        for layer, (_, prefix) in zip(layers, sorted(numbered.items()), strict=False):
+            for name in tensors:
+                if name.startswith(f"{prefix}|"):
+                    variable = name.rsplit("/", 1)[-1].split("|")[-1]
+                    sources[f"{layer}/{variable}"] = [name]
+    return sources
+
+
+def _creation(layer: str) -> list[Any]:
+    """Sorts the layers of an Inception network by when they are made."""
+    for word, number in (("stem", "0"), ("stage", "1_"), ("mixed", "block0")):
+        layer = layer.replace(word, number)
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
+
+
+LAYOUTS: dict[str, Callable[[Any, Any, Any], Sources]] = {
     "osmr": osmr,
     "timm": timm,
     "cadene": cadene,
     "qubvel": qubvel,
     "caffe": caffe,
+    "caffe_inception": caffe_inception,
+    "keras_resnet": keras_resnet,
+    "keras_densenet": keras_densenet,
+    "keras_mobilenet": keras_mobilenet,
+    "keras_inception": keras_inception,
 }
 # Tensors that are no weights.
 COUNTERS = re.compile(r".*\.num_batches_tracked")

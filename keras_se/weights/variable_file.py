@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,12 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
         return {name: dataset[()] for name, dataset in datasets.items()}
 
 
-def place_variables(model: Any, arrays: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:
+def place_variables(
+    model: Any,
+    arrays: Mapping[str, Any],
+    unused: tuple[str, ...] = (),
+    kept: Container[str] = (),
+) -> None:
     """Assign every array to the variable of its name, strictly.
 
     Args:
@@ -92,13 +97,14 @@ def place_variables(model: Any, arrays: Mapping[str, Any], unused: tuple[str, ..
         arrays: Arrays by `<layer name>/<variable name>`; also ones still in a file, that
             `np.asarray` reads.
         unused: Layers whose arrays may be left over (the head of a headless model).
+        kept: Variables that have no array and keep their values.
 
     Raises:
         ValueError: If a variable has no array, an array no variable, or shapes differ; nothing
             is assigned then.
     """
     variables = named_variables(model)
-    missing = [name for name in variables if name not in arrays]
+    missing = [name for name in variables if name not in arrays and name not in kept]
     extra = [name for name in arrays if name not in variables and name.split("/")[0] not in unused]
     wrong = [
         f"{name} (expected {tuple(variable.shape)}, received {arrays[name].shape})"
@@ -117,4 +123,5 @@ def place_variables(model: Any, arrays: Mapping[str, Any], unused: tuple[str, ..
                 f"{', '.join(names[:3])}{more}"
             )
     for name, variable in variables.items():
-        variable.assign(np.asarray(arrays[name]))
+        if name in arrays:
+            variable.assign(np.asarray(arrays[name]))

@@ -1,9 +1,14 @@
 """OpenCV's reader of Caffe networks stands in for Caffe, which cannot be installed any more."""
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+# The outputs of residual units and of Inception modules.
+UNIT = re.compile(r"conv([2-5])_\d+/relu")
+MODULE = re.compile(r"inception_(\d\w)/output")
 
 
 def outputs(text: Path, weights: Path, pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -17,9 +22,10 @@ def outputs(text: Path, weights: Path, pictures: np.ndarray) -> dict[str, np.nda
     net = cv2.dnn.readNetFromCaffe(str(text), str(weights))
     # Fused layers have no outputs of their own.
     net.enableFusion(False)
-    blocks = [layer for layer in net.getLayerNames() if layer.endswith("/relu")]
-    last = {f"stage{layer[4]}": layer for layer in blocks if layer.count("_") == 1}
-    wanted = {"stage1": "pool1/3x3_s2", **{k: v for k, v in last.items() if k != "stage1"}}
+    layers = net.getLayerNames()
+    last = {f"stage{m[1]}": m[0] for layer in layers if (m := UNIT.fullmatch(layer))}
+    modules = {m[1]: m[0] for layer in layers if (m := MODULE.fullmatch(layer))}
+    wanted = {"stage1": "pool1/3x3_s2", **last, **modules}
     names = [*wanted.values(), "classifier"]
     results: dict[str, list[np.ndarray]] = {}
     for picture in pictures:

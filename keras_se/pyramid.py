@@ -1,0 +1,110 @@
+"""A network's feature maps at strides 4 to 32, as detectors and segmenters take them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import keras
+from keras import layers
+
+STAGES = (2, 3, 4, 5)
+# Unpadded convolutions take up to so many rows off a feature map of any size; a wrong stride takes
+# half of them.
+LOSS = 5
+# Stands for an unknown height or width: large enough to tell the two apart.
+PROBE = 1024
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class FeaturePyramid(keras.Model):
+    """Pictures to a dictionary of feature maps; `feature_pyramid` makes it.
+
+    Without a constructor of its own Keras saves and loads it as it does any functional model.
+    """
+
+    @property
+    def pyramid_outputs(self) -> dict[str, Any]:
+        """The symbolic feature maps, `"P2"` to `"P5"`."""
+        return self.output
+
+
+def feature_pyramid(model: keras.Model) -> keras.Model:
+    """The feature maps of a network at strides 4, 8, 16 and 32.
+
+    `P{k}` is the last output of stage k, at 1 / 2^k of the picture's height and width, rounded up.
+    Where unpadded convolutions (`SEInceptionV3`, `SEInceptionResNetV2`) or a pool at an odd size
+    leave less, zeros are added around it, the odd one below or to the right.
+
+    The result has the property `pyramid_outputs`, the symbolic feature maps by name: what
+    KerasHub's `RetinaNetBackbone` and `DeepLabV3Backbone` take as their `image_encoder`. RetinaNet
+    needs pictures whose height and width are multiples of 32. A network built with
+    `include_preprocessing=True` takes RGB in 0..255 and normalises inside: no preprocessor may
+    scale before it.
+
+    Args:
+        model: A network of this package for 224 x 224 and larger pictures, with or without its
+            head, also one that was loaded from a file. Its height and width may be `None` unless
+            it has unpadded convolutions; pictures should then be multiples of 32 high and wide,
+            since nothing is padded. Its layers and weights are shared, not copied: training the
+            result trains it.
+
+    Returns:
+        A functional `keras.Model`: `(batch, H, W, C)` to a dictionary of `"P2"`, `"P3"`, `"P4"`,
+        `"P5"`, where `P{k}` is `(batch, ceil(H / 2^k), ceil(W / 2^k), channels)`; or `(batch, C, H,
+        W)` to `(batch, channels, ceil(H / 2^k), ceil(W / 2^k))`.
+
+    Raises:
+        ValueError: If the model has no layers named by stage, or its stages 2 to 5 are not at
+            strides 4 to 32 (the networks for 32 x 32 pictures), or padding needs a known height
+            and width.
+
+    Example:
+
+    >>> model = keras_se.SEResNet18(include_top=False, weights=None)
+    >>> pyramid = keras_se.feature_pyramid(model)
+    >>> maps = pyramid(np.zeros((1, 256, 320, 3)))
+    >>> [tuple(maps[level].shape) for level in ("P2", "P3", "P4", "P5")]
+    [(1, 64, 80, 64), (1, 32, 40, 128), (1, 16, 20, 256), (1, 8, 10, 512)]
+
+    Reference:
+        Lin et al., Feature Pyramid Networks for Object Detection (arXiv:1612.03144), Section 3.
+    """
+    # Layers are listed in topological order: the last one of a stage is its output.
+    last = {
+        int(found[1]): layer
+        for layer in getattr(model, "layers", ())
+        if (found := re.match(r"stage(\d+)_", layer.name))
+    }
+    if not last.keys() >= set(STAGES) or len(model.inputs) != 1:
+        raise ValueError(
+            "`model` must be a functional network with one input and layers named stage2_... to "
+            "stage5_..., such as keras_se.SEResNet50(). Received: "
+            f"model={getattr(model, 'name', model)!r} with stages {sorted(last)}"
+        )
+    (inputs,) = model.inputs
+    outputs = {f"P{stage}": last[stage].output for stage in STAGES}
+
+    axes = slice(2, 4) if keras.config.image_data_format() == "channels_first" else slice(1, 3)
+    known, probe = inputs.shape[axes], list(inputs.shape)
+    probe[axes] = size = [PROBE if n is None else n for n in known]
+    shapes = keras.Model(inputs, outputs).compute_output_shape(tuple(probe))
+    for stage, level in zip(STAGES, outputs, strict=True):
+        found = shapes[level][axes]
+        missing = [math.ceil(n / 2**stage) - m for n, m in zip(size, found, strict=True)]
+        if not all(0 <= n <= LOSS for n in missing):
+            raise ValueError(
+                "`model` must have its stages 2, 3, 4 and 5 at 1/4, 1/8, 1/16 and 1/32 of the "
+                f"input's height and width. Received: model={model.name!r}, stage {stage} at "
+                f"{tuple(found)} of {tuple(size)}"
+            )
+        if any(n for n, given in zip(missing, known, strict=True) if given is None):
+            raise ValueError(
+                "`model` must have a known height and width, since it has unpadded convolutions. "
+                f"Received: model={model.name!r}, input_shape={inputs.shape[1:]}"
+            )
+        if any(missing):
+            border = [(n // 2, n - n // 2) for n in missing]
+            outputs[level] = layers.ZeroPadding2D(border, name=f"{level}_pad")(outputs[level])
+    return FeaturePyramid(inputs, outputs, name=f"{model.name}_pyramid")
