@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -101,6 +102,39 @@ def info(model: str, as_json: bool) -> None:
         click.echo()
         columns = ("set of weights", "data set", "default", "top-1", "at", "parameters", "licence")
         _print_table([_summary(entry) for entry in entries], columns)
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--size", default="", metavar="SIZE", help="Of the picture: 320, or 480x320 (height x width)."
+)
+@click.option("--plain", is_flag=True, help="The network without Squeeze-and-Excitation.")
+@as_json
+def cost(model: str, size: str, plain: bool, as_json: bool) -> None:
+    """Count the parameters and multiply-adds of the network MODEL, layer by layer."""
+    if model not in keras_se.list_models():
+        raise ValueError(unknown_choice("model", model, keras_se.list_models()))
+    arguments: dict[str, Any] = {"se": None} if plain else {}
+    if size:
+        arguments["input_shape"] = _input_shape(size)
+    report = keras_se.cost(getattr(keras_se, model)(weights=None, **arguments))
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        click.echo(str(report))
+
+
+def _input_shape(size: str) -> tuple[int, ...]:
+    """The shape of an RGB picture under Keras' data format."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
+    if not match:
+        raise ValueError(f"`size` must be a number or HEIGHTxWIDTH. Received: size={size!r}")
+    height, width = int(match[1]), int(match[2] or match[1])
+    import keras
+
+    first = keras.config.image_data_format() == "channels_first"
+    return (3, height, width) if first else (height, width, 3)
 
 
 @cli.command()

@@ -81,7 +81,7 @@ def trace(
     if not is_functional(model):
         raise ValueError(
             "`model` must be a functional or built Sequential `keras.Model`. "
-            f"Received: model={model!r}"
+            f"Received: model of type {type(model).__name__}"
         )
     shapes = _input_shapes(model, input_shape)
     calls: list[Call] = []
