@@ -388,6 +388,13 @@ print(*(type(layer).__module__.split(".")[0] for layer in model.layers))
 
 # The builders with the defaults of `weights`, `classes` and `name`.
 BUILDERS = {
+    "SEBNInception": ("imagenet", 1000, "se_bn_inception"),
+    "SEDenseNet121": ("imagenet", 1000, "se_densenet121"),
+    "SEDenseNet169": ("imagenet", 1000, "se_densenet169"),
+    "SEDenseNet201": ("imagenet", 1000, "se_densenet201"),
+    "SEInceptionResNetV2": ("imagenet", 1000, "se_inception_resnet_v2"),
+    "SEInceptionV3": ("imagenet", 1000, "se_inception_v3"),
+    "SEMobileNet": ("imagenet", 1000, "se_mobilenet"),
     "SENet154": ("imagenet", 1000, "senet154"),
     "SEPreResNet110": ("cifar10", 10, "se_preresnet110"),
     "SEPreResNet164": ("cifar10", 10, "se_preresnet164"),
@@ -403,8 +410,16 @@ BUILDERS = {
     "SEResNet101": ("imagenet", 1000, "se_resnet101"),
     "SEResNet110": ("cifar10", 10, "se_resnet110"),
     "SEResNet152": ("imagenet", 1000, "se_resnet152"),
+    "SEShakeShake26": ("cifar10", 10, "se_shake_shake26"),
+    "SEShakeShake29": ("cifar10", 10, "se_shake_shake29"),
+    "SEShuffleNet": ("imagenet", 1000, "se_shufflenet"),
+    "SEVGG16": ("imagenet", 1000, "se_vgg16"),
     "SEWRN16x8": ("cifar10", 10, "se_wrn16x8"),
 }
+
+
+# Keyword arguments of their own.
+OPTIONS = {"SEMobileNet": {"alpha": 1.0}, "SEShuffleNet": {"groups": 3, "scale": 1.0}}
 
 
 def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
@@ -480,7 +495,9 @@ def test_all_builders_have_a_pinned_signature() -> None:
 @pytest.mark.parametrize("builder", keras_se.list_models())
 def test_builder_signature(builder: str) -> None:
     function = getattr(keras_se, builder)
-    assert parameters(function) == parameters(builder_signature(*BUILDERS[builder]))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [(name, keyword, value) for name, value in OPTIONS.get(builder, {}).items()]
+    assert parameters(function) == [*parameters(builder_signature(*BUILDERS[builder])), *own]
     assert (function.__module__, function.__name__) == ("keras_se", builder)
     assert f"keras_se.{builder}(" in function.__doc__
 
