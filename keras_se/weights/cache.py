@@ -72,7 +72,7 @@ def converted(entry: Weights, shapes: Shapes) -> Path:
     if not path.exists():
         with _locked(path):
             if not path.exists():
-                _convert(entry, fetched(entry), path, shapes)
+                _convert(entry, _found(entry), path, shapes)
     _check_converted(path, entry)
     return path
 
@@ -139,6 +139,13 @@ def _check_converted(path: Path, entry: Weights) -> None:
 
 def fetched(entry: Weights) -> Path:
     """The published file of a set, downloaded if it is nowhere near; its hash checked."""
+    path = _found(entry)
+    _check_published(path, entry)
+    return path
+
+
+def _found(entry: Weights) -> Path:
+    """The published file of a set, downloaded if it is nowhere near."""
     mirror, path = os.environ.get("KERAS_SE_MIRROR", ""), published_path(entry)
     if not path.exists() and mirror and "://" not in mirror:
         path = Path(mirror).expanduser() / entry.file
@@ -148,8 +155,6 @@ def fetched(entry: Weights) -> Path:
             )
     if not path.exists():
         _download(entry, mirror, path)
-    else:
-        _check_published(path, entry)
     return path
 
 
@@ -268,8 +273,9 @@ def _sound_zip(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _plain(path: Path, entry: Weights) -> Iterator[Path]:
-    """The file itself, or what is in the zip, in a private folder."""
+    """The file itself, or what is in the zip, in a private folder; its hash checked."""
     if not entry.file.endswith(".zip"):
+        _check_published(path, entry)
         yield path
         return
     target = converted_path(entry)
