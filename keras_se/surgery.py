@@ -108,7 +108,8 @@ def add_squeeze_excite(
         raise ValueError(f"`se` must be a `keras_se.SEConfig`. Received: se={se!r}")
     if se.gate not in NEUTRAL_GATES:
         raise ValueError(
-            f"`gate` must be one of {NEUTRAL_GATES}, which are one half at zero. Received: gate={se.gate!r}"
+            f"`gate` must be one of {NEUTRAL_GATES}, which are one half at zero. "
+            f"Received: gate={se.gate!r}"
         )
     if se.placement != "standard" or se.stages is not None:
         raise ValueError(
@@ -330,9 +331,9 @@ def _make_neutral(block: SqueezeExcite) -> None:
             kernel[:] = 0
         block.reduce_bias.assign(np.full(block.reduce_bias.shape, float(single), "float32"))
     block.reduce_kernel.assign(kernel)
-    block.expand_kernel.assign(keras.ops.zeros_like(block.expand_kernel))
+    block.expand_kernel.assign(np.zeros(block.expand_kernel.shape))
     if block.expand_bias is not None:
-        block.expand_bias.assign(keras.ops.zeros_like(block.expand_bias))
+        block.expand_bias.assign(np.zeros(block.expand_bias.shape))
 
 
 def _choose(plan: _Plan, where: Where) -> None:
@@ -341,8 +342,11 @@ def _choose(plan: _Plan, where: Where) -> None:
     if where is None:
         for search in (_branch_ends, _block_ends):
             for scope in scopes:
-                ends = dict.fromkeys(search(scope))
-                scope.places = [end for end in ends if plan.beside(scope, end)]
+                for candidates in search(scope):
+                    fit = (layer for layer in candidates if plan.beside(scope, layer))
+                    place = next(fit, None)
+                    if place is not None and place not in scope.places:
+                        scope.places.append(place)
             if any(scope.places for scope in scopes):
                 return
         raise ValueError(
@@ -388,7 +392,7 @@ def _chosen(names: dict[str, tuple[_Scope, Any]], where: Any) -> Iterable[tuple[
     return [names[name] for name in names if name in found]
 
 
-def _branch_ends(scope: _Scope) -> Iterable[Any]:
+def _branch_ends(scope: _Scope) -> Iterable[list[Any]]:
     """The last linear layer of every residual branch: of the inputs of a sum the one with the
     most convolutions of its own.
     """
@@ -417,7 +421,7 @@ def _branch_ends(scope: _Scope) -> Iterable[Any]:
             longest = max(range(len(inputs)), key=lambda n: (lengths[n], n))
             layer = _last_linear(scope, inputs[longest])
             if layer is not None:
-                yield layer
+                yield [layer]
 
 
 def _last_linear(scope: _Scope, x: Any) -> Any:
@@ -440,8 +444,8 @@ def _rectifies(layer: Any) -> bool:
     return isinstance(layer, layers.ReLU) or type(layer).__name__ in RECTIFIERS
 
 
-def _block_ends(scope: _Scope) -> Iterable[Any]:
-    """The last layer of every convolution with its normalisation and rectifier."""
+def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
+    """Every convolution with its normalisation and rectifier, the last layer first."""
     for call in scope.graph.calls:
         if not isinstance(call.layer, CONVOLUTIONS):
             continue
@@ -450,9 +454,9 @@ def _block_ends(scope: _Scope) -> Iterable[Any]:
         # A classifier or gate in the form of a convolution.
         if all(n == 1 for n in spatial):
             continue
-        last = call
+        block = [call]
         while True:
-            x = last.outputs[0]
+            x = block[0].outputs[0]
             consumers = scope.consumers.get(id(x), [])
             if len(consumers) != 1 or not scope.only_use(x, consumers[0]):
                 break
@@ -460,8 +464,8 @@ def _block_ends(scope: _Scope) -> Iterable[Any]:
             rectifier = _homogeneous(following) and _rectifies(following.layer)
             if not (isinstance(following.layer, NORMALISATIONS) or rectifier):
                 break
-            last = following
-        yield last.layer
+            block.insert(0, following)
+        yield [part.layer for part in block]
 
 
 def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
@@ -521,8 +525,10 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
                 blocks.append(block)
             return new
 
-        sequential = isinstance(model, keras.Sequential)
-        ends = (model.inputs, model.outputs) if sequential else (model.input, model.output)
+        if isinstance(model, keras.Sequential):
+            ends = (model.inputs[0], model.outputs[0])
+        else:
+            ends = (model.input, model.output)
         # A model of its own: cloning the user's would compile the clone, too.
         plain = keras.Model(*ends, name=name)
         new = keras.models.clone_model(plain, clone_function=clone, call_function=call)
@@ -562,7 +568,7 @@ def _copy_values(old: Any, new: Any) -> None:
     if not isinstance(old, layers.Layer):
         return
     if isinstance(old, layers.BatchNormalization) and old.gamma is None and new.gamma is not None:
-        new.gamma.assign(keras.ops.ones_like(new.gamma))
+        new.gamma.assign(np.ones(new.gamma.shape))
         for name in ("beta", "moving_mean", "moving_variance"):
             if getattr(old, name) is not None:
                 getattr(new, name).assign(getattr(old, name))
