@@ -8,9 +8,11 @@ floating point: the network's outputs are the same bits.
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -21,6 +23,7 @@ from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
 from keras_se.graph import Call, Graph, is_functional, recursion, trace
 from keras_se.layers import SqueezeExcite
+from keras_se.layers.squeeze_excite import HALF_PRECISION
 
 # Gates that are one half at zero.
 NEUTRAL_GATES = ("sigmoid", "hard_sigmoid")
@@ -70,7 +73,8 @@ def add_squeeze_excite(
     new block `<layer>_se` has gates of exactly one half, whose gradient is alive; the factor of
     two is in the kernel and bias of a convolution beside it, or in the scale and offset of a
     normalisation (a BatchNorm without a scale is given one). In float32 the outputs of the copy
-    are the same bits, as long as the backend computes operations one by one.
+    are the same bits, as long as the backend computes operations one by one. Layers that do not
+    train in the model do not in the copy; the new blocks do.
 
     Args:
         model: A functional or built Sequential model, channels first or last, with any number
@@ -90,9 +94,10 @@ def add_squeeze_excite(
         A functional `keras.Model`, not compiled, with the inputs and outputs of `model`.
 
     Raises:
-        ValueError: If the model is not functional; if `where` finds no layer, or one behind which
-            a block cannot be put or has no linear operation beside it; if `ratio` exceeds a
-            layer's channels; if `se` is none of the above.
+        ValueError: If the model is not functional, or has a layer that its configuration does
+            not describe; if `where` finds no layer, or one behind which a block cannot be put or
+            has no linear operation beside it; if `ratio` exceeds a layer's channels; if `se` is
+            none of the above.
 
     Example:
 
@@ -121,7 +126,10 @@ def add_squeeze_excite(
     for scope in plan.scopes.values():
         for place in scope.places:
             _check_place(scope, place, se)
-    plan.weigh()
+    plan.weigh(
+        "`where` must name layers with a convolution or normalisation beside them that can take a "
+        "factor of two, with nothing but ReLU and pooling between"
+    )
     with recursion(sum(len(scope.graph.calls) for scope in plan.scopes.values())):
         return _copy(plan, model, name or f"se_{model.name}", se)
 
@@ -135,17 +143,11 @@ def start_neutral(model: keras.Model, names: Collection[str]) -> None:
     Raises:
         ValueError: If there is no such operation beside a block.
     """
-    plan = _Plan(model)
+    plan = _Plan(model, blocks=True)
     scope = plan.scopes[id(model)]
     called = dict.fromkeys(call.layer for call in scope.graph.calls)
     scope.places = [x for x in called if isinstance(x, SqueezeExcite) and x.name in names]
-    plan.weigh()
-    for layer, _ in plan.powers:
-        if isinstance(layer, NORMALISATIONS) and layer.gamma is None:
-            raise ValueError(
-                "`model` must have a scale in every normalisation beside a block. "
-                f"Received: layer {layer.name!r}"
-            )
+    plan.weigh("`model` must have weights beside every block that can take a factor of two")
     for (layer, part), power in plan.powers.items():
         _multiply(layer, part, 2.0**power)
     for block in scope.places:
@@ -159,7 +161,7 @@ class _Scope:
     Attributes:
         path: Its name within the given model, with a slash, or "".
         graph: Its graph.
-        places: The layers that a block follows, or the blocks themselves where there are any.
+        places: The layers that a block follows, or the blocks themselves.
     """
 
     path: str
@@ -173,15 +175,32 @@ class _Scope:
             for x in call.inputs:
                 self.consumers.setdefault(id(x), []).append(call)
         self.outputs = {id(x) for x in self.graph.outputs}
-        formats = {getattr(call.layer, "data_format", None) for call in self.graph.calls} - {None}
-        default = keras.config.image_data_format()
-        self.data_format = formats.pop() if len(formats) == 1 else default
 
     def calls_of(self, layer: Any) -> list[Call]:
         return [call for call in self.graph.calls if call.layer is layer]
 
+    def data_format(self, x: Any) -> str:
+        """That of the nearest layer before `x` that has one."""
+        while call := self.producers.get(id(x)):
+            layer, rank = call.layer, len(call.outputs[0].shape)
+            # Flatten's is seldom that of its input.
+            if hasattr(layer, "data_format") and not isinstance(layer, layers.Flatten):
+                return layer.data_format
+            if (
+                isinstance(layer, layers.BatchNormalization | layers.GroupNormalization)
+                and rank > 2
+            ):
+                return "channels_first" if layer.axis % rank == 1 else "channels_last"
+            if not call.inputs:
+                break
+            x = call.inputs[0]
+        return keras.config.image_data_format()
+
     def axis(self, x: Any) -> int:
-        return 1 if self.data_format == "channels_first" else len(x.shape) - 1
+        return 1 if self.data_format(x) == "channels_first" else len(x.shape) - 1
+
+    def label(self, layer: Any) -> str:
+        return repr(f"{self.path}{layer.name}")
 
     def only_use(self, x: Any, call: Call) -> bool:
         return self.consumers.get(id(x)) == [call] and id(x) not in self.outputs
@@ -190,15 +209,25 @@ class _Scope:
 class _Plan:
     """Where blocks go, and which weights take their factors of two.
 
+    Args:
+        model: The given model.
+        blocks: Whether the places are blocks that the model has, not layers that one follows.
+
     Attributes:
         scopes: The given model and the nested ones, by their identity.
         powers: The power of two for `(layer, "all")`, all its weights, or `(layer, "kernel")`.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, blocks: bool = False) -> None:
         self.root = model
+        self.blocks = blocks
         self.scopes: dict[int, _Scope] = {}
         self.powers: Counter[tuple[Any, str]] = Counter()
+        if is_functional(model) and not _computes_its_graph(model):
+            raise ValueError(
+                "`model` must be a functional or Sequential `keras.Model` without a `call` of its "
+                f"own. Received: model of type {type(model).__name__}"
+            )
         self._look_into(model, "")
         self._uses = Counter(
             id(call.layer) for scope in self.scopes.values() for call in scope.graph.calls
@@ -209,78 +238,87 @@ class _Plan:
             return
         scope = self.scopes[id(model)] = _Scope(path, trace(model))
         for call in scope.graph.calls:
-            if is_functional(call.layer):
+            if is_functional(call.layer) and _computes_its_graph(call.layer):
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
-    def weigh(self) -> None:
-        """Find the weights beside every block."""
+    def weigh(self, requirement: str) -> None:
+        """Find the weights beside every place; `requirement` is said where there are none."""
         for scope in self.scopes.values():
             for place in scope.places:
                 found = self.beside(scope, place)
                 if found is None:
-                    raise ValueError(
-                        "`where` must name layers with a convolution or normalisation beside them "
-                        "that can take a factor of two, with nothing but ReLU and pooling between. "
-                        f"Received: layer {scope.path}{place.name!r}"
-                    )
+                    raise ValueError(f"{requirement}. Received: layer {scope.label(place)}")
                 self.powers.update(found)
 
-    def beside(self, scope: _Scope, place: Any) -> set[tuple[Any, str]] | None:
-        """The weights whose doubling doubles what comes out of `place`; `None` if there are none.
+    def beside(self, scope: _Scope, place: Any) -> dict[tuple[Any, str], int] | None:
+        """The powers of two that double what `place` puts out; `None` if no weights can take them.
 
         Those before it, else those behind it.
         """
-        block = isinstance(place, SqueezeExcite)
         calls = scope.calls_of(place)
-        before = [call.inputs[0] if block else call.outputs[0] for call in calls]
-        if block and not all(scope.only_use(x, c) for x, c in zip(before, calls, strict=True)):
-            before = []
-        for search, tensors in (
-            (_before, before),
-            (_behind, [call.outputs[0] for call in calls]),
-        ):
-            found: set[tuple[Call, str]] = set()
+        after = [call.outputs[0] for call in calls]
+        before = after
+        if self.blocks:
+            alone = all(scope.only_use(call.inputs[0], call) for call in calls)
+            before = [call.inputs[0] for call in calls] if alone else []
+        for search, tensors in ((self._before, before), (self._behind, after)):
+            found: Counter[tuple[Call, str]] = Counter()
             if tensors and all(search(scope, x, found) for x in tensors):
+                powers: dict[tuple[Any, str], list[int]] = {}
+                for (call, part), power in found.items():
+                    powers.setdefault((call.layer, part), []).append(power)
                 # A layer with further calls would change them, too.
-                uses = Counter(id(call.layer) for call, _ in found)
-                if all(self._uses[identity] == count for identity, count in uses.items()):
-                    return {(call.layer, part) for call, part in found}
+                if all(
+                    len(same) == self._uses[id(layer)] and len(set(same)) == 1
+                    for (layer, _), same in powers.items()
+                ):
+                    return {weights: same[0] for weights, same in powers.items()}
         return None
 
-
-def _before(scope: _Scope, x: Any, found: set[tuple[Call, str]]) -> bool:
-    """Add to `found` the calls whose weights, doubled, double `x`; False if there are none."""
-    call = scope.producers.get(id(x))
-    if call is None:
-        return False
-    layer = call.layer
-    if isinstance(layer, NORMALISATIONS) or (
-        isinstance(layer, WEIGHTED) and layer.activation in HOMOGENEOUS and _plain(layer)
-    ):
-        found.add((call, "all"))
-        return _can_scale(layer)
-    inputs = call.inputs
-    if not (_homogeneous(call) or isinstance(layer, layers.Concatenate | layers.Add)):
-        return False
-    return all(scope.only_use(y, call) and _before(scope, y, found) for y in inputs)
-
-
-def _behind(scope: _Scope, x: Any, found: set[tuple[Call, str]]) -> bool:
-    """Add to `found` the calls whose kernels, doubled, make up for `x` halved."""
-    consumers = scope.consumers.get(id(x), [])
-    if id(x) in scope.outputs or not consumers:
-        return False
-    for call in consumers:
-        if isinstance(call.layer, WEIGHTED) and _plain(call.layer):
-            found.add((call, "kernel"))
-        elif not _homogeneous(call) or not _behind(scope, call.outputs[0], found):
+    def _before(self, scope: _Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
+        """Add to `found` the calls whose weights, doubled, double `x`; False if there are none."""
+        call = scope.producers.get(id(x))
+        if call is None or not _known(call.layer):
             return False
-    return True
+        layer, inputs = call.layer, call.inputs
+        if isinstance(layer, NORMALISATIONS):
+            found[call, "all"] += 1
+            # The copy of a BatchNorm can be given a scale.
+            given = isinstance(layer, layers.BatchNormalization) and not self.blocks
+            return given or layer.gamma is not None
+        if isinstance(layer, WEIGHTED) and layer.activation in HOMOGENEOUS and _plain(layer):
+            found[call, "all"] += 1
+            return True
+        if not (_homogeneous(call) or _merges(call)):
+            return False
+        return all(scope.only_use(y, call) and self._before(scope, y, found) for y in inputs)
+
+    def _behind(self, scope: _Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
+        """Add to `found` the calls whose kernels, doubled, make up for `x` halved."""
+        consumers = scope.consumers.get(id(x), [])
+        if id(x) in scope.outputs or not consumers:
+            return False
+        for call in consumers:
+            if _known(call.layer) and isinstance(call.layer, WEIGHTED) and _plain(call.layer):
+                found[call, "kernel"] += 1
+            elif not _homogeneous(call) or not self._behind(scope, call.outputs[0], found):
+                return False
+        return True
+
+
+def _known(operation: Any) -> bool:
+    """Whether the class is Keras' or this package's: a user's subclass may compute anything."""
+    return type(operation).__module__.split(".")[0] in ("keras", "keras_se")
+
+
+def _computes_its_graph(model: keras.Model) -> bool:
+    """Whether a functional model's `call` is Keras' own."""
+    return type(model).call.__module__.split(".")[0] == "keras"
 
 
 def _homogeneous(call: Call) -> bool:
     layer, kind = call.layer, type(call.layer).__name__
-    if len(call.inputs) != 1 or len(call.outputs) != 1:
+    if len(call.inputs) != 1 or len(call.outputs) != 1 or not _known(layer):
         return False
     if isinstance(layer, layers.ReLU):
         return layer.max_value is None and not layer.threshold
@@ -291,16 +329,17 @@ def _homogeneous(call: Call) -> bool:
     return kind in RESHAPING | RECTIFIERS
 
 
+def _merges(call: Call) -> bool:
+    """Whether the call concatenates or adds nothing but symbolic tensors, no arrays."""
+    layer, count = call.layer, len(call.inputs)
+    if isinstance(layer, layers.Concatenate | layers.Add):
+        return len((layer.get_build_config() or {}).get("input_shape", ())) == count
+    return type(layer).__name__ == "Add" and count == 2
+
+
 def _plain(layer: Any) -> bool:
     """Whether the layer's kernel is a variable that can be multiplied."""
     return not (getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
-
-
-def _can_scale(layer: Any) -> bool:
-    """Whether the layer has weights that scale its output, or can be given some."""
-    if not isinstance(layer, NORMALISATIONS) or isinstance(layer, layers.BatchNormalization):
-        return True
-    return layer.gamma is not None
 
 
 def _multiply(layer: Any, part: str, factor: float) -> None:
@@ -364,14 +403,14 @@ def _choose(plan: _Plan, where: Where) -> None:
 
 def _chosen(names: dict[str, tuple[_Scope, Any]], where: Any) -> Iterable[tuple[_Scope, Any]]:
     """The entries of `names` that `where` stands for."""
-    if callable(where):
+    if callable(where) and not isinstance(where, keras.Operation):
         found = {name for name, (_, layer) in names.items() if where(layer)}
         if not found:
             raise ValueError(f"`where` must be true of a layer. Received: where={where!r}")
     elif isinstance(where, str | re.Pattern):
         try:
             found = {name for name in names if re.search(where, name)}
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ValueError(
                 f"`where` must be a regular expression. Received: where={where!r} ({error})"
             ) from None
@@ -470,14 +509,14 @@ def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
 
 def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
     for call in scope.calls_of(place):
-        what = f"layer {scope.path + place.name!r}"
-        if len(call.outputs) != 1 or len(call.outputs[0].shape) not in (3, 4, 5):
-            shapes = ", ".join(str(x.shape) for x in call.outputs)
-            raise ValueError(
-                "`where` must name layers that put out feature maps of rank 3, 4 or 5. "
-                f"Received: {what} with {shapes}"
-            )
+        what = f"layer {scope.label(place)}"
         x = call.outputs[0]
+        if len(call.outputs) != 1 or len(x.shape) not in (3, 4, 5) or "float" not in x.dtype:
+            received = ", ".join(f"{x.shape} of {x.dtype}" for x in call.outputs)
+            raise ValueError(
+                "`where` must name layers that put out floating-point feature maps of rank 3, 4 "
+                f"or 5. Received: {what} with {received}"
+            )
         channels = x.shape[scope.axis(x)]
         if channels is None:
             raise ValueError(
@@ -497,47 +536,49 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
     blocks: list[SqueezeExcite] = []
     scaled = {layer for layer, _ in plan.powers}
 
-    def copied(layer: Any, name: str | None = None) -> Any:
+    def copied(layer: Any, frozen: bool) -> Any:
         if id(layer) not in copies:
             if id(layer) in plan.scopes:
-                new = rebuilt(layer, name or layer.name)
+                new = rebuilt(layer, layer.name, frozen)
             else:
-                config = layer.get_config()
-                if isinstance(layer, layers.BatchNormalization) and layer in scaled:
-                    config["scale"] = True
-                new = type(layer).from_config(config)
+                new = _twin(layer, scale=layer in scaled)
+                if frozen:
+                    new.trainable = False
             copies[id(layer)] = layer, new
         return copies[id(layer)][1]
 
-    def rebuilt(model: keras.Model, name: str) -> keras.Model:
+    def rebuilt(model: keras.Model, name: str, frozen: bool) -> keras.Model:
         scope = plan.scopes[id(model)]
         taken = {call.layer.name for call in scope.graph.calls}
-        followers: dict[int, Any] = {}
+        taken.update(x.name for x in scope.graph.inputs)
+        places: dict[int, Any] = {}
+        followers: dict[int, SqueezeExcite] = {}
+
+        def clone(layer: Any) -> Any:
+            # The blocks of a frozen model train, so it is its other layers that do not.
+            new = copied(layer, frozen or not model.trainable)
+            if layer in scope.places:
+                places[id(new)] = layer
+            return new
 
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             x = layer(*args, **kwargs)
-            return followers[id(layer)](x) if id(layer) in followers else x
+            if id(layer) not in places:
+                return x
+            if id(layer) not in followers:
+                followers[id(layer)] = _block(places[id(layer)], scope, taken, x.dtype, se)
+                blocks.append(followers[id(layer)])
+            return followers[id(layer)](x)
 
-        def clone(layer: Any) -> Any:
-            new = copied(layer)
-            if layer in scope.places and id(new) not in followers:
-                followers[id(new)] = block = _block(layer, scope, taken, se)
-                blocks.append(block)
-            return new
-
-        if isinstance(model, keras.Sequential):
-            ends = (model.inputs[0], model.outputs[0])
-        else:
-            ends = (model.input, model.output)
+        sequential = isinstance(model, keras.Sequential)
+        ends = (model.inputs[0], model.outputs) if sequential else (model.input, model.output)
         # A model of its own: cloning the user's would compile the clone, too.
         plain = keras.Model(*ends, name=name)
-        new = keras.models.clone_model(plain, clone_function=clone, call_function=call)
-        new.trainable = model.trainable
-        return new
+        return keras.models.clone_model(plain, clone_function=clone, call_function=call)
 
-    whole = copied(model, name)
+    whole = rebuilt(model, name, False)
     for old, new in copies.values():
-        if id(old) not in plan.scopes:
+        if isinstance(old, layers.Layer) and id(old) not in plan.scopes:
             _copy_values(old, new)
     for (layer, part), power in plan.powers.items():
         _multiply(copies[id(layer)][1], part, 2.0**power)
@@ -546,7 +587,38 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
     return whole
 
 
-def _block(place: Any, scope: _Scope, taken: set[str], se: SEConfig) -> SqueezeExcite:
+def _twin(layer: Any, scale: bool) -> Any:
+    """A layer or operation with the same settings; a BatchNorm with a scale where asked."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lambdas in a file may be unsafe: these are in none.
+            config = layer.get_config()
+        # A user's functions need not be known to Keras by a name, so they are handed over.
+        functions = {k: f for k, f in vars(layer).items() if isinstance(f, FunctionType)}
+        if isinstance(layer, layers.Lambda):
+            named = {f.__name__: f for f in functions.values()}
+            new = layers.Lambda.from_config(config, custom_objects=named, safe_mode=False)
+            new.function = layer.function
+            return new
+        if isinstance(layer, layers.BatchNormalization) and scale:
+            config["scale"] = True
+        for key in functions.keys() & config.keys():
+            if isinstance(config[key], dict):
+                config[key] = functions[key]
+        return type(layer).from_config(config)
+    except Exception as error:  # Of a user's own class.
+        raise _undescribed(layer, error) from error
+
+
+def _undescribed(layer: Any, reason: object) -> ValueError:
+    return ValueError(
+        "`model` must have layers that `get_config` and `from_config` can copy. "
+        f"Received: layer {layer.name!r} of type {type(layer).__name__} "
+        f"({' '.join(str(reason).split())[:200]})"
+    )
+
+
+def _block(place: Any, scope: _Scope, taken: set[str], dtype: str, se: SEConfig) -> SqueezeExcite:
     name, number = f"{place.name}_se", 1
     while name in taken:
         number += 1
@@ -558,20 +630,22 @@ def _block(place: Any, scope: _Scope, taken: set[str], se: SEConfig) -> SqueezeE
         gate=se.gate,
         activation=se.activation,
         use_bias=se.use_bias,
-        data_format=scope.data_format,
-        dtype=getattr(place, "dtype_policy", None),
+        data_format=scope.data_format(scope.calls_of(place)[0].outputs[0]),
+        dtype=f"mixed_{dtype}" if dtype in HALF_PRECISION else dtype,
         name=name,
     )
 
 
 def _copy_values(old: Any, new: Any) -> None:
-    if not isinstance(old, layers.Layer):
-        return
+    targets = new.variables
     if isinstance(old, layers.BatchNormalization) and old.gamma is None and new.gamma is not None:
-        new.gamma.assign(np.ones(new.gamma.shape))
-        for name in ("beta", "moving_mean", "moving_variance"):
-            if getattr(old, name) is not None:
-                getattr(new, name).assign(getattr(old, name))
-        return
-    for target, source in zip(new.variables, old.variables, strict=True):
+        new.gamma.assign(keras.ops.ones_like(new.gamma))
+        targets = [variable for variable in targets if variable is not new.gamma]
+    if [x.shape for x in targets] != [x.shape for x in old.variables]:
+        raise _undescribed(old, "the copy has other variables")
+    for target, source in zip(targets, old.variables, strict=True):
         target.assign(source)
+        target.trainable = source.trainable
+    # What a preprocessing layer computes from its variables.
+    if hasattr(new, "finalize_state"):
+        new.finalize_state()

@@ -60,9 +60,9 @@ Args:
     include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
     weights: `None` for random values, a data set's name (`"{weights}"`: this network's default set
         for it; `"imagenet_backbone"`: those of the plain network where Keras has some, with the
-        same function at the start), the name or entry of any of this network's sets (see `keras_se.list_weights`), or
-        the path of a `.weights.h5` file of the same network. A set fixes the variant of the network
-        that it was trained with. Defaults to `"{weights}"`.
+        same function at the start), the name or entry of any of this network's sets (see
+        `keras_se.list_weights`), or the path of a `.weights.h5` file of the same network. A set
+        fixes the variant of the network that it was trained with. Defaults to `"{weights}"`.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
     input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
         the head, else at least {min_size}. Defaults to the shape of the weights, else

@@ -69,9 +69,8 @@ def convert(
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise MismatchError(f"{what}: {', '.join(names[:3])}{more}")
-    order = (
-        _class_order() if layout.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,) else None
-    )
+    imagenet = layout.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,)
+    order = _class_order() if imagenet else None
     arrays = {
         ours: Tensor(
             shape,

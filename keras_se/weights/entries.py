@@ -15,7 +15,6 @@ from keras_se.checks import unknown_choice
 from keras_se.weights.hashes import check_hash
 from keras_se.weights.variable_file import open_variables
 
-
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
 
