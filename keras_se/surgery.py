@@ -562,16 +562,19 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
             return new
 
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            x = layer(*args, **kwargs)
+            outputs = layer(*args, **kwargs)
             if id(layer) not in places:
-                return x
+                return outputs
             if id(layer) not in followers:
+                (x,) = keras.tree.flatten(outputs)
                 followers[id(layer)] = _block(places[id(layer)], scope, taken, x.dtype, se)
                 blocks.append(followers[id(layer)])
-            return followers[id(layer)](x)
+            return keras.tree.map_structure(followers[id(layer)], outputs)
 
-        sequential = isinstance(model, keras.Sequential)
-        ends = (model.inputs[0], model.outputs) if sequential else (model.input, model.output)
+        if isinstance(model, keras.Sequential):
+            ends = tuple(x[0] if len(x) == 1 else x for x in (model.inputs, model.outputs))
+        else:
+            ends = (model.input, model.output)
         # A model of its own: cloning the user's would compile the clone, too.
         plain = keras.Model(*ends, name=name)
         return keras.models.clone_model(plain, clone_function=clone, call_function=call)
@@ -637,15 +640,19 @@ def _block(place: Any, scope: _Scope, taken: set[str], dtype: str, se: SEConfig)
 
 
 def _copy_values(old: Any, new: Any) -> None:
-    targets = new.variables
+    sources, targets = old.variables, new.variables
     if isinstance(old, layers.BatchNormalization) and old.gamma is None and new.gamma is not None:
-        new.gamma.assign(keras.ops.ones_like(new.gamma))
+        new.gamma.assign(np.ones(new.gamma.shape))
         targets = [variable for variable in targets if variable is not new.gamma]
-    if [x.shape for x in targets] != [x.shape for x in old.variables]:
+    if [x.shape for x in targets] != [x.shape for x in sources]:
         raise _undescribed(old, "the copy has other variables")
-    for target, source in zip(targets, old.variables, strict=True):
+    if len(targets) == len(new.variables):
+        # A preprocessing layer computes something from its variables when they are loaded.
+        store: dict[str, Any] = {}
+        old.save_own_variables(store)
+        new.load_own_variables(store)
+    for target, source in zip(targets, sources, strict=True):
+        if target is source:
+            raise _undescribed(old, "the copy has the same variables")
         target.assign(source)
         target.trainable = source.trainable
-    # What a preprocessing layer computes from its variables.
-    if hasattr(new, "finalize_state"):
-        new.finalize_state()

@@ -50,23 +50,27 @@ def padded(x, before, after, value=0.0):
 
 
 def windows(x, size, stride):
-    """All `size` x `size` windows: `(batch, rows, columns, channels, size, size)`."""
-    return sliding_window_view(x, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+    """All windows of `size`: `(batch, rows, columns, channels, *size)`."""
+    size = (size, size) if isinstance(size, int) else size
+    return sliding_window_view(x, size, axis=(1, 2))[:, ::stride, ::stride]
 
 
-def convolution(x, kernel, stride=1, groups=1):
-    """Convolution with `size // 2` zeros on every side; `kernel` is (size, size, in, out)."""
-    border = (kernel.shape[0] // 2,) * 2
-    patches = windows(padded(x, border, border), kernel.shape[0], stride)
+def convolution(x, kernel, stride=1, groups=1, border=None):
+    """Convolution; `kernel` is (rows, columns, in, out).
+
+    `border` is how many (rows, columns) of zeros are on every side; by default half the kernel.
+    """
+    border = tuple(length // 2 for length in kernel.shape[:2]) if border is None else border
+    patches = windows(padded(x, border, border), kernel.shape[:2], stride)
     parts = zip(np.split(patches, groups, axis=3), np.split(kernel, groups, axis=3), strict=True)
     return np.concatenate(
         [np.tensordot(part, own, axes=((3, 4, 5), (2, 0, 1))) for part, own in parts], axis=-1
     )
 
 
-def batch_norm(x, gamma, beta, mean, variance):
+def batch_norm(x, gamma, beta, mean, variance, epsilon=BATCH_NORM_EPSILON):
     """Batch normalisation with the moving statistics."""
-    return gamma * (x - mean) / np.sqrt(variance + BATCH_NORM_EPSILON) + beta
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
 
 
 def missing_for_ceil(x, size, stride):
@@ -355,7 +359,8 @@ def trained_like(model, seed):
         last = role.isdigit() and unit != "stem" and f"{unit}_bn{int(role) + 1}" not in names
         for variable in layer.weights:
             shape = tuple(variable.shape)
-            fan_in = np.prod(shape[:-1])
+            depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
             if variable.name.endswith("kernel"):
                 gain = 0.5 if layer.name == "predictions" or variable.name == "reduce_kernel" else 2
                 value = random.normal(0, np.sqrt(gain / fan_in), shape)

@@ -3,10 +3,7 @@
 python tests/tables.py      # writes them between their markers
 """
 
-import math
 from pathlib import Path
-
-import keras
 
 import keras_se
 
@@ -14,25 +11,6 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CARDS = ROOT / "pretrained" / "weights.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
-
-
-def multiply_adds(model):
-    """Multiply-adds for one picture by the paper's convention.
-
-    Convolutions, fully connected layers and the scaling of Squeeze-and-Excitation; not pooling,
-    normalisation, activations and sums.
-    """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Dense):
-            total += math.prod(layer.kernel.shape)
-        elif isinstance(layer, keras_se.SqueezeExcite):
-            size = math.prod(layer.output.shape[1:])
-            positions = math.prod(layer.output.shape[1:3]) if layer.squeeze is None else 1
-            total += 2 * math.prod(layer.reduce_kernel.shape) * positions + size
-    return total
 
 
 def networks():
@@ -44,14 +22,14 @@ def networks():
     ]
     for name in keras_se.list_models():
         model = getattr(keras_se, name)(weights=None)
-        trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
+        cost = keras_se.cost(model)
         sets = keras_se.list_weights(name)
         main = [e for e in sets if e.default and e.dataset in ("imagenet", "cifar10")]
         default = ", ".join(f"`{e.name}` ({percent(e.metrics[0].value)})" for e in main)
         size = " x ".join(map(str, model.input_shape[1:3]))
         lines.append(
-            f"| `{name}` | {size} | {trainable:,} | {model.count_params():,} "
-            f"| {multiply_adds(model) / 1e6:,.1f} M | {len(sets) or ''} | {default} |"
+            f"| `{name}` | {size} | {cost.params_trainable:,} | {cost.params_total:,} "
+            f"| {cost.macs / 1e6:,.1f} M | {len(sets) or ''} | {default} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -91,7 +69,8 @@ def card(entry):
         for key, value in entry.variant.items()
     )
     source = f"[{entry.publisher}]({entry.url})" if entry.url else "this package"
-    proof = f"`{entry.sha}`" if entry.sha else f"revision `{entry.revision}`"
+    proof = f"revision `{entry.revision}`" if entry.revision else "the server's MD5"
+    proof = f"`{entry.sha}`" if entry.sha else proof
     default = "**default.** " if entry.default else ""
     return (
         f"| `{entry.name}` | `{entry.model}` | {variant} "

@@ -30,7 +30,26 @@ LAYER_TOLERANCE = 1e-5
 
 # One of each unit, with and without a change of shape.
 SHORT = {"blocks": (1, 2), "widths": (32, 64)}
-NETWORKS = {"SEResNet20": {}, "SEResNeXt50": SHORT, "SEPreResNet110": SHORT}
+NETWORKS = {
+    "SEResNet20": {},
+    "SEResNeXt50": SHORT,
+    "SEPreResNet110": SHORT,
+    # Those with layers of their own.
+    "SEShuffleNet": {},
+    "SEShakeShake26": {"blocks": (1, 1), "widths": (32, 64)},
+}
+# Their smallest pictures, odd in height.
+CHANNELS_FIRST = {
+    "SEResNet20": ({}, (33, 32)),
+    "SEResNeXt50": (SHORT, (33, 32)),
+    "SEBNInception": ({}, (33, 32)),
+    "SEDenseNet121": ({"blocks": (2, 2)}, (33, 32)),
+    "SEInceptionV3": ({}, (75, 76)),
+    "SEMobileNet": ({"alpha": 0.25}, (33, 32)),
+    "SEShakeShake26": (NETWORKS["SEShakeShake26"], (33, 32)),
+    "SEShuffleNet": ({}, (33, 32)),
+    "SEVGG16": ({"fully_connected": (32, 16)}, (33, 32)),
+}
 
 CHANNELS, HIDDEN = 12, 5
 SPATIAL = {3: (7,), 4: (5, 6), 5: (3, 4, 5)}
@@ -60,7 +79,7 @@ def pictures(shape=(32, 32, 3)):
 def build(name, **arguments):
     import keras_se
 
-    arguments = {"weights": None, "classes": 10, "variant": NETWORKS[name]} | arguments
+    arguments = {"weights": None, "classes": 10, "variant": NETWORKS.get(name)} | arguments
     return getattr(keras_se, name)(**arguments)
 
 
@@ -170,13 +189,13 @@ def data_formats(folder):
     import keras
 
     results = {}
-    for name in ("SEResNet20", "SEResNeXt50"):
+    for name, (variant, size) in CHANNELS_FIRST.items():
         for data_format in DATA_FORMATS:
             keras.config.set_image_data_format(data_format)
-            x, shape = pictures((33, 32, 3)), (33, 32, 3)
+            x, shape = pictures((*size, 3)), (*size, 3)
             if data_format == "channels_first":
-                x, shape = np.moveaxis(x, -1, 1), (3, 33, 32)
-            model = trained_like(build(name, input_shape=shape), seed=7)
+                x, shape = np.moveaxis(x, -1, 1), (3, *size)
+            model = trained_like(build(name, input_shape=shape, variant=variant), seed=7)
             results[f"{name} {data_format}"] = model.predict(x, verbose=0)
     return results
 
@@ -184,7 +203,7 @@ def data_formats(folder):
 @pytest.mark.parametrize("backend", CHANNELS_FIRST_BACKENDS)
 def test_channels_first(backend, tmp_path):
     received = start(backend, data_formats, tmp_path)
-    for name in ("SEResNet20", "SEResNeXt50"):
+    for name in CHANNELS_FIRST:
         last, first = (received[f"{name} {data_format}"] for data_format in DATA_FORMATS)
         np.testing.assert_allclose(first, last, rtol=0, atol=TOLERANCE, err_msg=name)
 
@@ -214,29 +233,61 @@ def test_saved_model(backend, task, written):
         np.testing.assert_allclose(received[name], array, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
+TRAINED = {"SEResNet20": {"blocks": (1, 1, 1)}, "SEShakeShake26": NETWORKS["SEShakeShake26"]}
+
+
 def train(folder):
     """The variables that one step of training left as they were, and the loss."""
     import keras
 
-    model = trained_like(build("SEResNet20", variant={"blocks": (1, 1, 1)}), seed=8)
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
-    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-    loss = model.train_on_batch(pictures(), np.arange(4))
-    unchanged = [
-        variable.path
-        for variable, value in zip(model.variables, before, strict=True)
-        if np.array_equal(keras.ops.convert_to_numpy(variable), value)
-    ]
-    return {"unchanged": np.array(unchanged, str), "count": len(before), "loss": loss}
+    results = {}
+    for name, variant in TRAINED.items():
+        model = trained_like(build(name, variant=variant), seed=8)
+        before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
+        model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        loss = model.train_on_batch(pictures(), np.arange(4))
+        unchanged = [
+            variable.path
+            for variable, value in zip(model.variables, before, strict=True)
+            if np.array_equal(keras.ops.convert_to_numpy(variable), value)
+        ]
+        results[f"{name} unchanged"] = np.array(unchanged, str)
+        results |= {f"{name} count": len(before), f"{name} loss": loss}
+    return results
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_training_step(backend, tmp_path):
-    """It changes every variable, the moving statistics included."""
+    """It changes every variable, moving statistics and states of random draws included."""
     received = start(backend, train, tmp_path)
-    assert received["unchanged"].tolist() == []
-    assert received["count"] > 0
-    assert np.isfinite(received["loss"])
+    for name in TRAINED:
+        assert received[f"{name} unchanged"].tolist() == []
+        assert received[f"{name} count"] > 0
+        assert np.isfinite(received[f"{name} loss"])
+
+
+def shake_and_shuffle(folder):
+    """What `test_shake_and_shuffle` checks of the two layers."""
+    from test_shake_and_shuffle import shaken, shuffled
+
+    results = {f"shuffle|{name}": array for name, array in shuffled().items()}
+    for backward in ("shake", "even"):
+        results |= {f"{backward}|{name}": x for name, x in shaken(backward).items()}
+    return results
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_shake_and_shuffle(backend, tmp_path):
+    from test_shake_and_shuffle import assert_shaken, assert_shuffled
+
+    received = start(backend, shake_and_shuffle, tmp_path)
+
+    def part(kind):
+        return {k.split("|")[1]: x for k, x in received.items() if k.startswith(f"{kind}|")}
+
+    assert_shuffled(part("shuffle"))
+    for backward in ("shake", "even"):
+        assert_shaken(part(backward), backward)
 
 
 def imported(folder):

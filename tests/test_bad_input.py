@@ -270,15 +270,154 @@ def test_unknown_variant_field(field: str, near: str, no_layers: None) -> None:
     assert near in message.split("Received")[1]
 
 
-@pytest.mark.parametrize("shape", [(31, 32, 3), (32, 31, 3)])
-@pytest.mark.parametrize("builder", ["SEResNet50", "SENet154"])
-def test_too_small_for_imagenet_networks(
-    builder: str, shape: tuple[int, ...], no_layers: None
-) -> None:
+@pytest.mark.parametrize(
+    ("builder", "smallest"),
+    [
+        ("SEResNet50", 32), ("SENet154", 32), ("SEBNInception", 32), ("SEVGG16", 32),
+        ("SEMobileNet", 32), ("SEShuffleNet", 32), ("SEDenseNet121", 32), ("SEInceptionV3", 75),
+        ("SEInceptionResNetV2", 75), ("SEShakeShake26", 8),
+    ],
+)  # fmt: skip
+def test_too_small_for_the_network(builder: str, smallest: int, no_layers: None) -> None:
+    for shape in ((smallest - 1, 224, 3), (224, smallest - 1, 3)):
+        message = one_line(
+            lambda shape=shape: getattr(keras_se, builder)(weights=None, input_shape=shape),
+            "input_shape",
+            shape,
+        )
+        assert f"at least {smallest} high and wide" in message
+
+
+FAMILIES = {
+    "SEBNInception": ("BNInception", (3, 4, 5)),
+    "SEDenseNet121": ("DenseNet", (2, 3, 4, 5)),
+    "SEInceptionResNetV2": ("InceptionResNetV2", (3, 4, 5)),
+    "SEInceptionV3": ("InceptionV3", (3, 4, 5)),
+    "SEMobileNet": ("MobileNet", (1, 2, 3, 4, 5)),
+    "SEShakeShake26": ("ShakeShakeNetwork", (2, 3, 4)),
+    "SEShuffleNet": ("ShuffleNet", (3, 4, 5)),
+    "SEVGG16": ("VGG", (1, 2, 3, 4, 5)),
+}
+
+
+@pytest.mark.parametrize("builder", FAMILIES)
+def test_placement_and_stages_of_the_families(builder: str, no_layers: None) -> None:
+    build = getattr(keras_se, builder)
+    description, stages = FAMILIES[builder]
     message = one_line(
-        lambda: getattr(keras_se, builder)(weights=None, input_shape=shape), "input_shape", shape
+        lambda: build(weights=None, se=SEConfig(placement="post")), "placement", "'post'"
     )
-    assert "32" in message.split("Received")[0]
+    assert message == (
+        f"`placement` must be 'standard' in a {description}. Received: placement='post'"
+    )
+    for stage in (stages[0] - 1, stages[-1] + 1):
+        if stage > 0:
+            se = SEConfig(stages=(4, stage))
+            message = one_line(lambda se=se: build(weights=None, se=se), "stages", (4, stage))
+            assert str(stages) in message.split("Received")[0]
+
+
+# Builder, arguments, and the fewest channels that Squeeze-and-Excitation acts on.
+NARROWEST: dict[str, tuple[str, dict[str, Any], int]] = {
+    "bn_inception": ("SEBNInception", {}, 256),
+    "densenet": ("SEDenseNet121", {}, 128),
+    "densenet layers": (
+        "SEDenseNet121", {"variant": {"se_position": "layer", "blocks": (2, 2)}}, 32,
+    ),
+    "inception_resnet_v2": ("SEInceptionResNetV2", {}, 320),
+    "inception_resnet_v2 concat": (
+        "SEInceptionResNetV2", {"variant": {"se_position": "concat"}}, 128,
+    ),
+    "inception_v3": ("SEInceptionV3", {}, 256),
+    "mobilenet": ("SEMobileNet", {"alpha": 0.5}, 32),
+    "mobilenet depthwise": ("SEMobileNet", {"variant": {"se_position": "depthwise"}}, 32),
+    "shake_shake": ("SEShakeShake26", {}, 96),
+    "shufflenet": ("SEShuffleNet", {}, 216),
+    "shufflenet units": ("SEShuffleNet", {"variant": {"se_position": "unit"}}, 240),
+    "vgg": ("SEVGG16", {}, 64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NARROWEST)
+def test_ratio_above_the_channels_of_the_families(name: str, no_layers: None) -> None:
+    builder, arguments, channels = NARROWEST[name]
+    message = one_line(
+        lambda: getattr(keras_se, builder)(weights=None, se=SEConfig(channels + 1), **arguments),
+        "ratio",
+        channels + 1,
+    )
+    assert f" {channels} in stage " in message.split("Received")[0]
+
+
+@pytest.mark.parametrize("name", ["densenet layers", "mobilenet depthwise", "shufflenet units"])
+def test_largest_ratio_of_the_families(name: str) -> None:
+    builder, arguments, channels = NARROWEST[name]
+    model = getattr(keras_se, builder)(
+        include_top=False, weights=None, se=SEConfig(channels), **arguments
+    )
+    blocks = [layer for layer in model.layers if isinstance(layer, SqueezeExcite)]
+    assert min(layer.reduce_kernel.shape[0] for layer in blocks) == channels
+
+
+NOT_POSITIVE_NUMBERS = [0, -1, float("nan"), float("inf"), True, "1", None, (1,)]
+# Builder, arguments, the argument that the message must name, and what else it must say.
+FAMILY_MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
+    *(("SEMobileNet", {"alpha": x}, "alpha", "positive number") for x in NOT_POSITIVE_NUMBERS),
+    ("SEMobileNet", {"alpha": 0.03}, "alpha", "at least 1/32"),
+    ("SEMobileNet", {"variant": {"alpha": 0}}, "alpha", "positive number"),
+    ("SEMobileNet", {"variant": {"dropout": 1}}, "dropout", "from 0 to less than 1"),
+    ("SEMobileNet", {"variant": {"dropout": True}}, "dropout", "from 0 to less than 1"),
+    ("SEMobileNet", {"variant": {"se_position": "branch"}}, "se_position", "'pointwise_linear'"),
+    *(("SEShuffleNet", {"scale": x}, "scale", "positive number") for x in NOT_POSITIVE_NUMBERS),
+    ("SEShuffleNet", {"scale": 0.77}, "scale", "multiple of 12"),
+    ("SEShuffleNet", {"scale": 0.1}, "scale", "above 24"),
+    ("SEShuffleNet", {"groups": 5}, "groups", "one of: 1, 2, 3, 4, 8"),
+    *(("SEShuffleNet", {"groups": x}, "groups", "integer") for x in [0, True, 3.0, "3", [3], None]),
+    ("SEShuffleNet", {"variant": {"groups": 16}}, "groups", "one of: 1, 2, 3, 4, 8"),
+    ("SEShuffleNet", {"variant": {"se_position": "stride2"}}, "se_position", "'stride1'"),
+    ("SEShuffleNet", {"variant": {"se_position": ["unit"]}}, "se_position", "'unit'"),
+    ("SEDenseNet121", {"variant": {"se_position": "transition"}}, "se_position", "'layer'"),
+    ("SEDenseNet121", {"variant": {"growth_rate": 0}}, "growth_rate", "at least 1"),
+    ("SEDenseNet121", {"variant": {"blocks": ()}}, "blocks", "tuple of integers"),
+    ("SEDenseNet121", {"variant": {"blocks": (6, 0)}}, "blocks", "at least 1"),
+    ("SEInceptionV3", {"variant": {"norm_scale": "yes"}}, "norm_scale", "True or False"),
+    ("SEInceptionResNetV2", {"variant": {"se_position": "post"}}, "se_position", "'concat'"),
+    ("SEInceptionResNetV2", {"variant": {"se_on_mixed": 1}}, "se_on_mixed", "True or False"),
+    ("SEBNInception", {"variant": {"se_position": "branch"}}, "variant", "nothing"),
+    ("SEVGG16", {"variant": {"blocks": (2, 2)}}, "blocks", "each of the 5 `widths`"),
+    ("SEVGG16", {"variant": {"widths": 64}}, "widths", "tuple of integers"),
+    ("SEVGG16", {"variant": {"fully_connected": (4096, 0)}}, "fully_connected", "at least 1"),
+    ("SEVGG16", {"variant": {"dropout": -0.5}}, "dropout", "from 0 to less than 1"),
+    ("SEVGG16", {"variant": {"conv_bias": "no"}}, "conv_bias", "True or False"),
+    ("SEShakeShake26", {"variant": {"backward": "evn"}}, "backward", "'shake', 'even'"),
+    ("SEShakeShake26", {"variant": {"se_position": "unit"}}, "se_position", "'sum', 'branch'"),
+    ("SEShakeShake26", {"variant": {"groups": 4}}, "groups", "bottleneck=True"),
+    ("SEShakeShake26", {"variant": {"blocks": (4, 4)}}, "blocks", "each of the 3 `widths`"),
+    ("SEShakeShake26", {"variant": {"widths": (96, 191, 384)}}, "widths", "even"),
+    ("SEShakeShake29", {"variant": {"groups": 3}}, "groups", "divide the widths"),
+    ("SEShakeShake29", {"variant": {"stem_width": 0}}, "stem_width", "at least 1"),
+]
+
+
+@pytest.mark.parametrize(("builder", "arguments", "argument", "expected"), FAMILY_MISTAKES)
+def test_families(
+    builder: str, arguments: dict[str, Any], argument: str, expected: str, no_layers: None
+) -> None:
+    value = arguments.get("variant", arguments)
+    value = next(iter(value)) if argument == "variant" else value[argument]
+    message = one_line(
+        lambda: getattr(keras_se, builder)(weights=None, **arguments), argument, repr(value)
+    )
+    assert expected in message.split("Received")[0]
+
+
+@pytest.mark.parametrize(
+    ("builder", "argument"),
+    [("SEShuffleNet", "grups"), ("SEMobileNet", "groups"), ("SEResNet50", "alpha")],
+)
+def test_unknown_argument_of_a_builder(builder: str, argument: str, no_layers: None) -> None:
+    with pytest.raises(TypeError, match=rf"^{builder}\(\) has no argument '{argument}'$"):
+        getattr(keras_se, builder)(weights=None, **{argument: 3})
 
 
 def test_array_as_input_tensor(no_layers: None) -> None:
@@ -310,7 +449,7 @@ def test_shape_of_input_tensor(
 
 @pytest.mark.parametrize("builder", keras_se.list_models())
 def test_default_weights_that_do_not_exist(builder: str, no_sets: None, no_layers: None) -> None:
-    default = "cifar10" if hasattr(keras_se.models.cifar, builder) else "imagenet"
+    default = getattr(keras_se, builder).defaults.weights
     message = one_line(getattr(keras_se, builder), "weights", repr(default))
     assert builder in message
     assert "no sets of weights yet" in message.split("Received")[0]
@@ -369,8 +508,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, object, str]] = {
     "ratio": ({"se": SEConfig(ratio=8)}, "se", "ratio=8", "SEConfig()"),
     "gate": ({"se": SEConfig(gate="tanh")}, "se", "gate='tanh'", "SEConfig()"),
     "plain network": ({"se": None}, "se", "None", "SEConfig()"),
-    "variant": ({"variant": {"shortcut": "zero_pad"}}, "variant", "zero_pad", "variant"),
-    "variant field": ({"variant": {"shrotcut": "zero_pad"}}, "variant", "shrotcut", "variant"),
+    "variant": ({"variant": {"shortcut": "zero_pad"}}, "shortcut", "zero_pad", "variant"),
     "channels": ({"input_shape": (28, 28, 3)}, "input_shape", (28, 28, 3), "1 channel"),
     "channels without head": (
         {"input_shape": (None, None, 3), "include_top": False},
@@ -388,6 +526,12 @@ def test_contradiction_of_pretrained_weights(
     message = one_line(lambda: SEResNet20(weights=weights, **arguments), argument, received)
     assert expected in message.split("Received")[0]
     assert NAME in message or "pretrained" in message
+
+
+def test_variant_of_pretrained_weights_may_be_stated() -> None:
+    """A list is as good as the tuple that the description holds."""
+    model = SEResNet20(weights="fashion_mnist", variant={"blocks": [3, 3, 3]})
+    assert model.input_shape == (None, 28, 28, 1)
 
 
 def test_callable_activation_with_pretrained_weights(pretrained: None, no_layers: None) -> None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import keras
 import pytest
-import tables
 
 import keras_se
 from keras_se import SEConfig
@@ -20,6 +19,15 @@ from keras_se import SEConfig
 ZERO_PAD, PROJECTION = {"shortcut": "zero_pad"}, {"shortcut": "1x1"}
 V15 = {"stride_on": "3x3"}
 BOTTLENECK = {"bottleneck": True, "blocks": (18, 18, 18)}
+UNMIXED = {"se_on_mixed": False}
+DENSE161 = {"blocks": (6, 12, 36, 24), "growth_rate": 48, "stem_width": 96}
+DENSE264 = {"blocks": (6, 12, 64, 48)}
+
+
+def at(position, **more):
+    return {"se_position": position, **more}
+
+
 COUNTS = [
     ("SEResNet18", {}, 11_689_512, 9_600, 8, 87_040, 2_040, 1814.07, 1814.91),
     ("SEResNet34", {}, 21_797_672, 17_024, 16, 157_184, 4_012, 3663.76, 3665.30),
@@ -32,6 +40,31 @@ COUNTS = [
     ("SEResNeXt50", {}, 25_028_904, 68_224, 16, 2_514_944, 16_048, 4230.48, 4238.51),
     ("SEResNeXt101", {}, 44_177_704, 137_856, 33, 4_743_168, 34_544, 7970.00, 7983.67),
     ("SENet154", {}, 108_459_944, 247_552, 50, 6_578_176, 50_864, 20681.79, 20701.51),
+    ("SEVGG16", {}, 138_361_768, 8_448, 13, 226_304, 4_488, 15470.26, 15484.04),
+    ("SEVGG16", {"conv_bias": True}, 138_365_992, 8_448, 13, 226_304, 4_488, 15470.26, 15484.04),
+    ("SEBNInception", {}, 11_285_224, 20_032, 10, 639_360, 7_038, 2032.60, 2034.42),
+    ("SEInceptionV3", {}, 23_817_352, 34_432, 11, 1_650_944, 10_676, 5713.22, 5717.34),
+    ("SEInceptionResNetV2", {}, 55_813_192, 60_544, 43, 9_196_928, 52_326, 13155.79, 13177.37),
+    (
+        "SEInceptionResNetV2", UNMIXED,
+        55_813_192, 60_544, 40, 8_495_360, 48_620, 13155.79, 13175.83,
+    ),
+    (
+        "SEInceptionResNetV2", at("concat", **UNMIXED),
+        55_813_192, 60_544, 40, 640_000, 14_280, 13155.79, 13160.51,
+    ),
+    ("SEMobileNet", {}, 4_231_976, 21_888, 13, 479_744, 6_324, 568.74, 571.93),
+    ("SEMobileNet", at("depthwise"), 4_231_976, 21_888, 13, 348_800, 5_270, 568.74, 571.02),
+    ("SEShuffleNet", {}, 1_865_728, 24_480, 16, 610_416, 8_389, 137.46, 139.68),
+    ("SEShuffleNet", at("unit"), 1_865_728, 24_480, 16, 720_000, 9_180, 137.46, 139.87),
+    ("SEShuffleNet", at("stride1"), 1_865_728, 24_480, 13, 568_800, 7_395, 137.46, 139.39),
+    ("SEDenseNet121", {}, 7_978_856, 83_648, 7, 346_112, 3_944, 2834.16, 2836.14),
+    ("SEDenseNet121", at("block"), 7_978_856, 83_648, 4, 303_104, 2_992, 2834.16, 2835.92),
+    ("SEDenseNet121", at("layer"), 7_978_856, 83_648, 58, 7_424, 1_972, 2834.16, 2835.25),
+    ("SEDenseNet169", {}, 14_149_480, 158_400, 7, 653_312, 5_032, 3359.84, 3362.22),
+    ("SEDenseNet201", {}, 20_013_928, 229_056, 7, 1_013_760, 6_120, 4291.37, 4294.22),
+    ("SEDenseNet121", DENSE161, 28_681_000, 219_936, 7, 1_421_568, 7_548, 7727.91, 7731.93),
+    ("SEDenseNet121", DENSE264, 33_337_704, 398_528, 7, 1_783_808, 7_752, 5751.65, 5755.43),
     ("SEResNet20", ZERO_PAD, 269_722, 1_376, 9, 2_016, 357, 40.55, 40.64),
     ("SEResNet20", {}, 272_474, 1_568, 9, 2_016, 357, 40.81, 40.90),
     ("SEResNet32", ZERO_PAD, 464_154, 2_272, 15, 3_360, 595, 68.86, 69.01),
@@ -47,24 +80,51 @@ COUNTS = [
     ("SEPreResNet164", {}, 1_703_258, 24_224, 54, 193_536, 8_568, 244.50, 246.76),
     ("SEResNet110", BOTTLENECK, 1_704_154, 25_120, 54, 193_536, 8_568, 244.50, 246.76),
     ("SEWRN16x8", {}, 10_961_370, 7_200, 6, 86_016, 1_904, 1548.15, 1548.69),
-]
+    ("SEShakeShake26", {}, 26_192_922, 22_880, 12, 96_768, 2_856, 3776.89, 3777.68),
+    ("SEShakeShake26", at("branch"), 26_192_922, 22_880, 24, 193_536, 5_712, 3776.89, 3778.46),
+    ("SEShakeShake29", {}, 34_529_700, 68_224, 9, 516_096, 5_712, 5387.36, 5389.25),
+    ("SEShakeShake29", at("branch"), 34_529_700, 68_224, 18, 1_032_192, 11_424, 5387.36, 5391.14),
+]  # fmt: skip
+# The network for CIFAR-100.
+CLASSES = {"SEShakeShake29": {"classes": 100}}
 # The same at 100 classes: base trainable, base and SE million multiply-adds.
-COUNTS_100 = {
-    ("SEResNet20", "zero_pad"): (275_572, 40.56, 40.64),
-    ("SEResNet20", None): (278_324, 40.82, 40.91),
-    ("SEResNet32", "zero_pad"): (470_004, 68.87, 69.02),
-    ("SEResNet32", None): (472_756, 69.13, 69.28),
-    ("SEResNet44", "zero_pad"): (664_436, 97.18, 97.39),
-    ("SEResNet44", None): (667_188, 97.44, 97.65),
-    ("SEResNet56", "zero_pad"): (858_868, 125.49, 125.76),
-    ("SEResNet56", None): (861_620, 125.75, 126.02),
-    ("SEResNet110", "zero_pad"): (1_733_812, 252.89, 253.42),
-    ("SEResNet110", None): (1_736_564, 253.16, 253.68),
-    ("SEPreResNet110", None): (1_733_812, 252.89, 253.42),
-    ("SEPreResNet110", "1x1"): (1_736_372, 253.16, 253.68),
-    ("SEPreResNet164", None): (1_726_388, 244.52, 246.78),
-    ("SEWRN16x8", None): (11_007_540, 1548.19, 1548.74),
-}
+COUNTS_100 = [
+    ("SEResNet20", ZERO_PAD, 275_572, 40.56, 40.64),
+    ("SEResNet20", {}, 278_324, 40.82, 40.91),
+    ("SEResNet32", ZERO_PAD, 470_004, 68.87, 69.02),
+    ("SEResNet32", {}, 472_756, 69.13, 69.28),
+    ("SEResNet44", ZERO_PAD, 664_436, 97.18, 97.39),
+    ("SEResNet44", {}, 667_188, 97.44, 97.65),
+    ("SEResNet56", ZERO_PAD, 858_868, 125.49, 125.76),
+    ("SEResNet56", {}, 861_620, 125.75, 126.02),
+    ("SEResNet110", ZERO_PAD, 1_733_812, 252.89, 253.42),
+    ("SEResNet110", {}, 1_736_564, 253.16, 253.68),
+    ("SEPreResNet110", {}, 1_733_812, 252.89, 253.42),
+    ("SEPreResNet110", PROJECTION, 1_736_372, 253.16, 253.68),
+    ("SEPreResNet164", {}, 1_726_388, 244.52, 246.78),
+    ("SEResNet110", BOTTLENECK, 1_727_284, 244.52, 246.78),
+    ("SEWRN16x8", {}, 11_007_540, 1548.19, 1548.74),
+]
+QUICK = (
+    "SEBNInception", "SEMobileNet", "SEResNeXt50", "SEResNet18", "SEResNet20", "SEResNet50",
+    "SEShakeShake26", "SEShuffleNet", "SEVGG16", "SEWRN16x8",
+)  # fmt: skip
+# The figures are printed to a hundredth of a million.
+MACS_TOLERANCE = 0.0051
+
+
+def marked(rows):
+    """Rows that are not quick, or of other than the default variant, with the mark `networks`."""
+    return [
+        pytest.param(*row, marks=() if row[0] in QUICK and not row[1] else pytest.mark.networks)
+        for row in rows
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _clean_session():
+    yield
+    keras.backend.clear_session()
 
 
 def count(model):
@@ -72,33 +132,36 @@ def count(model):
     return sum(math.prod(v.shape) for v in model.trainable_variables), model.count_params()
 
 
+def assert_multiply_adds(model, expected):
+    cost = keras_se.cost(model)
+    assert cost.not_counted == ()
+    assert cost.macs / 1e6 == pytest.approx(expected, abs=MACS_TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("name", "variant", "base", "statistics", "blocks", "weights", "biases", "macs", "se_macs"),
-    COUNTS,
+    marked(COUNTS),
 )
 def test_counts(name, variant, base, statistics, blocks, weights, biases, macs, se_macs):
+    options = {"weights": None, "variant": variant, **CLASSES.get(name, {})}
     build = getattr(keras_se, name)
-    plain = build(weights=None, variant=variant, se=None)
-    with_se = build(weights=None, variant=variant)
-    without_biases = build(weights=None, variant=variant, se=SEConfig(use_bias=False))
+    plain, with_se = build(**options, se=None), build(**options)
+    without_biases = build(**options, se=SEConfig(use_bias=False))
     assert count(plain) == (base, base + statistics)
     assert count(with_se) == (base + weights + biases, base + statistics + weights + biases)
     assert count(without_biases) == (base + weights, base + statistics + weights)
     assert sum(isinstance(layer, keras_se.SqueezeExcite) for layer in with_se.layers) == blocks
-    assert tables.multiply_adds(plain) / 1e6 == pytest.approx(macs, abs=0.0051)
-    assert tables.multiply_adds(with_se) / 1e6 == pytest.approx(se_macs, abs=0.0051)
+    assert_multiply_adds(plain, macs)
+    assert_multiply_adds(with_se, se_macs)
 
 
-@pytest.mark.parametrize(("name", "shortcut"), COUNTS_100)
-def test_counts_at_100_classes(name, shortcut):
-    base, macs, se_macs = COUNTS_100[name, shortcut]
-    variant = {"shortcut": shortcut} if shortcut else {}
+@pytest.mark.parametrize(("name", "variant", "base", "macs", "se_macs"), marked(COUNTS_100))
+def test_counts_at_100_classes(name, variant, base, macs, se_macs):
     build = getattr(keras_se, name)
     plain = build(weights=None, classes=100, variant=variant, se=None)
-    with_se = build(weights=None, classes=100, variant=variant)
     assert count(plain)[0] == base
-    assert tables.multiply_adds(plain) / 1e6 == pytest.approx(macs, abs=0.0051)
-    assert tables.multiply_adds(with_se) / 1e6 == pytest.approx(se_macs, abs=0.0051)
+    assert_multiply_adds(plain, macs)
+    assert_multiply_adds(build(weights=None, classes=100, variant=variant), se_macs)
 
 
 ABLATION = SEConfig(use_bias=False)
@@ -161,14 +224,14 @@ def test_table_15_total():
 def test_table_16_no_squeeze():
     model = keras_se.SEResNet50(weights=None, se=replace(ABLATION, squeeze=None))
     assert model.count_params() == 28_125_096
-    scaling = tables.multiply_adds(model) / 1e6 - (3857.97 + 411.04)
+    scaling = keras_se.cost(model).macs / 1e6 - (3857.97 + 411.04)
     assert scaling == pytest.approx(5.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
     ("name", "variant", "trainable"),
     [
-        ("SEResNeXt101", {"groups": 64}, 88_232_984),
+        pytest.param("SEResNeXt101", {"groups": 64}, 88_232_984, marks=pytest.mark.networks),
         ("SEResNet18", {"preactivation": True}, 11_776_928),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -166,7 +166,7 @@ def network_builder(
         if isinstance(source, Weights):
             _check_fits(source, include_top, classes, classifier_activation, se)
             trained = network.varied(source.variant)
-            _check_variant(source, {**(variant or {}), **chosen}, trained)
+            _check_variant(source, {**(variant or {}), **chosen}, net, trained)
             net = trained
         net.check(se)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults)
@@ -254,14 +254,16 @@ def _check_fits(
         )
 
 
-def _check_variant(entry: Weights, asked: Mapping[str, Any], trained: NetworkDescription) -> None:
-    """Raise a `ValueError` if another variant is asked for than the weights were trained with."""
-    for name, value in asked.items():
-        if getattr(trained, name) != value:
+def _check_variant(
+    entry: Weights, names: Iterable[str], asked: NetworkDescription, trained: NetworkDescription
+) -> None:
+    """Raise a `ValueError` if a field differs from what the weights were trained with."""
+    for name in names:
+        if getattr(trained, name) != getattr(asked, name):
             raise ValueError(
                 f"weights={entry.name!r} fixes the variant of the network "
                 f"({name}={getattr(trained, name)!r}); use weights=None for another one. "
-                f"Received: {name}={value!r}"
+                f"Received: {name}={getattr(asked, name)!r}"
             )
 
 

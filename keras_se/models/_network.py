@@ -9,6 +9,7 @@ layer is the stage's output.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -171,9 +172,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"`{name}` must be a tuple of integers. Received: {name}={value!r}")
-    return tuple(positive_integer(name, number) for number in value)
+    if isinstance(value, list | tuple) and value:
+        with contextlib.suppress(ValueError):
+            return tuple(positive_integer(name, number) for number in value)
+    raise ValueError(
+        f"`{name}` must be a tuple of integers of at least 1. Received: {name}={value!r}"
+    )
 
 
 def channel_axis() -> int:

@@ -120,10 +120,10 @@ class ShuffleNet(NetworkDescription):
         return self.widths[5]
 
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
-        widths = dict(self.widths)
-        if self.se_position == "branch":
-            widths[3] -= STEM_WIDTH
-        return widths
+        if self.se_position != "branch":
+            return self.widths
+        # The first unit of a stage adds to the channels that come in.
+        return {n: width - self.widths.get(n - 1, STEM_WIDTH) for n, width in self.widths.items()}
 
     def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
         x = conv(x, STEM_WIDTH, 3, "stem_conv", stride=2)
