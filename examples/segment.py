@@ -79,6 +79,10 @@ def draw(scenes: Scenes, results: dict[str, np.ndarray], classes: int, path: Pat
         for axis, image in zip(row, images[:count], strict=True):
             axis.imshow(image, cmap="tab20", vmin=0, vmax=classes - 1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
+    names = ["background", *scenes.classes] if scenes.classes else map(str, range(classes))
+    colours = plt.get_cmap("tab20")(np.linspace(0, 1, classes))
+    patches = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
+    figure.legend(patches, names, loc="outside lower center", ncols=classes, frameon=False)
     figure.savefig(path, dpi=120)
 
 
@@ -86,10 +90,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tfds", metavar="NAME", help="data set with masks, prepared by TFDS")
     parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's four gzipped files")
-    parser.add_argument("--samples", type=int, default=800, help="pictures to train on")
+    parser.add_argument("--samples", type=int, default=2000, help="pictures to train on")
     parser.add_argument("--tests", type=int, default=200, help="pictures to test on")
     parser.add_argument("--size", type=int, default=96, help="their height and width, 32 n")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/segment"))
     arguments = parser.parse_args()

@@ -322,7 +322,7 @@ def test_vgg16():
             x = relu(network.dense(x, layer))
         return network.dense(x, "predictions")
 
-    assert_network(network, evaluate, [(224, 224), (301, 70)])
+    assert_network(network, evaluate, [(224, 224), (301, 70), (40, 33)])
 
 
 @pytest.mark.parametrize(

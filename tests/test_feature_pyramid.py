@@ -24,6 +24,17 @@ NETWORKS = [
 SHALLOWEST = {
     re.sub(r"\d+$", "", name): name for name in reversed(NETWORKS) if name != "SENet154"
 }.values()
+SLOW = {"SEInceptionResNetV2"}
+
+
+def marked(names):
+    """Deeper and slower networks run with `tox -e networks`."""
+    quick = {*SHALLOWEST} - SLOW
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.networks) for name in names
+    ]
+
+
 # The same operations on the same values.
 EXACT = 0.0
 
@@ -51,7 +62,7 @@ def tap(pyramid, level):
     return pyramid.get_layer(f"{level}_pad").input if padded else pyramid.pyramid_outputs[level]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", marked(NETWORKS))
 def test_maps_are_the_outputs_of_the_stages(name):
     height, width = size(name)
     model = build(name, input_shape=(height, width, 3), classes=7)
@@ -66,7 +77,7 @@ def test_maps_are_the_outputs_of_the_stages(name):
         assert not [layer for layer in rest.layers if layer.name.startswith(f"stage{stage}_")]
 
 
-@pytest.mark.parametrize("name", SHALLOWEST)
+@pytest.mark.parametrize("name", marked(SHALLOWEST))
 def test_values_saved_and_loaded(name, tmp_path):
     model = trained_like(build(name, input_shape=(*size(name), 3), classes=7), seed=1)
     x = noise_pictures(2, *size(name))

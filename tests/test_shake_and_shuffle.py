@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_se.models.shake_shake import ShakeShake
-from keras_se.models.shufflenet import ChannelShuffle
+from keras_se.layers import ChannelShuffle, ShakeShake
 
 # One multiplication and two sums in float32 of numbers of the order of one.
 TOLERANCE = 1e-5

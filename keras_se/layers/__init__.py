@@ -1,6 +1,15 @@
 """The layers of the package."""
 
+from keras_se.layers.adaptive_average_pooling2d import AdaptiveAveragePooling2D
+from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.grouped_conv2d import GroupedConv2D
+from keras_se.layers.shake_shake import ShakeShake
 from keras_se.layers.squeeze_excite import SqueezeExcite
 
-__all__ = ["GroupedConv2D", "SqueezeExcite"]
+__all__ = [
+    "AdaptiveAveragePooling2D",
+    "ChannelShuffle",
+    "GroupedConv2D",
+    "ShakeShake",
+    "SqueezeExcite",
+]

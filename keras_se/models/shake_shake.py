@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import keras
-from keras import layers, ops
+from keras import layers
 
-from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
+from keras_se.layers.shake_shake import BACKWARD, ShakeShake
 from keras_se.models._builder import CIFAR, network_builder
 from keras_se.models._network import (
     NetworkDescription,
@@ -31,62 +30,7 @@ from keras_se.models._network import (
     same_length,
 )
 
-BACKWARD = ("shake", "even")
 BRANCHES = (1, 2)
-
-
-@keras.saving.register_keras_serializable(package="keras_se")
-class ShakeShake(layers.Layer):
-    """A random convex combination of two branches, in training.
-
-    Forward `alpha * x1 + (1 - alpha) * x2` with an alpha of its own for each picture, uniform in
-    0..1; the gradient flows back with another number in alpha's place. At inference it is the mean
-    of both.
-
-    Args:
-        backward: `"shake"` (default): the number for the gradient is drawn anew for each picture;
-            `"even"`: it is one half.
-        seed: Integer that fixes the draws, or `None` (default).
-        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
-
-    Input shape:
-        Two tensors of one shape, `(batch, height, width, C)` or `(batch, C, height, width)`.
-
-    Output shape:
-        The shape of one of them.
-
-    Reference:
-        Gastaldi, Shake-Shake regularization (arXiv:1705.07485), Section 2.
-    """
-
-    def __init__(
-        self, backward: str = "shake", seed: int | None = None, **layer_kwargs: Any
-    ) -> None:
-        super().__init__(**layer_kwargs)
-        if backward not in BACKWARD:
-            raise ValueError(unknown_choice("backward", backward, BACKWARD))
-        self.backward = backward
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        first, second = inputs
-        if not training:
-            return (first + second) / 2
-        shape = (ops.shape(first)[0],) + (1,) * (len(first.shape) - 1)
-        draws = {"shape": shape, "dtype": first.dtype, "seed": self.seed_generator}
-        alpha = keras.random.uniform(**draws)
-        beta = keras.random.uniform(**draws) if self.backward == "shake" else 0.5
-        # The value has alpha; what is differentiated has beta.
-        return (
-            second + beta * (first - second) + ops.stop_gradient((alpha - beta) * (first - second))
-        )
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return tuple(input_shape[0])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "backward": self.backward, "seed": self.seed}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import keras
-from keras import layers, ops
+from keras import layers
 
-from keras_se.checks import positive_integer, unknown_choice
+from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
+from keras_se.layers import ChannelShuffle
 from keras_se.models._builder import IMAGENET, network_builder
 from keras_se.models._network import (
     NetworkDescription,
@@ -29,46 +29,6 @@ from keras_se.models._network import (
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 STEM_WIDTH = 24
 BLOCKS = {3: 4, 4: 8, 5: 4}
-
-
-@keras.saving.register_keras_serializable(package="keras_se")
-class ChannelShuffle(layers.Layer):
-    """Deals the channels of each group to all groups, as in ShuffleNet.
-
-    Channel `i * n + j` of the input, the j-th of group i with n channels, becomes channel
-    `j * groups + i`.
-
-    Args:
-        groups: Number of groups, of which the number of channels is a multiple.
-        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
-
-    Input shape:
-        `(batch, height, width, C)` or `(batch, C, height, width)`.
-
-    Output shape:
-        The input's shape.
-
-    Reference:
-        Zhang et al., ShuffleNet (arXiv:1707.01083), Section 3.1.
-    """
-
-    def __init__(self, groups: int, data_format: str | None = None, **layer_kwargs: Any) -> None:
-        super().__init__(**layer_kwargs)
-        self.groups = positive_integer("groups", groups)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-
-    def call(self, x: Any) -> Any:
-        axis = 1 if self.data_format == "channels_first" else 3
-        shape = list(ops.shape(x))
-        split = [*shape[:axis], self.groups, x.shape[axis] // self.groups, *shape[axis + 1 :]]
-        return ops.reshape(ops.swapaxes(ops.reshape(x, split), axis, axis + 1), shape)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "groups": self.groups, "data_format": self.data_format}
 
 
 @dataclass(frozen=True)

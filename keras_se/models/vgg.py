@@ -12,6 +12,7 @@ from typing import Any
 from keras import layers
 
 from keras_se.config import SEConfig
+from keras_se.layers import AdaptiveAveragePooling2D
 from keras_se.models._builder import IMAGENET, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
 
@@ -68,7 +69,7 @@ class VGG(NetworkDescription):
 
     def vector(self, x: Any) -> Any:
         # At another size the maps are averaged to the size that the weights are for.
-        x = layers.AdaptiveAveragePooling2D(POOLED, name="avg_pool")(x)
+        x = AdaptiveAveragePooling2D(POOLED, name="avg_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         for n, width in enumerate(self.fully_connected, start=1):
             x = layers.Dense(

@@ -1,0 +1,44 @@
+"""Pooling to a fixed size from any size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
+    """`keras.layers.AdaptiveAveragePooling2D` for feature maps of any size, also an unknown one.
+
+    Keras' own has to know the size beforehand, and on TensorFlow takes none of one row or column.
+
+    Args:
+        *args: As for `keras.layers.AdaptiveAveragePooling2D`.
+        **kwargs: As for `keras.layers.AdaptiveAveragePooling2D`.
+
+    Input shape:
+        `(batch, height, width, C)` or `(batch, C, height, width)`.
+
+    Output shape:
+        The same with `output_size` in place of height and width.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        axes = (2, 3) if self.data_format == "channels_first" else (1, 2)
+        for axis, parts in zip(axes, self.output_size, strict=True):
+            if inputs.shape[axis] != parts:
+                inputs = _averages(inputs, axis, parts)
+        return inputs
+
+
+def _averages(x: Any, axis: int, parts: int) -> Any:
+    """Averages over `parts` parts of an axis; parts overlap where they do not come out even."""
+    size = ops.shape(x)[axis]
+    part, position = ops.arange(parts)[:, None], ops.arange(size)[None, :]
+    # From the part's beginning rounded down to its end rounded up.
+    inside = (position * parts < (part + 1) * size) & ((position + 1) * parts > part * size)
+    weights = ops.cast(inside, x.dtype)
+    weights /= ops.sum(weights, axis=1, keepdims=True)
+    return ops.moveaxis(ops.tensordot(x, weights, axes=[[axis], [1]]), -1, axis)
