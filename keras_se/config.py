@@ -40,9 +40,11 @@ class SEConfig:
             the released networks; the paper's ablations (Tables 10 to 16) have none.
         placement: Where the block sits in a residual unit: `"standard"` (on the branch, before
             the sum), `"pre"` (before the branch), `"post"` (after the sum), `"identity"` (on
-            the shortcut) or `"conv3x3"` (after the unit's 3x3 convolution).
+            the shortcut) or `"conv3x3"` (after the unit's 3x3 convolution). Others than
+            `"standard"` are for the ResNets and their like.
         stages: `None` (default) for all stages, or the paper's stage numbers, for example
-            `(2, 3, 4)`: the first stage after the stem is stage 2.
+            `(2, 3, 4)`: the first stage after the stem of a ResNet is stage 2. In all networks for
+            224 pixels and more, stage k has feature maps 2^k times smaller than the picture.
 
     Raises:
         ValueError: If a value is not one of the above.

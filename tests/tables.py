@@ -92,5 +92,6 @@ def parts(text):
 
 if __name__ == "__main__":
     for path, table in TABLES.items():
+        new = table()
         before, _, after = parts(path.read_text("utf-8"))
-        path.write_text(before + table() + after, "utf-8")
+        path.write_text(before + new + after, "utf-8")

@@ -108,6 +108,8 @@ def test_other_settings_of_squeeze_and_excitation(tmp_path):
         np.testing.assert_array_equal(keras_se.SEMobileNet(**options, se=se)(x), expected)
     with pytest.raises(ValueError, match="one half at zero"):
         keras_se.SEMobileNet(**options, se=SEConfig(gate="tanh"))
+    with pytest.raises(ValueError, match=r"`placement` to be .* Received: placement='post'"):
+        keras_se.SEResNet50(weights="imagenet_backbone", se=SEConfig(placement="post"))
 
 
 def test_width_is_that_of_the_argument(tmp_path):
@@ -123,7 +125,7 @@ def test_width_is_that_of_the_argument(tmp_path):
         0.75: "se_mobilenet_0_75.keras_imagenet_backbone",
         1.0: "se_mobilenet.keras_imagenet_backbone",
     }
-    with pytest.raises(ValueError, match=r"`weights` must be one of"):
+    with pytest.raises(ValueError, match=r"alpha to be one of: 1.0, 0.75, .*: alpha=0.3"):
         keras_se.SEMobileNet(weights="imagenet_backbone", alpha=0.3)
     with pytest.raises(ValueError, match=r"fixes the variant .*alpha=0.25.* Received: alpha=1.0"):
         keras_se.SEMobileNet(weights=SMALL, alpha=1.0)

@@ -62,7 +62,8 @@ Args:
         for it; `"imagenet_backbone"`: those of the plain network where Keras has some, with the
         same function at the start), the name or entry of any of this network's sets (see
         `keras_se.list_weights`), or the path of a `.weights.h5` file of the same network. A set
-        fixes the variant of the network that it was trained with. Defaults to `"{weights}"`.
+        fixes the variant of the network that it was trained with; such a file says nothing of
+        variant and normalisation, so repeat them or save `.keras` files. Defaults to `"{weights}"`.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
     input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
         the head, else at least {min_size}. Defaults to the shape of the weights, else
@@ -246,6 +247,12 @@ def _check_fits(
             raise ValueError(
                 f"weights={entry.name!r} needs a gate that is one half at zero, one of "
                 f"{NEUTRAL_GATES}. Received: se={se!r}"
+            )
+        # On the way of a shortcut nothing can make up for the gates.
+        if se is not None and se.placement in ("post", "identity"):
+            raise ValueError(
+                f"weights={entry.name!r} needs `placement` to be 'standard', 'pre' or 'conv3x3'. "
+                f"Received: placement={se.placement!r}"
             )
     elif se != SEConfig():
         raise ValueError(

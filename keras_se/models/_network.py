@@ -10,6 +10,7 @@ layer is the stage's output.
 from __future__ import annotations
 
 import contextlib
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -68,7 +69,7 @@ class NetworkDescription(ABC):
     @property
     def depth(self) -> int:
         """An upper bound of the number of layers one after another."""
-        return 1000
+        return 1000 + 20 * sum(self.units.values())
 
     @abstractmethod
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
@@ -168,7 +169,7 @@ def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _positive_integers(name: str, value: Any) -> tuple[int, ...]:

@@ -146,10 +146,6 @@ class ResidualNetwork(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_conv1" if len(self.stem_widths) > 1 else "stem_conv"
 
-    @property
-    def depth(self) -> int:
-        return 20 * sum(self.blocks)
-
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
         outputs = [planes * (EXPANSION if self.bottleneck else 1) for planes in self.widths]
         channels = {

@@ -43,10 +43,6 @@ class DenseNet(NetworkDescription):
     def units(self) -> Mapping[int, int]:
         return dict(enumerate(self.blocks, start=2))
 
-    @property
-    def depth(self) -> int:
-        return 10 * sum(self.blocks)
-
     def outputs(self) -> dict[int, int]:
         """Channels at the end of each dense block."""
         channels, found = self.stem_width, {}

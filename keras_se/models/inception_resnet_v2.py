@@ -96,10 +96,6 @@ class InceptionResNetV2(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_1_conv"
 
-    @property
-    def depth(self) -> int:
-        return 2000
-
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
         found, inputs = {}, STEM_OUTPUT
         for number, stage in STAGES.items():

@@ -97,7 +97,7 @@ class ShakeShakeNetwork(NetworkDescription):
     ) -> Any:
         name = f"stage{stage}_block{n}"
         active = relu(x, f"{name}_relu")
-        changes = x.shape[channel_axis()] != width
+        changes = stride > 1 or x.shape[channel_axis()] != width
         shortcut = _shortcut(active, width, stride, name) if changes else x
         ends = []
         for number in BRANCHES:

@@ -194,7 +194,8 @@ def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
             preprocessing=Preprocessing(size, crop, interpolation, **network.normalisation),
             input_shape=(size, size, len(network.normalisation["mean"])),
             metrics=tuple(
-                Metric(name, value, fields["dataset"], split, measured) for name, value in metrics
+                Metric(name, value, fields["dataset"].removesuffix("_backbone"), split, measured)
+                for name, value in metrics
             ),
         )
     return networks, sets
@@ -274,7 +275,15 @@ def resolve_weights(
         if Path(weights).is_file():
             return Path(weights)
         raise ValueError(f"`weights` names a file that does not exist. Received: {weights}")
-    names = [entry.dataset for entry in entries if entry.default] + [e.name for e in entries]
+    defaults = [entry for entry in entries if entry.default]
+    if chosen_sets := [entry for entry in defaults if entry.dataset == weights]:
+        ((option, value),) = (options or {}).items()
+        known = ", ".join(str(entry.variant[option]) for entry in chosen_sets)
+        raise ValueError(
+            f"{model}: weights={weights!r} needs {option} to be one of: {known}. "
+            f"Received: {option}={value!r}"
+        )
+    names = list(dict.fromkeys(entry.dataset for entry in defaults)) + [e.name for e in entries]
     sets = "" if names else " (this network has no sets of weights yet)"
     path = f"the path of a .weights.h5 file{sets}"
     raise ValueError(f"{model}: {unknown_choice('weights', weights, [None, *names], path)}")
