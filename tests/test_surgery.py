@@ -186,9 +186,13 @@ def conv(x, name, filters=16, **options):
     return layers.Conv2D(filters, 3, padding="same", name=name, **options)(x)
 
 
+def channel_axis():
+    return 1 if keras.config.image_data_format() == "channels_first" else -1
+
+
 def conv_bn_relu(x, name, filters=16, **options):
     x = conv(x, f"{name}_conv", filters, use_bias=False)
-    x = layers.BatchNormalization(name=f"{name}_bn", **options)(x)
+    x = layers.BatchNormalization(channel_axis(), name=f"{name}_bn", **options)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -201,7 +205,7 @@ def residual(shape=(8, 8, 3)):
     inputs = layers.Input(shape)
     x = conv_bn_relu(inputs, "stem")
     y = conv_bn_relu(x, "first")
-    y = layers.BatchNormalization(name="second_bn")(conv(y, "second_conv"))
+    y = layers.BatchNormalization(channel_axis(), name="second_bn")(conv(y, "second_conv"))
     return classifier(inputs, layers.ReLU()(layers.Add()([y, x])))
 
 

@@ -28,7 +28,7 @@ from filelock import FileLock
 
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, list_weights
-from keras_se.weights.hashes import blocks, check_hash, file_hash, hash_of
+from keras_se.weights.hashes import blocks, check_hash, compare_hash, file_hash, hash_of
 from keras_se.weights.tensors import one_line, open_tensors
 from keras_se.weights.variable_file import atomic, write_arrays, writing
 
@@ -231,8 +231,7 @@ def _check_published(path: Path, entry: Weights) -> None:
     if entry.file.endswith(".zip"):
         with _member(path, entry) as data:
             received = hash_of(data, str(expected).split(":")[0])
-        if not received.startswith(str(expected)):
-            raise ValueError(f"{path}: expected {expected}. Received: {received}")
+        compare_hash(path, str(expected), received)
     elif expected:
         check_hash(path, expected)
 
@@ -283,7 +282,7 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
         unzipped = Path(folder) / "unzipped"
         with _member(path, entry) as data, writing(target), open(unzipped, "wb") as file:
             file.writelines(data)
-        check_hash(unzipped, str(entry.sha))
+        check_hash(unzipped, str(entry.sha), name=path)
         yield unzipped
 
 

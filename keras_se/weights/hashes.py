@@ -30,8 +30,18 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-def check_hash(path: Path, expected: str) -> None:
-    """Raise a `ValueError` unless the file's hash begins with the expected digits."""
-    received = file_hash(path, expected.split(":")[0])
+def check_hash(path: Path, expected: str, name: Path | None = None) -> None:
+    """Raise a `ValueError` unless the file's hash begins with the expected digits.
+
+    Args:
+        path: The file.
+        expected: `"<algorithm>:<hexadecimal digits>"`.
+        name: What the error calls the file. Defaults to `None`, its path.
+    """
+    compare_hash(name or path, expected, file_hash(path, expected.split(":")[0]))
+
+
+def compare_hash(path: Path, expected: str, received: str) -> None:
+    """Raise a `ValueError` that names `path` unless one hash begins with the other's digits."""
     if not received.startswith(expected):
         raise ValueError(f"{path}: expected {expected}. Received: {received}")
