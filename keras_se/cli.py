@@ -128,9 +128,11 @@ def cost(model: str, size: str, plain: bool, as_json: bool) -> None:
 def _input_shape(size: str) -> tuple[int, ...]:
     """The shape of an RGB picture under Keras' data format."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
-    if not match:
-        raise ValueError(f"`size` must be a number or HEIGHTxWIDTH. Received: size={size!r}")
-    height, width = int(match[1]), int(match[2] or match[1])
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not height * width:
+        raise ValueError(
+            f"`size` must be a positive number or HEIGHTxWIDTH. Received: size={size!r}"
+        )
     import keras
 
     first = keras.config.image_data_format() == "channels_first"
@@ -193,6 +195,11 @@ def _matching(name: str) -> list[Weights]:
         found = [entry for entry in published if entry.model == name and entry.default]
     else:
         found = [entry for entry in published if fnmatchcase(entry.name, name)]
+    if not found and name in keras_se.list_models():
+        raise ValueError(
+            f"`name` must have sets of weights that are published; {name} has none to download. "
+            f"Received: name={name!r}"
+        )
     if not found:
         raise ValueError(unknown_choice("name", name, [], "a set of weights that is published"))
     return found
@@ -261,7 +268,7 @@ def _summary(entry: Weights) -> tuple[str, ...]:
         "yes" if entry.default else "",
         " ".join(top1 + kind),
         str(entry.preprocessing.size),
-        f"{entry.params_trainable:,}",
+        f"{entry.params_trainable:,}{' (plain)' if entry.plain else ''}",
         entry.licence,
     )
 

@@ -80,7 +80,7 @@ def add_squeeze_excite(
         model: A functional or built Sequential model, channels first or last, with any number
             of inputs and outputs; it may hold nested models and shared layers.
         where: Behind which layers: `None` (default), behind the last linear convolution or
-            normalisation of every residual branch, or, in a model without residual branches,
+            normalisation of every residual branch, or, in a model without branches that end so,
             behind every convolution with its normalisation and ReLU, depthwise ones excepted;
             a list of layer names, a regular expression that is searched for in the names, or a
             function from layers to booleans. The name of a layer in a nested model is

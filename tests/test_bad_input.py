@@ -235,6 +235,11 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str, object]] = {
     "too much dropout": ({"variant": {"dropout": 2}}, "dropout", 2),
     "negative divisor": ({"variant": {"hidden_divisor": -8}}, "hidden_divisor", -8),
     "bottleneck in words": ({"variant": {"bottleneck": "no"}}, "bottleneck", "no"),
+    "epsilon in words": ({"variant": {"epsilon": "1e-5"}}, "epsilon", "'1e-5'"),
+    "head in words": ({"include_top": "no"}, "include_top", "'no'"),
+    "preprocessing in words": (
+        {"include_preprocessing": "caffe"}, "include_preprocessing", "'caffe'",
+    ),
 }  # fmt: skip
 
 
@@ -359,16 +364,16 @@ def test_largest_ratio_of_the_families(name: str) -> None:
     assert min(layer.reduce_kernel.shape[0] for layer in blocks) == channels
 
 
-NOT_POSITIVE_NUMBERS = [0, -1, float("nan"), float("inf"), True, "1", None, (1,)]
+NOT_POSITIVE_NUMBERS = [0, -1, float("nan"), float("inf"), 1e308, True, "1", None, (1,)]
 # Builder, arguments, the argument that the message must name, and what else it must say.
 FAMILY_MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
-    *(("SEMobileNet", {"alpha": x}, "alpha", "positive number") for x in NOT_POSITIVE_NUMBERS),
+    *(("SEMobileNet", {"alpha": x}, "alpha", "above 0") for x in NOT_POSITIVE_NUMBERS),
     ("SEMobileNet", {"alpha": 0.03}, "alpha", "at least 1/32"),
-    ("SEMobileNet", {"variant": {"alpha": 0}}, "alpha", "positive number"),
+    ("SEMobileNet", {"variant": {"alpha": 0}}, "alpha", "above 0"),
     ("SEMobileNet", {"variant": {"dropout": 1}}, "dropout", "from 0 to less than 1"),
     ("SEMobileNet", {"variant": {"dropout": True}}, "dropout", "from 0 to less than 1"),
     ("SEMobileNet", {"variant": {"se_position": "branch"}}, "se_position", "'pointwise_linear'"),
-    *(("SEShuffleNet", {"scale": x}, "scale", "positive number") for x in NOT_POSITIVE_NUMBERS),
+    *(("SEShuffleNet", {"scale": x}, "scale", "above 0") for x in NOT_POSITIVE_NUMBERS),
     ("SEShuffleNet", {"scale": 0.77}, "scale", "multiple of 12"),
     ("SEShuffleNet", {"scale": 0.1}, "scale", "above 24"),
     ("SEShuffleNet", {"groups": 5}, "groups", "one of: 1, 2, 3, 4, 8"),
@@ -420,6 +425,47 @@ def test_unknown_argument_of_a_builder(builder: str, argument: str, no_layers: N
         getattr(keras_se, builder)(weights=None, **{argument: 3})
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_option_given_twice(alpha: float, no_layers: None) -> None:
+    message = one_line(
+        lambda: keras_se.SEMobileNet(weights=None, alpha=alpha, variant={"alpha": 0.5}),
+        "alpha",
+        alpha,
+    )
+    assert "once" in message
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [
+        ((None, 8, 8, 10), {}),
+        ((None, 8, 8, None), {}),
+        ((None, 8, 12), {}),
+        ((None, 8, 8, 8, 12), {}),
+        ((None, 12, 8, 10), {"data_format": "channels_last"}),
+        ((None, 8, 8, 12), {"data_format": "channels_first"}),
+    ],
+)
+def test_channel_shuffle(shape: tuple[int | None, ...], arguments: dict[str, str]) -> None:
+    shuffle = keras_se.layers.ChannelShuffle(3, **arguments)
+    one_line(lambda: shuffle(keras.Input(batch_shape=shape)), "groups", shape)
+
+
+def test_data_format_of_channel_shuffle() -> None:
+    message = one_line(
+        lambda: keras_se.layers.ChannelShuffle(3, data_format="channel_first"), "data_format",
+        "'channel_first'",
+    )  # fmt: skip
+    assert_choices(message, "data_format", "channels_first")
+
+
+@pytest.mark.parametrize("shapes", [[(8, 8, 4)], [(8, 8, 4)] * 3, [(8, 8, 4), (8, 8, 1)]])
+def test_shake_shake(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"two tensors of one shape\. Received") as caught:
+        keras_se.layers.ShakeShake()([keras.Input(shape) for shape in shapes])
+    assert "\n" not in str(caught.value)
+
+
 def test_array_as_input_tensor(no_layers: None) -> None:
     x = np.ones((1, 32, 32, 3), "float32")
     message = one_line(lambda: SEResNet20(weights=None, input_tensor=x), "input_tensor", "ndarray")
@@ -467,6 +513,7 @@ def test_default_weights_that_do_not_exist(builder: str, no_sets: None, no_layer
         ("random", ""),
         ("", ""),
         (True, ""),
+        (np.zeros(3), ""),
         (0, ""),
     ],
 )

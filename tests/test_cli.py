@@ -215,6 +215,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "one argument too many": (("list", "SEResNet20"), ("SEResNet20",)),
     "line break in an argument": (("list", "two\nlines"), ("two",)),
     "no model": (("info",), ("MODEL",)),
+    "no height": (("cost", "SEVGG16", "--size", "0x5"), ("'0x5'", "HEIGHTxWIDTH")),
+    "nothing to download": (("download", "SEVGG16"), ("'SEVGG16'", "none to download")),
     "unknown model": (("info", "VGG16"), ("'VGG16'", "'SEResNet20'")),
     "nearly a model": (("info", "SEResnet20"), ("Did you mean 'SEResNet20'?",)),
     "line break in a model": (("info", "SE\nResNet20"), ("model",)),

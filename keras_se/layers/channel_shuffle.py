@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_se.checks import positive_integer
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.layers.squeeze_excite import DATA_FORMATS
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -28,6 +29,10 @@ class ChannelShuffle(keras.layers.Layer):
     Output shape:
         The input's shape.
 
+    Raises:
+        ValueError: If an argument is not one of the above, the input's rank is not 4, or its
+            number of channels is unknown or no multiple of `groups`.
+
     Reference:
         Zhang et al., ShuffleNet (arXiv:1707.01083), Section 3.1.
     """
@@ -36,9 +41,24 @@ class ChannelShuffle(keras.layers.Layer):
         super().__init__(**layer_kwargs)
         self.groups = positive_integer("groups", groups)
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        if self.data_format not in DATA_FORMATS:
+            raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[self._axis] if len(input_shape) == 4 else None
+        if channels is None or channels % self.groups:
+            raise ValueError(
+                "`ChannelShuffle` expects an input of rank 4 whose number of channels is a "
+                f"multiple of groups={self.groups}. Received: input_shape={tuple(input_shape)}, "
+                f"data_format={self.data_format!r}"
+            )
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self.data_format == "channels_first" else 3
 
     def call(self, x: Any) -> Any:
-        axis = 1 if self.data_format == "channels_first" else 3
+        axis = self._axis
         shape = list(ops.shape(x))
         split = [*shape[:axis], self.groups, x.shape[axis] // self.groups, *shape[axis + 1 :]]
         return ops.reshape(ops.swapaxes(ops.reshape(x, split), axis, axis + 1), shape)

@@ -32,6 +32,10 @@ class ShakeShake(keras.layers.Layer):
     Output shape:
         The shape of one of them.
 
+    Raises:
+        ValueError: If `backward` is not one of the above, or the input is not two tensors of one
+            shape.
+
     Reference:
         Gastaldi, Shake-Shake regularization (arXiv:1705.07485), Section 2.
     """
@@ -45,6 +49,13 @@ class ShakeShake(keras.layers.Layer):
         self.backward = backward
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape: Any) -> None:
+        if len(input_shape) != 2 or input_shape[0] != input_shape[1]:
+            raise ValueError(
+                "`ShakeShake` expects a list of two tensors of one shape. "
+                f"Received: input_shape={input_shape}"
+            )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         first, second = inputs

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import keras
 from keras import layers, ops
 
-from keras_se.checks import positive_integer, unknown_choice
+from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import SEConfig
 from keras_se.graph import recursion
 from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
@@ -161,8 +161,15 @@ def network_builder(
     ) -> keras.Model:
         for option in chosen.keys() - options.keys():
             raise TypeError(f"{builder_name}() has no argument {option!r}")
-        net = network.varied(variant).varied(chosen)
+        net = network.varied(variant)
+        for option in chosen.keys() & (variant or {}).keys():
+            raise ValueError(
+                f"`{option}` must be given once. "
+                f"Received: {option}={chosen[option]!r}, variant={variant!r}"
+            )
+        net = net.varied(chosen)
         source = resolve_weights(weights, builder_name, {key: getattr(net, key) for key in options})
+        boolean("include_preprocessing", include_preprocessing)
         _check_head(include_top, pooling, classes, classifier_activation)
         if isinstance(source, Weights):
             _check_fits(source, include_top, classes, classifier_activation, se)
@@ -215,6 +222,7 @@ def network_builder(
 
 
 def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
+    boolean("include_top", include_top)
     if pooling not in POOLINGS:
         raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
     if include_top:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +71,25 @@ def module(
     return layers.Concatenate(channel_axis(), name=f"{name}_concat")(ends)
 
 
+def narrowest(stages: Mapping[int, Sequence[Sequence[Branch]]], inputs: int) -> dict[int, int]:
+    """The fewest channels at the end of a module, by stage; `inputs` enter the first stage."""
+    found = {}
+    for stage, modules in stages.items():
+        widths = []
+        for branches in modules:
+            inputs = channels(branches, inputs)
+            widths.append(inputs)
+        found[stage] = min(widths)
+    return found
+
+
 def channels(branches: Sequence[Branch], inputs: int) -> int:
     """Channels at the end of the module."""
-    total = 0
-    for branch in branches:
-        ends = [step for step in branch if not isinstance(step, Pool)][-1:]
-        if not branch:
-            continue
-        if not ends:
-            total += inputs
-        elif isinstance(ends[0], Conv):
-            total += ends[0].filters
-        else:
-            total += sum(side.filters for side in ends[0].convs)
-    return total
+    return sum(_channels(branch, inputs) for branch in branches if branch)
+
+
+def _channels(branch: Branch, inputs: int) -> int:
+    last = next((step for step in reversed(branch) if not isinstance(step, Pool)), None)
+    if isinstance(last, Fork):
+        return sum(side.filters for side in last.convs)
+    return last.filters if last else inputs

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,13 @@ from keras_se.layers.squeeze_excite import VARIABLES, get_activation
 
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
 BATCH_NORM_MOMENTUM = 0.9
+# The ranges of the descriptions' fields that are numbers.
+NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "dropout": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
+    "epsilon": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "alpha": (lambda value: 0 < value <= 100, "above 0, at most 100"),
+    "scale": (lambda value: 0 < value <= 100, "above 0, at most 100"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,8 @@ class NetworkDescription(ABC):
                 object.__setattr__(self, name, positive_integer(name, value))
             elif field.type == "tuple[int, ...]":
                 object.__setattr__(self, name, _positive_integers(name, value))
-            elif name == "dropout" and not (_is_number(value) and 0 <= value < 1):
-                raise ValueError(
-                    f"`dropout` must be from 0 to less than 1. Received: dropout={value!r}"
-                )
+            elif field.type == "float":
+                object.__setattr__(self, name, _number(name, value))
 
     @property
     @abstractmethod
@@ -153,12 +158,6 @@ class NetworkDescription(ABC):
         return None
 
 
-def positive_number(name: str, value: Any) -> None:
-    """Raise a `ValueError` that names the argument unless `value` is a positive number."""
-    if not (_is_number(value) and 0 < value < float("inf")):
-        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
-
-
 def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
     """Raise a `ValueError` unless every stage has both."""
     if len(blocks) != len(widths):
@@ -168,8 +167,12 @@ def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _number(name: str, value: Any) -> float:
+    """`value` as a float, or a `ValueError` unless it is in the range of that field."""
+    inside, words = NUMBERS[name]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not inside(value):
+        raise ValueError(f"`{name}` must be a number {words}. Received: {name}={value!r}")
+    return float(value)
 
 
 def _positive_integers(name: str, value: Any) -> tuple[int, ...]:

@@ -123,10 +123,6 @@ class ResidualNetwork(NetworkDescription):
             )
         if self.hidden_divisor is not None:
             positive_integer("hidden_divisor", self.hidden_divisor)
-        if not isinstance(self.epsilon, int | float) or not 0 < self.epsilon < 1:
-            raise ValueError(
-                f"`epsilon` must be between 0 and 1. Received: epsilon={self.epsilon!r}"
-            )
 
     @property
     def stages(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from keras import layers
 
 from keras_se.config import SEConfig
 from keras_se.models._builder import IMAGENET, network_builder
-from keras_se.models._inception import Branch, Conv, Pool, channels, module
+from keras_se.models._inception import Branch, Conv, Pool, module, narrowest
 from keras_se.models._network import (
     NetworkDescription,
     batch_norm,
@@ -79,13 +79,7 @@ class BNInception(NetworkDescription):
         return 1024
 
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
-        inputs = STEM_OUTPUT
-        found: dict[int, int] = {}
-        for stage, modules in MODULES.items():
-            for branches in modules:
-                inputs = channels(branches, inputs)
-                found[stage] = min(inputs, found.get(stage, inputs))
-        return found
+        return narrowest(MODULES, STEM_OUTPUT)
 
     def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
         x = relu(batch_norm(conv(x, 64, 7, "stem_conv", stride=2), "stem_bn"), "stem_relu")

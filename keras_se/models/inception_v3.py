@@ -14,7 +14,7 @@ from keras import layers
 
 from keras_se.config import SEConfig
 from keras_se.models._builder import Defaults, network_builder
-from keras_se.models._inception import Branch, Conv, Fork, Pool, channels, module
+from keras_se.models._inception import Branch, Conv, Fork, Pool, module, narrowest
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu
 
 INCEPTION = Defaults("imagenet", 1000, 299, 75, (0.5,) * 3, (0.5,) * 3)
@@ -132,13 +132,7 @@ class InceptionV3(NetworkDescription):
         return "stem_1_conv"
 
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
-        inputs = STEM_OUTPUT
-        found: dict[int, int] = {}
-        for stage, modules in MODULES.items():
-            for branches in modules:
-                inputs = channels(branches, inputs)
-                found[stage] = min(inputs, found.get(stage, inputs))
-        return found
+        return narrowest(MODULES, STEM_OUTPUT)
 
     def is_added(self, variable: str) -> bool:
         return super().is_added(variable) or variable.endswith("/gamma")

@@ -13,7 +13,7 @@ from keras import layers
 
 from keras_se.config import SEConfig
 from keras_se.models._builder import Defaults, network_builder
-from keras_se.models._network import NetworkDescription, batch_norm, conv, positive_number
+from keras_se.models._network import NetworkDescription, batch_norm, conv
 
 EPSILON = 1e-3
 # (channels, stride) of each separable block of a stage.
@@ -48,7 +48,6 @@ class MobileNet(NetworkDescription):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive_number("alpha", self.alpha)
         if int(32 * self.alpha) < 1:
             raise ValueError(
                 f"`alpha` must be at least 1/32, for one channel. Received: alpha={self.alpha!r}"

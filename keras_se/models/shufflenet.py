@@ -21,7 +21,6 @@ from keras_se.models._network import (
     batch_norm,
     channel_axis,
     conv,
-    positive_number,
     relu,
 )
 
@@ -55,7 +54,6 @@ class ShuffleNet(NetworkDescription):
         super().__post_init__()
         if self.groups not in WIDTHS:
             raise ValueError(unknown_choice("groups", self.groups, WIDTHS))
-        positive_number("scale", self.scale)
         # A unit's inner width is a quarter, and both widths are split into the groups; so is
         # what the first unit adds to the stem's channels.
         first, multiple = self.widths[3], 4 * self.groups

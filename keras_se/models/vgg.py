@@ -27,7 +27,7 @@ class VGG(NetworkDescription):
     Attributes:
         blocks: Convolutions of each stage.
         widths: Channels of each stage.
-        fully_connected: Widths of the two fully connected layers before the classifier.
+        fully_connected: Widths of the fully connected layers before the classifier.
         conv_bias: Whether the convolutions have biases, which BatchNorm makes idle.
         dropout: Rate of dropout after each fully connected layer, in training.
     """

@@ -265,18 +265,19 @@ def resolve_weights(
     if isinstance(weights, Weights) and weights.model == model:
         return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
-    for entry in entries:
+    for entry in entries if isinstance(weights, str) else ():
         if weights == entry.name:
             return entry
         chosen = entry.default and (options or {}).items() <= entry.variant.items()
         if chosen and weights == entry.dataset:
             return entry
-    if str(weights).endswith(".weights.h5"):
+    if isinstance(weights, str | Path) and str(weights).endswith(".weights.h5"):
         if Path(weights).is_file():
             return Path(weights)
         raise ValueError(f"`weights` names a file that does not exist. Received: {weights}")
     defaults = [entry for entry in entries if entry.default]
-    if chosen_sets := [entry for entry in defaults if entry.dataset == weights]:
+    known_names = defaults if isinstance(weights, str) else ()
+    if chosen_sets := [entry for entry in known_names if entry.dataset == weights]:
         ((option, value),) = (options or {}).items()
         known = ", ".join(str(entry.variant[option]) for entry in chosen_sets)
         raise ValueError(
