@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import click
@@ -255,6 +256,62 @@ def convert(
     _print_table([(key, _figure(value)) for key, value in report.items()])
 
 
+@cli.command()
+@click.argument("recipe")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
+@click.option("--run", "folder", metavar="FOLDER", help="Run folder; default runs/RECIPE.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--strategy", default="auto", show_default=True, help="Devices: auto, none, ...")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and what it costs.")
+@as_json
+def train(
+    recipe: str, settings: tuple[str, ...], folder: str | None, resume: bool, strategy: str,
+    dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Train a network as RECIPE says.
+
+    A run that was stopped, even killed, goes on bit for bit with --resume. SIGTERM and Ctrl-C write
+    a checkpoint first.
+    """
+    from keras_se.training.recipe import get_recipe
+
+    chosen = get_recipe(recipe).changed(settings)
+    path = Path(folder or f"runs/{recipe}")
+    if dry_run:
+        from keras_se.training.plan import plan
+
+        report = plan(chosen, strategy)
+        if as_json:
+            _print_json(report)
+        else:
+            _print_table([(key, _figure(value)) for key, value in report.items()])
+        return
+    from keras_se.training.progress import Progress
+    from keras_se.training.run import Interrupted, Run
+
+    with Progress(chosen.epochs) as progress:
+        run = Run(chosen, path, strategy=strategy, report=progress.report, progress=progress.step)
+        try:
+            results = run.train(resume=resume)
+        except Interrupted as error:
+            progress.report(f"{error}: a checkpoint is in {path}; go on with --resume")
+            sys.exit(error.exit_code)
+    if as_json:
+        _print_json(results)
+    else:
+        _print_table([("folder", path), *_flat(results)])
+
+
+def _flat(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in report.items():
+        if isinstance(value, dict):
+            rows += [(f"{key} {name}", f"{part:.4f}") for name, part in value.items()]
+        else:
+            rows.append((key, _figure(value)))
+    return rows
+
+
 def _figure(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
@@ -291,7 +348,7 @@ def main() -> None:
         message = " ".join(error.format_message().split())
     except click.Abort:
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         message = " ".join(str(error).split())
     else:
         return

@@ -1,0 +1,1 @@
+"""The recipes: one module each, with a `RECIPE`."""

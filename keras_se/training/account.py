@@ -1,0 +1,75 @@
+"""What a run leaves to read: its curves, and the draft of a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_se.training.batches import Pictures
+from keras_se.training.recipe import Recipe
+from keras_se.weights.variable_file import atomic, writing
+
+CARD = """# {model} trained on {data}
+
+A draft, written by the run; what is in brackets is left to say.
+
+- Network: `{call}`, {parameters:,} parameters.
+- Weights: `last.weights.h5`, after the last epoch{averaged}; `best.weights.h5`, of the epoch with
+  the best validation top-1.
+- Takes: pictures in 0..255; normalises inside.
+- Test set, once, with the last weights: top-1 {top1:.2%}, top-5 {top5:.2%}, cross-entropy
+  {cross_entropy:.4f}.
+- Validation ({validation}): top-1 {val_top1:.2%} after the last of {epochs} epochs.
+- Recipe: `recipe.json`; versions: `environment.json`; every epoch: `metrics.csv`, `curves.png`.
+- Licence of the data, intended use, known failures: [to be written].
+"""
+
+
+def card(
+    recipe: Recipe, data: Pictures, history: Sequence[Mapping[str, float]],
+    results: Mapping[str, Any],
+) -> str:  # fmt: skip
+    """The draft of a model card, Markdown."""
+    settings = [f"input_shape={data.shape}", f"classes={data.classes}"]
+    if recipe.variant:
+        settings.append(f"variant={dict(recipe.variant)}")
+    if recipe.se != {}:
+        se = recipe.se
+        words = ", ".join(f"{key}={value!r}" for key, value in (se or {}).items())
+        settings.append("se=None" if se is None else f"se=keras_se.SEConfig({words})")
+    arguments = "".join(f", {setting}" for setting in settings)
+    return CARD.format(
+        model=recipe.model,
+        data=recipe.data,
+        call=f'keras_se.{recipe.model}(weights="last.weights.h5"{arguments})',
+        parameters=results["parameters_trainable"],
+        averaged="" if recipe.ema is None else " (their moving average)",
+        validation=f"{recipe.held_out} training pictures held out" if recipe.held_out
+        else "the test set",
+        val_top1=history[-1]["val_top1"],
+        epochs=recipe.epochs,
+        **results["test"],
+    )  # fmt: skip
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss and top-1 by epoch as a picture, if Matplotlib is installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    curves = (
+        ("cross-entropy", (("loss", "training"), ("val_cross_entropy", "validation"))),
+        ("top-1", (("top1", "training"), ("val_top1", "validation"))),
+    )
+    for axes, (title, lines) in zip(figure.subplots(1, 2), curves, strict=True):
+        for name, label in lines:
+            axes.plot(epochs, [row[name] for row in history], marker=".", label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with writing(path), atomic(path, ".png") as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,153 @@
+"""Batches of in-memory pictures for `fit` and `evaluate`.
+
+A training batch is a pure function of (seed, epoch, step): the order is one permutation an epoch,
+and what is done to a picture depends on (seed, epoch, its index) alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from keras_se.training import augmentation
+from keras_se.training.randomness import bits, permutation, uniform
+from keras_se.training.recipe import Recipe
+
+# What a number is drawn for; part of its counter.
+ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX = range(6)
+
+
+def one_hot(labels: np.ndarray, classes: int, smoothing: float = 0.0) -> np.ndarray:
+    """Targets `(batch, classes)`, a share of them spread over all classes."""
+    hot = np.eye(classes, dtype="float32")[labels]
+    return hot * np.float32(1 - smoothing) + np.float32(smoothing / classes)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory and what is on them.
+
+    Attributes:
+        pictures: uint8 in 0..255, `(count, height, width, channels)`.
+        labels: int64 from 0 to less than `classes`, `(count,)`.
+        classes: Number of classes.
+    """
+
+    pictures: np.ndarray
+    labels: np.ndarray
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: slice) -> Pictures:
+        return Pictures(self.pictures[chosen], self.labels[chosen], self.classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture: `(height, width, channels)`."""
+        return self.pictures.shape[1:]
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Channel means in 0..255, which fill what is cut out."""
+        return self.pictures.mean((0, 1, 2)).astype("float32")
+
+    def training(self, recipe: Recipe, epoch: int, first: int = 0) -> TrainingBatches:
+        """The batches of an epoch, from a step on."""
+        return TrainingBatches(self, recipe, epoch, first)
+
+    def evaluation(self, batch: int) -> EvaluationBatches:
+        """All pictures in order, in batches of one size."""
+        return EvaluationBatches(self, batch)
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """The batches of one epoch, from a step on; `(pictures in 0..255, targets)`, float32.
+
+    Args:
+        data: The training pictures.
+        recipe: Says the batch size, the seed and the augmentation.
+        epoch: The epoch, from 0.
+        first: The first step.
+    """
+
+    def __init__(self, data: Pictures, recipe: Recipe, epoch: int, first: int) -> None:
+        # One worker: Keras' queue of several loses a batch when `fit` starts over under a strategy.
+        super().__init__()
+        self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
+        self.order = permutation(len(data), recipe.seed, ORDER, epoch)
+
+    def __len__(self) -> int:
+        return len(self.data) // self.recipe.batch - self.first
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        recipe, step = self.recipe, self.first + index
+        chosen = self.order[step * recipe.batch : (step + 1) * recipe.batch]
+        pictures = self.data.pictures[chosen]
+        targets = one_hot(self.data.labels[chosen], self.data.classes, recipe.label_smoothing)
+
+        def draw(purpose: int, *shape: int) -> np.ndarray:
+            """Numbers in 0..1, `shape` of them for each picture."""
+            counter = np.arange(math.prod(shape)).reshape(shape)
+            index = chosen.reshape(-1, *(1 for _ in shape))
+            return uniform(recipe.seed, purpose, self.epoch, index, counter)
+
+        if recipe.shift:
+            pictures = augmentation.shifted(pictures, recipe.shift, draw(SHIFT, 2))
+        if recipe.flip:
+            pictures = augmentation.flipped(pictures, draw(FLIP) < 0.5)
+        pictures = pictures.astype("float32")
+        if recipe.cutout:
+            which = draw(HOLE) < recipe.cutout_probability
+            pictures = augmentation.cut_out(
+                pictures, recipe.cutout, draw(HOLE_AT, 2), which, self.data.mean
+            )
+        if recipe.mixup or recipe.cutmix:
+            pictures, targets = self._mixed(pictures, targets, step)
+        return pictures, targets
+
+    def _mixed(
+        self, pictures: np.ndarray, targets: np.ndarray, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mixup or CutMix of a batch, one share for all of it."""
+        recipe = self.recipe
+        key = int(bits(recipe.seed, MIX, self.epoch, step))
+        random = np.random.default_rng(key)
+        pasting = random.random() < 0.5 if recipe.mixup and recipe.cutmix else bool(recipe.cutmix)
+        alpha = recipe.cutmix if pasting else recipe.mixup
+        share = random.beta(alpha, alpha)
+        # Each picture's partner is another one of the batch.
+        partners = np.roll(np.arange(len(pictures)), 1)
+        if pasting:
+            pictures, share = augmentation.pasted(pictures, partners, share, random.random(2))
+        else:
+            pictures = augmentation.mixed(pictures, partners, share).astype("float32")
+        return pictures, augmentation.mixed(targets, partners, share).astype("float32")
+
+
+class EvaluationBatches(keras.utils.PyDataset):
+    """All pictures in order, float32, the last batch filled up with the last picture.
+
+    No replica then has an empty batch, and nothing is compiled for another size.
+
+    Args:
+        data: The pictures.
+        batch: Pictures of a batch.
+    """
+
+    def __init__(self, data: Pictures, batch: int) -> None:
+        super().__init__()
+        self.data, self.batch = data, batch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data) / self.batch)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        wanted = np.arange(index * self.batch, (index + 1) * self.batch)
+        chosen = np.minimum(wanted, len(self.data) - 1)
+        return (self.data.pictures[chosen].astype("float32"),)

@@ -1,0 +1,116 @@
+"""Checkpoints that a killed run goes on from, bit for bit.
+
+A checkpoint is one HDF5 file `<step>.<first digits of its SHA-256>.h5`: the values of all variables
+in order, and in an attribute what else the run has to know. It takes its name when it is whole and
+on the disk; the one before is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from keras_se.weights.hashes import file_hash
+from keras_se.weights.variable_file import writing
+
+KEPT = 2
+NAME = re.compile(r"(\d+)\.([0-9a-f]{16})\.h5")
+
+
+def _steps(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a folder by step."""
+    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("*.h5")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def save_checkpoint(
+    folder: Path, step: int, values: Sequence[np.ndarray], state: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint and remove the oldest.
+
+    Args:
+        folder: Folder of checkpoints, which is made.
+        step: Steps done.
+        values: Values of all variables, in order.
+        state: What else there is to know, as JSON can hold it.
+
+    Raises:
+        OSError: If it cannot be written; earlier checkpoints are as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{os.getpid()}.tmp"
+    try:
+        with writing(temporary):
+            with h5py.File(temporary, "w") as file:
+                file.attrs["state"] = np.bytes_(json.dumps(state))
+                for number, value in enumerate(values):
+                    file.create_dataset(f"{number:06}", data=value, track_times=False)
+            _sync(temporary)
+            digits = file_hash(temporary).split(":")[1][:16]
+            os.replace(temporary, folder / f"{step:09}.{digits}.h5")
+            _sync(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for _, path in _steps(folder)[:-KEPT]:
+        path.unlink()
+
+
+def load_checkpoint(
+    folder: Path, report: Callable[[str], None]
+) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """The values and the state of the newest undamaged checkpoint, or `None` if there is none.
+
+    Args:
+        folder: Folder of checkpoints.
+        report: Called with a line for each one that is damaged.
+    """
+    for left in folder.glob("*.tmp"):
+        left.unlink()
+    for step, path in reversed(_steps(folder)):
+        received = file_hash(path).split(":")[1]
+        if received[:16] != path.name.split(".")[1]:
+            report(f"{path}: damaged; going on from the checkpoint before step {step}")
+            continue
+        with h5py.File(path, "r") as file:
+            return [file[name][()] for name in sorted(file)], json.loads(file.attrs["state"])
+    return None
+
+
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """The values of Keras variables."""
+    from keras import ops
+
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Give Keras variables their values.
+
+    Raises:
+        ValueError: If they are of other shapes or types; nothing is assigned then.
+    """
+    wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
+    received = [(value.shape, str(value.dtype)) for value in values]
+    if wanted != received:
+        raise ValueError(
+            f"The checkpoint is of another network or version: expected {len(wanted)} variables, "
+            f"received {len(received)}, or of other shapes and types"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,50 @@
+"""`--dry-run`: what a run would do and need, without doing it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras_se
+from keras_se.training.datasets import load_pictures
+from keras_se.training.recipe import Recipe
+from keras_se.training.run import network, split
+from keras_se.training.strategies import resolve_strategy
+
+BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}
+# Values a weight besides itself: its gradient, the optimizer's, the moving average.
+OPTIMIZER_VALUES = {"sgd": 1, "lamb": 2, "adamw": 2}
+
+
+def plan(recipe: Recipe, strategy: str) -> dict[str, Any]:
+    """The resolved recipe, the network's cost, the steps and an estimate of the memory.
+
+    The memory is that of weights, gradients, optimizer and all layers' outputs, which a backend may
+    keep or not: an upper bound of what is kept for the gradient, without workspace.
+    """
+    chosen = resolve_strategy(strategy)
+    folder = None if recipe.data_dir is None else Path(recipe.data_dir)
+    training, validation, test = split(load_pictures(recipe.data, folder), recipe)
+    model = network(recipe, training)
+    cost = keras_se.cost(model)
+    outputs = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)
+    copies = 2 + OPTIMIZER_VALUES[recipe.optimizer] + (recipe.ema is not None)
+    memory = 4 * copies * cost.params_trainable + BYTES[recipe.precision] * recipe.batch * outputs
+    steps = len(training) // recipe.batch
+    return {
+        **recipe.as_dict(),
+        "strategy": chosen,
+        "input_shape": list(model.input_shape[1:]),
+        "classes": training.classes,
+        "training_pictures": len(training),
+        "validation_pictures": len(validation),
+        "test_pictures": len(test),
+        "steps_per_epoch": steps,
+        "steps": steps * recipe.epochs,
+        "highest_learning_rate": recipe.highest_rate(),
+        "parameters_trainable": cost.params_trainable,
+        "parameters_total": cost.params_total,
+        "multiply_adds": cost.macs,
+        "memory_mib": round(memory / 2**20),
+    }

@@ -1,0 +1,61 @@
+"""What a run shows while it works: a bar with pictures per second and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class Progress:
+    """A bar on stderr where somebody can see it; lines on stdout.
+
+    Args:
+        epochs: Epochs of the run.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        console = Console(stderr=True)
+        self.bars = Bars(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]} pictures/s"), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self.task = self.bars.add_task("", total=None, epoch="", speed="")
+        self.began: tuple[float, int] | None = None
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.bars.stop()
+
+    def report(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.bars.console.print("", end="")
+        print(line, flush=True, file=sys.stdout)
+
+    def step(self, run: Any, epoch: int, step: int) -> None:
+        """A step was done."""
+        done, now = epoch * run.steps + step, time.monotonic()
+        if self.began is None:
+            self.began = now, done
+        began, at = self.began
+        speed = (done - at) * run.recipe.batch / (now - began) if done > at else 0.0
+        self.bars.update(
+            self.task,
+            completed=done,
+            total=self.epochs * run.steps,
+            epoch=f"{epoch + 1}/{self.epochs}",
+            speed=f"{speed:,.0f}",
+        )

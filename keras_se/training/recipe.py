@@ -1,0 +1,269 @@
+"""`Recipe`: all that a training run is told, checked before any work is done."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import numbers
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import keras_se
+from keras_se.checks import unknown_choice
+from keras_se.config import SEConfig
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _whole(least: int) -> Check:
+    def check(value: Any) -> bool:
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return whole and value >= least
+
+    return check, f"an integer of at least {least}"
+
+
+def _number(words: str, inside: Callable[[Any], bool]) -> Check:
+    def check(value: Any) -> bool:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return real and math.isfinite(value) and inside(value)
+
+    return check, f"a number {words}"
+
+
+def _one_of(*choices: Any) -> Check:
+    listed = ", ".join(map(repr, choices))
+    return (lambda value: isinstance(value, str) and value in choices), f"one of: {listed}"
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+_COUNT, _NATURAL = _whole(1), _whole(0)
+_POSITIVE = _number("above 0", lambda value: value > 0)
+_NOT_NEGATIVE = _number("of at least 0", lambda value: value >= 0)
+_SHARE = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
+_PROBABILITY = _number("from 0 to 1", lambda value: 0 <= value <= 1)
+_TRUTH: Check = (lambda value: isinstance(value, bool)), "true or false"
+_TEXT: Check = (lambda value: isinstance(value, str) and bool(value)), "a name"
+
+
+def _or_none(check: Check) -> Check:
+    return (lambda value: value is None or check[0](value)), f"null or {check[1]}"
+
+
+CHECKS: Mapping[str, Check] = {
+    "model": (lambda value: value in keras_se.list_models(), "the name of a builder"),
+    "se": ((lambda value: value is None or _mapping(value)), "null or settings of `SEConfig`"),
+    "variant": (_mapping, "fields of the network's description"),
+    "weights": _or_none(_TEXT),
+    "data": _TEXT,
+    "data_dir": _or_none(_TEXT),
+    "held_out": _NATURAL,
+    "batch": _COUNT,
+    "epochs": _COUNT,
+    "seed": _NATURAL,
+    "optimizer": _one_of("sgd", "lamb", "adamw"),
+    "learning_rate": _POSITIVE,
+    "learning_rate_batch": _or_none(_COUNT),
+    "momentum": _SHARE,
+    "nesterov": _TRUTH,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _or_none(_POSITIVE),
+    "schedule": _one_of("cosine", "step"),
+    "warmup_epochs": _NOT_NEGATIVE,
+    "drops": (
+        lambda value: isinstance(value, list | tuple) and all(map(_POSITIVE[0], value)),
+        "epochs above 0",
+    ),
+    "drop_factor": _number("between 0 and 1", lambda value: 0 < value < 1),
+    "loss": _one_of("softmax", "sigmoid"),
+    "label_smoothing": _SHARE,
+    "shift": _NATURAL,
+    "flip": _TRUTH,
+    "cutout": _NATURAL,
+    "cutout_probability": _PROBABILITY,
+    "mixup": _NOT_NEGATIVE,
+    "cutmix": _NOT_NEGATIVE,
+    "ema": _or_none(_number("between 0 and 1", lambda value: 0 < value < 1)),
+    "precision": _one_of("float32", "float64", "mixed_bfloat16", "mixed_float16"),
+    "deterministic": _TRUTH,
+    "checkpoint_steps": _COUNT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a training run does.
+
+    Attributes:
+        model: Name of the builder.
+        data: Name of the data set: `"fashion_mnist"`, `"cifar10"` or `"cifar100"`.
+        data_dir: Folder of the data set's files, or `None` for where they usually are.
+        se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain
+            network.
+        variant: Fields of the network's description that differ from the default.
+        weights: Weights to start from, or `None` for random values.
+        held_out: Pictures at the end of the training set that are validated on; with 0, the test
+            set is.
+        batch: Pictures of a step, over all replicas.
+        epochs: Times that every training picture is shown; what does not fill a batch is left out.
+        seed: Of the weights, the order, the augmentation and the dropout.
+        optimizer: `"sgd"`, `"lamb"` or `"adamw"`.
+        learning_rate: The highest one, for a batch of `learning_rate_batch` pictures; it scales
+            with the batch.
+        learning_rate_batch: See `learning_rate`. `None`: `learning_rate` holds for any batch.
+        momentum: Of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Of kernels; biases and BatchNorm have none. With SGD it is added to the
+            gradient, as in the paper's framework; with the others it is decoupled.
+        clip_norm: Largest norm of all gradients together, or `None`.
+        schedule: `"cosine"`: to zero along half a cosine; `"step"`: times `drop_factor` at each of
+            `drops`.
+        warmup_epochs: Epochs of linear warm-up from zero, part of `epochs`.
+        drops: Epochs at whose beginning the rate falls; may be fractions.
+        drop_factor: What it is multiplied with.
+        loss: `"softmax"`: cross-entropy; `"sigmoid"`: binary cross-entropy, summed over classes.
+        label_smoothing: Share of the target that is spread over all classes.
+        shift: Pixels of zero padding of which a random crop is taken.
+        flip: Whether half of the pictures are mirrored.
+        cutout: Side of the square that is erased, in pixels (DeVries and Taylor, 2017); 0: none.
+        cutout_probability: Share of the pictures in which one is.
+        mixup: Alpha of the Beta distribution of mixup; 0: none.
+        cutmix: Alpha of the Beta distribution of cutmix; 0: none. With both, each has half of the
+            batches.
+        ema: Decay a step of the weights' moving average, which is then validated and kept; or
+            `None`.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or, to compare runs,
+            `"float64"`.
+        deterministic: Whether to ask TensorFlow for operations that give the same bits each time,
+            slower on a GPU.
+        checkpoint_steps: Steps between checkpoints; there is one after each epoch, too.
+    """
+
+    model: str
+    data: str
+    data_dir: str | None = None
+    se: Mapping[str, Any] | None = field(default_factory=dict)
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    held_out: int = 0
+    batch: int = 256
+    epochs: int = 100
+    seed: int = 0
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    learning_rate_batch: int | None = 256
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    clip_norm: float | None = None
+    schedule: str = "cosine"
+    warmup_epochs: float = 0
+    drops: tuple[float, ...] = ()
+    drop_factor: float = 0.1
+    loss: str = "softmax"
+    label_smoothing: float = 0.0
+    shift: int = 0
+    flip: bool = False
+    cutout: int = 0
+    cutout_probability: float = 1.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float | None = None
+    precision: str = "float32"
+    deterministic: bool = False
+    checkpoint_steps: int = 500
+
+    def __post_init__(self) -> None:
+        for name, (check, words) in CHECKS.items():
+            value = getattr(self, name)
+            if name == "model" and not check(value):
+                raise ValueError(unknown_choice(name, value, keras_se.list_models()))
+            if not check(value):
+                raise ValueError(f"`{name}` must be {words}. Received: {name}={value!r}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"`warmup_epochs` must be less than `epochs`, {self.epochs}. "
+                f"Received: warmup_epochs={self.warmup_epochs}"
+            )
+        object.__setattr__(self, "drops", tuple(self.drops))
+        if self.schedule == "step" and not self.drops:
+            raise ValueError("`drops` must have an epoch with schedule='step'. Received: drops=()")
+        self.se_config()
+
+    def se_config(self) -> SEConfig | None:
+        """The network's Squeeze-and-Excitation."""
+        if self.se is None:
+            return None
+        known = [f.name for f in fields(SEConfig)]
+        for name in self.se:
+            if name not in known:
+                raise ValueError(unknown_choice("se", name, known))
+        return SEConfig(**self.se)
+
+    def highest_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate * self.batch / (self.learning_rate_batch or self.batch)
+
+    def changed(self, settings: Iterable[str]) -> Recipe:
+        """This recipe with `"<field>=<value>"` settings, `"<field>.<key>=<value>"` of a mapping.
+
+        Values are JSON, or else text: `epochs=5`, `se=null`, `se.ratio=8`, `drops=[60,120]`.
+        """
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            name, _, key = name.strip().partition(".")
+            if not equals or name not in CHECKS or (key and name not in ("se", "variant")):
+                raise ValueError(unknown_choice("set", name, CHECKS, "as <name>=<value>"))
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError:
+                value = text.strip()
+            if isinstance(value, list):
+                value = tuple(value)
+            if key:
+                value = {**(changes.get(name, getattr(self, name)) or {}), key: value}
+            changes[name] = value
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON can hold."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def from_dict(values: Mapping[str, Any]) -> Recipe:
+    """The recipe whose `as_dict` that is."""
+    for name in values:
+        if name not in CHECKS:
+            raise ValueError(unknown_choice("recipe", name, CHECKS))
+    return Recipe(**values)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    from keras_se import recipes
+
+    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name, or a `ValueError` with the names that there are."""
+    if name not in recipe_names():
+        raise ValueError(unknown_choice("recipe", name, recipe_names()))
+    recipe: Recipe = importlib.import_module(f"keras_se.recipes.{name}").RECIPE
+    return recipe
+
+
+def difference(one: Recipe, other: Recipe) -> str:
+    """The fields in which two recipes differ, in words; empty if they do not."""
+    return ", ".join(
+        f"{name} ({getattr(one, name)!r}, {getattr(other, name)!r})"
+        for name in CHECKS
+        if one.as_dict()[name] != other.as_dict()[name]
+    )

@@ -1,0 +1,423 @@
+"""A training run: `fit` once an epoch, in a folder from which it can go on at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from filelock import FileLock, Timeout
+
+import keras_se
+from keras_se.training import checkpoints
+from keras_se.training.account import card, draw_curves
+from keras_se.training.batches import Pictures
+from keras_se.training.datasets import load_pictures
+from keras_se.training.optimizers import optimizer
+from keras_se.training.recipe import Recipe, difference, from_dict
+from keras_se.training.strategies import distributed, resolve_strategy, synchronise
+from keras_se.weights.variable_file import atomic, writing
+
+# Steps between looks at the loss, which make a GPU wait.
+LOOK = 50
+EVALUATION_BATCH = 500
+VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
+
+
+class Interrupted(Exception):  # noqa: N818
+    """A signal ended the run after a checkpoint was written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class _Steps(keras.callbacks.Callback):
+    """What happens between two steps: the state put back, looks at the loss, checkpoints."""
+
+    def __init__(self, run: Run, epoch: int, first: int) -> None:
+        super().__init__()
+        self.run, self.epoch, self.first = run, epoch, first
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Not before: Keras has reset the metrics just now.
+        self.run.restore()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        run, step = self.run, self.first + batch + 1
+        run.progress(run, self.epoch, step)
+        last = step == run.steps
+        due = step % run.recipe.checkpoint_steps == 0 and not last
+        if due or run.signal or last or step % LOOK == 0:
+            run.check_loss(self.epoch, step, logs)
+        if due or run.signal:
+            run.save(self.epoch, step)
+        if run.signal:
+            raise Interrupted(run.signal)
+
+
+class Run:
+    """A run of a recipe in a folder.
+
+    Args:
+        recipe: What to do.
+        folder: Where everything is written.
+        strategy: `"auto"`, `"none"`, `"mirrored"` or `"jax"`. Defaults to `"auto"`.
+        report: Called with each line that is worth reading. Defaults to `print`.
+        progress: Called after each step with the run, the epoch and the steps done in it. Defaults
+            to nothing.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        strategy: str = "auto",
+        report: Callable[[str], None] = print,
+        progress: Callable[[Run, int, int], None] = lambda *_: None,
+    ) -> None:
+        self.recipe, self.folder, self.report, self.progress = recipe, folder, report, progress
+        self.strategy = resolve_strategy(strategy)
+        self.history: list[dict[str, float]] = []
+        self.signal = 0
+        self.steps = 0
+        self.pending: list[np.ndarray] | None = None
+
+    def train(self, *, resume: bool = False) -> dict[str, Any]:
+        """Train, from the beginning or from the newest checkpoint.
+
+        Args:
+            resume: Whether to go on with what is in the folder. Defaults to `False`.
+
+        Returns:
+            What is in `results.json`: figures of the test set, with the last weights.
+
+        Raises:
+            ValueError: If the folder has another run, or the recipe does not fit the data.
+            FloatingPointError: If the loss is not a number; the last good weights are kept.
+            Interrupted: If a signal ended it.
+        """
+        recipe = self.recipe
+        self._check_folder(resume)
+        folder = None if recipe.data_dir is None else Path(recipe.data_dir)
+        training, validation, test = split(load_pictures(recipe.data, folder), recipe)
+        self.steps = len(training) // recipe.batch
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock").acquire(timeout=0):
+                if not resume:
+                    self._write("recipe.json", json.dumps(recipe.as_dict(), indent=2) + "\n")
+                    self._write("environment.json", json.dumps(_environment(), indent=2) + "\n")
+                with _prepared(recipe), distributed(self.strategy) as replicas, self._signals():
+                    return self._train(training, validation, test, replicas)
+        except Timeout:
+            raise ValueError(f"{self.folder}: another process is training here") from None
+
+    def _check_folder(self, resume: bool) -> None:
+        path = self.folder / "recipe.json"
+        if not resume:
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise ValueError(
+                    f"{self.folder}: expected a new or empty folder; resume to go on with a run"
+                )
+            return
+        try:
+            stored = from_dict(json.loads(path.read_text("utf-8")))
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: expected the recipe of a run ({error})") from None
+        if differing := difference(stored, self.recipe):
+            raise ValueError(f"{self.folder}: its run is of another recipe: {differing}")
+
+    def _train(
+        self, training: Pictures, validation: Pictures, test: Pictures, replicas: int
+    ) -> dict[str, Any]:
+        recipe = self.recipe
+        if recipe.batch % replicas or EVALUATION_BATCH % replicas:
+            raise ValueError(
+                f"`batch` must be a multiple of the {replicas} replicas. "
+                f"Received: batch={recipe.batch}"
+            )
+        self.model, self.stored = network(recipe, training), network(recipe, training)
+        synchronise(self.model, self.strategy == "mirrored")
+        compile_for_training(self.model, recipe, self.steps)
+        epoch, first = self._position()
+        while epoch < recipe.epochs:
+            batches = training.training(recipe, epoch, first)
+            began = time.monotonic()
+            if len(batches):
+                self.model.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[_Steps(self, epoch, first)],
+                )
+            else:
+                # Stopped between the last step and the evaluation.
+                self.restore()
+            logs = self.model.get_metrics_result()
+            row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+            seconds = time.monotonic() - began
+            row["pictures_per_second"] = round(len(batches) * recipe.batch / seconds, 1)
+            evaluated = self._evaluate(validation)
+            row |= {f"val_{name}": value for name, value in evaluated.items()}
+            self.history.append(row)
+            self._write_weights()
+            epoch, first = epoch + 1, 0
+            self.save(epoch, 0)
+            self._write_history()
+            self.report(_line(row, recipe.epochs))
+            if self.signal:
+                raise Interrupted(self.signal)
+        if self.pending is not None:
+            # Nothing was left to train.
+            self.restore()
+        results = {
+            "parameters_trainable": sum(math.prod(v.shape) for v in self.model.trainable_variables),
+            "parameters_total": self.model.count_params(),
+            "test": self._evaluate(test),
+        }
+        self._write("results.json", json.dumps(results, indent=2) + "\n")
+        self._write("README.md", card(recipe, training, self.history, results))
+        draw_curves(self.history, self.folder / "curves.png")
+        return results
+
+    def _position(self) -> tuple[int, int]:
+        """Epoch and step to go on from; the values wait until Keras has built everything."""
+        found = checkpoints.load_checkpoint(self.folder / "checkpoints", self.report)
+        if found is None:
+            return 0, 0
+        self.pending, state = found
+        self.history = state["history"]
+        self._write_history()
+        self.report(f"going on from epoch {state['epoch'] + 1}, step {state['step']}")
+        return state["epoch"], state["step"]
+
+    def variables(self) -> list[Any]:
+        """All that training changes: weights, optimizer, seed generators, metrics."""
+        model = self.model
+        several = (model.variables, model.optimizer.variables, model.metrics_variables)
+        return list({id(v): v for variables in several for v in variables}.values())
+
+    def restore(self) -> None:
+        """Put the values of the checkpoint in their place, once."""
+        if self.pending is not None:
+            checkpoints.assign(self.variables(), self.pending)
+            self.pending = None
+
+    def save(self, epoch: int, step: int) -> None:
+        """Write a checkpoint: `step` steps of `epoch` are done."""
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        state = {"epoch": epoch, "step": step, "history": self.history}
+        done = epoch * self.steps + step
+        values = checkpoints.values_of(self.variables())
+        checkpoints.save_checkpoint(self.folder / "checkpoints", done, values, state)
+
+    def check_loss(self, epoch: int, step: int, logs: Any) -> None:
+        """Raise a `FloatingPointError` unless the loss is a number."""
+        loss = float(keras.ops.convert_to_numpy(logs["loss"]))
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss} at epoch {epoch + 1}, step {step}; {self.folder} keeps the "
+                "last good weights. A lower learning_rate, a longer warm-up or clip_norm may help"
+            )
+
+    def _evaluate(self, data: Pictures) -> dict[str, float]:
+        with _averaged(self.model, self.recipe):
+            return evaluate(self.model, data)
+
+    def _write_weights(self) -> None:
+        """The weights, or their moving average: the last, and the best where one is held out."""
+        best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
+        names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
+        with _averaged(self.model, self.recipe):
+            # A network that is not compiled is stored without the optimizer.
+            checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
+        for name in names:
+            path = self.folder / f"{name}.weights.h5"
+            with writing(path), atomic(path, ".weights.h5") as temporary:
+                self.stored.save_weights(temporary)
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for row in self.history for name in row))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        self._write("metrics.csv", text.getvalue())
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        with writing(path), atomic(path) as temporary:
+            temporary.write_text(text, "utf-8")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the run after the step, with a checkpoint."""
+
+        def note(number: int, _: Any) -> None:
+            self.signal = number
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def split(parts: dict[str, Pictures], recipe: Recipe) -> tuple[Pictures, Pictures, Pictures]:
+    """What is trained on, validated on after each epoch, and tested on at the end."""
+    training, test = parts["train"], parts["test"]
+    held_out = recipe.held_out
+    if held_out >= len(training):
+        raise ValueError(
+            f"`held_out` must be less than the {len(training)} training pictures. "
+            f"Received: held_out={held_out}"
+        )
+    count = len(training) - held_out
+    if recipe.batch > count:
+        raise ValueError(
+            f"`batch` must be at most the {count} training pictures. Received: batch={recipe.batch}"
+        )
+    return training[:count], training[count:] if held_out else test, test
+
+
+def network(
+    recipe: Recipe, data: Pictures, classifier_activation: str | None = None
+) -> keras.Model:
+    """The network of a recipe for such pictures: 0..255 in, logits out."""
+    return getattr(keras_se, recipe.model)(
+        weights=recipe.weights,
+        input_shape=data.shape,
+        classes=data.classes,
+        classifier_activation=classifier_activation,
+        se=recipe.se_config(),
+        variant=recipe.variant,
+    )
+
+
+def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
+    """Compile a network that puts out logits."""
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    if recipe.loss == "sigmoid":
+        loss = summed_sigmoid
+    model.compile(
+        optimizer(recipe, steps_per_epoch),
+        loss,
+        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        weighted_metrics=[],
+    )
+    model.optimizer.build(model.trainable_variables)
+    # Keras makes the variables of a metric at its first use.
+    nothing = keras.ops.zeros((1, model.output_shape[-1]))
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+def summed_sigmoid(targets: Any, logits: Any) -> Any:
+    """Binary cross-entropy, summed over the classes: `(batch, classes)` twice to `(batch,)`."""
+    losses = keras.ops.binary_crossentropy(targets, logits, from_logits=True)
+    return keras.ops.sum(losses, axis=-1)
+
+
+def evaluate(model: keras.Model, data: Pictures) -> dict[str, float]:
+    """Cross-entropy, top-1 and top-5 of a network that puts out logits."""
+    logits = model.predict(data.evaluation(EVALUATION_BATCH), verbose=0)
+    return figures(np.asarray(logits[: len(data)], "float64"), data.labels)
+
+
+def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Cross-entropy, top-1 and top-5 of logits `(count, classes)`."""
+    rows = np.arange(len(labels))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
+    # Of classes with the same score the first one counts.
+    ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1, kind="stable")
+    rank = ranks[rows, labels]
+    return {
+        "cross_entropy": float(losses.mean()),
+        "top1": float((rank == 0).mean()),
+        "top5": float((rank < 5).mean()),
+    }
+
+
+@contextmanager
+def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
+    """The moving average of the weights in their place, where the recipe has one."""
+    if recipe.ema is None:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(model)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        swap.on_test_end()
+
+
+@contextmanager
+def _prepared(recipe: Recipe) -> Iterator[None]:
+    """Seeds, precision and determinism of a recipe."""
+    before = keras.config.dtype_policy()
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _environment() -> dict[str, Any]:
+    """What else a run's figures depend on."""
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = version(name)
+        except ImportError:
+            continue
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "keras_se": keras_se.__version__,
+        "commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "versions": versions,
+    }
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}, top-1 {row['top1']:.2%}, "
+        f"validation top-1 {row['val_top1']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
+    )

@@ -1,0 +1,107 @@
+"""Recipes: settings, and users' mistakes in one line each."""
+
+import json
+
+import pytest
+
+from keras_se import SEConfig
+from keras_se.training.recipe import (
+    CHECKS,
+    Recipe,
+    difference,
+    from_dict,
+    get_recipe,
+    recipe_names,
+)
+
+RECIPE = Recipe(model="SEResNet20", data="fashion_mnist")
+
+
+def test_settings():
+    recipe = RECIPE.changed(
+        ["epochs=5", "model=SEMobileNet", "variant.alpha=0.25", "se.ratio=8", "se.gate=tanh",
+         "drops=[2, 3.5]", "schedule=step", "clip_norm=null", "flip=true", "data_dir=/a b"]
+    )  # fmt: skip
+    assert recipe.epochs == 5
+    assert recipe.model == "SEMobileNet"
+    assert recipe.variant == {"alpha": 0.25}
+    assert recipe.se_config() == SEConfig(ratio=8, gate="tanh")
+    assert recipe.drops == (2, 3.5)
+    assert recipe.clip_norm is None
+    assert recipe.flip is True
+    assert recipe.data_dir == "/a b"
+    assert RECIPE.changed(["se=null"]).se_config() is None
+    assert RECIPE.changed(["se=null", "se.ratio=4"]).se_config() == SEConfig(4)
+    assert RECIPE.changed([]) == RECIPE
+
+
+def test_recipe_through_json():
+    recipe = RECIPE.changed(["drops=[1,2]", "schedule=step", "se.stages=[2,3]", "ema=0.99"])
+    again = from_dict(json.loads(json.dumps(recipe.as_dict())))
+    assert difference(recipe, again) == ""
+    assert again.se_config() == SEConfig(stages=(2, 3))
+    assert "epochs (100, 7)" in difference(recipe, again.changed(["epochs=7"]))
+
+
+def test_learning_rate_scales_with_the_batch():
+    assert RECIPE.changed(["batch=64", "learning_rate=0.2"]).highest_rate() == pytest.approx(0.05)
+    settings = ["batch=64", "learning_rate=0.2", "learning_rate_batch=null"]
+    assert RECIPE.changed(settings).highest_rate() == pytest.approx(0.2)
+
+
+def test_every_field_is_checked():
+    assert set(CHECKS) == set(RECIPE.as_dict())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_of_the_package(name):
+    recipe = get_recipe(name)
+    assert difference(recipe, from_dict(recipe.as_dict())) == ""
+
+
+MISTAKES = [
+    ("epohs=5", "set='epohs'", "Did you mean 'epochs'?"),
+    ("epochs", "set='epochs'", "<name>=<value>"),
+    ("epochs.x=5", "set='epochs'", "<name>=<value>"),
+    ("=5", "set=''", "<name>=<value>"),
+    ("epochs=0", "epochs=0", "at least 1"),
+    ("epochs=2.5", "epochs=2.5", "integer"),
+    ("epochs=true", "epochs=True", "integer"),
+    ("epochs=many", "epochs='many'", "integer"),
+    ("model=SEResNet21", "model='SEResNet21'", "Did you mean 'SEResNet"),
+    ("learning_rate=0", "learning_rate=0", "above 0"),
+    ("learning_rate=NaN", "learning_rate=nan", "above 0"),
+    ("learning_rate=Infinity", "learning_rate=inf", "above 0"),
+    ("momentum=1", "momentum=1", "less than 1"),
+    ("label_smoothing=-0.1", "label_smoothing=-0.1", "from 0"),
+    ("cutout_probability=1.5", "cutout_probability=1.5", "from 0 to 1"),
+    ("ema=1", "ema=1", "between 0 and 1"),
+    ("flip=yes", "flip='yes'", "true or false"),
+    ("optimizer=adam", "optimizer='adam'", "'adamw'"),
+    ("schedule=[]", "schedule=()", "'cosine'"),
+    ("schedule=step", "drops=()", "an epoch"),
+    ("drops=[1,-2]", "drops=(1, -2)", "epochs above 0"),
+    ("warmup_epochs=100", "warmup_epochs=100", "less than `epochs`"),
+    ("se.ratoi=4", "se='ratoi'", "Did you mean 'ratio'?"),
+    ("se.ratio=0", "ratio=0", "at least 1"),
+    ("se=yes", "se='yes'", "null or settings"),
+    ("variant=3", "variant=3", "fields"),
+    ("precision=float16", "precision='float16'", "'mixed_float16'"),
+]
+
+
+@pytest.mark.parametrize(("setting", "received", "expected"), MISTAKES)
+def test_mistakes(setting, received, expected):
+    with pytest.raises(ValueError, match="Received") as caught:
+        RECIPE.changed([setting])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert received in message
+    assert expected in message
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="Did you mean 'fashion_mnist'"):
+        get_recipe("fashion-mnist")
+    with pytest.raises(ValueError, match="recipe='epoch'"):
+        from_dict({"epoch": 3})

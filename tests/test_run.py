@@ -1,0 +1,248 @@
+"""Training runs: what they write, and that they go on bit for bit."""
+
+import csv
+import json
+import os
+import signal
+
+import fashion_mnist_files
+import keras
+import numpy as np
+import pytest
+import training_runs
+
+import keras_se
+from keras_se.training.datasets import load_pictures
+from keras_se.training.run import Interrupted, Run, figures, summed_sigmoid
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return fashion_mnist_files.write(tmp_path_factory.mktemp("data") / "fashion")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run that nobody stops."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    lines = []
+    Run(training_runs.recipe(data), folder, report=lines.append).train()
+    return folder, lines
+
+
+def test_run_folder(whole, data):
+    folder, lines = whole
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "README.md", "best.weights.h5", "checkpoints", "curves.png", "environment.json",
+        "last.weights.h5", "lock", "metrics.csv", "recipe.json", "results.json",
+    }  # fmt: skip
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert len(lines) == 3
+    assert f"{float(rows[-1]['val_top1']):.2%}" in lines[-1]
+    results = json.loads((folder / "results.json").read_text())
+    assert 0 <= results["test"]["top1"] <= 1
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["keras"] == keras.__version__
+    assert environment["backend"] == keras.backend.backend()
+
+    card = (folder / "README.md").read_text()
+    call = card.split("`")[1].replace("last.weights.h5", str(folder / "last.weights.h5"))
+    model = eval(call, {"keras_se": keras_se})
+    test = load_pictures("fashion_mnist", data)["test"]
+    predicted = model.predict(test.pictures, verbose=0).argmax(1)
+    assert (predicted == test.labels).mean() == results["test"]["top1"]
+
+
+def interrupted(folder, data, at, number):
+    def step(run, epoch, done):
+        if epoch * run.steps + done == at:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as caught:
+        Run(training_runs.recipe(data), folder, progress=step).train(resume=folder.exists())
+    return caught.value.exit_code
+
+
+def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
+    folder = tmp_path / "run"
+    # In the middle of an epoch, at its last step, and at its first.
+    assert interrupted(folder, data, 3, signal.SIGTERM) == 143
+    assert interrupted(folder, data, 12, signal.SIGINT) == 130
+    assert interrupted(folder, data, 13, signal.SIGTERM) == 143
+    lines = []
+    run = Run(training_runs.recipe(data), folder, report=lines.append)
+    results = run.train(resume=True)
+    assert "going on from epoch 3, step 1" in lines
+    assert training_runs.final_values(folder) == training_runs.final_values(whole[0])
+    assert results == json.loads((whole[0] / "results.json").read_text())
+    ours, theirs = (
+        [{k: v for k, v in row.items() if k != "pictures_per_second"} for row in rows]
+        for rows in (
+            csv.DictReader((f / "metrics.csv").open()) for f in (folder, whole[0])
+        )
+    )  # fmt: skip
+    assert ours == theirs
+
+    # Once more, when nothing is left to do.
+    assert Run(training_runs.recipe(data), folder).train(resume=True) == results
+    assert training_runs.final_values(folder) == training_runs.final_values(whole[0])
+
+
+OPTIONS = [
+    ("optimizer=lamb", "learning_rate=0.005", "weight_decay=0.02"),
+    ("optimizer=adamw", "learning_rate=0.01", "clip_norm=1.0"),
+    ("precision=mixed_bfloat16",),
+    ("precision=mixed_float16",),
+    ("loss=sigmoid", "label_smoothing=0.1"),
+    ("schedule=step", "drops=[1]", "deterministic=true"),
+]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("settings", OPTIONS, ids=lambda settings: settings[0])
+def test_options_go_on_bit_for_bit(data, tmp_path, settings):
+    recipe = training_runs.recipe(data, "epochs=2", "warmup_epochs=0", *settings)
+    runs = [Run(recipe, tmp_path / name) for name in ("whole", "run")]
+    runs[0].train()
+    losses = [row["loss"] for row in runs[0].history]
+    assert np.isfinite(losses).all()
+
+    def step(run, epoch, done):
+        if (epoch, done) == (0, 5):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    runs[1].progress = step
+    with pytest.raises(Interrupted):
+        runs[1].train()
+    Run(recipe, tmp_path / "run").train(resume=True)
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
+
+
+def test_sum_of_sigmoid_losses():
+    random = np.random.default_rng(3)
+    logits, targets = random.normal(0, 2, (4, 7)), random.random((4, 7))
+    probabilities = 1 / (1 + np.exp(-logits))
+    losses = -targets * np.log(probabilities) - (1 - targets) * np.log(1 - probabilities)
+    got = summed_sigmoid(targets.astype("float32"), logits.astype("float32"))
+    np.testing.assert_allclose(got, losses.sum(1), rtol=1e-5)
+
+
+def test_loss_that_is_no_number(data, tmp_path):
+    recipe = training_runs.recipe(
+        data, "learning_rate=1e30", "warmup_epochs=0", "checkpoint_steps=1", "ema=null"
+    )
+    with pytest.raises(FloatingPointError, match="learning_rate") as caught:
+        Run(recipe, tmp_path / "run").train()
+    assert "\n" not in str(caught.value)
+    assert "keeps the last good weights" in str(caught.value)
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("*.h5"):
+        assert checkpoint.stat().st_size
+
+
+def test_folder_of_another_run(whole, data, tmp_path):
+    folder = whole[0]
+    with pytest.raises(ValueError, match="new or empty folder") as caught:
+        Run(training_runs.recipe(data), folder).train()
+    assert str(folder) in str(caught.value)
+    with pytest.raises(ValueError, match=r"another recipe: epochs \(3, 4\)$"):
+        Run(training_runs.recipe(data, "epochs=4"), folder).train(resume=True)
+    with pytest.raises(ValueError, match="expected the recipe of a run"):
+        Run(training_runs.recipe(data), tmp_path).train(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("batch=53", "at most the 52 training pictures"),
+        ("held_out=60", "less than the 60 training pictures"),
+        ("data=fashion", "Did you mean 'fashion_mnist'"),
+        ("data=cifar10", "`data_dir` must be null"),
+        ("se.ratio=1000", "at most the number of channels"),
+        ("variant.blokcs=[1]", "Did you mean 'blocks'"),
+    ],
+)
+def test_recipes_that_do_not_fit(data, tmp_path, setting, expected):
+    with pytest.raises(ValueError, match="Received") as caught:
+        Run(training_runs.recipe(data, setting), tmp_path / "run").train()
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train-images"):
+        Run(training_runs.recipe(tmp_path), tmp_path / "run").train()
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_out_of_range(data, tmp_path):
+    import gzip
+
+    for file in data.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    labels = bytearray(gzip.decompress(path.read_bytes()))
+    labels[8 + 17] = 11
+    path.write_bytes(gzip.compress(bytes(labels)))
+    with pytest.raises(ValueError, match="Received: 11, of picture 17") as caught:
+        load_pictures("fashion_mnist", tmp_path)
+    assert "0 to 9" in str(caught.value)
+    path.write_bytes(gzip.compress(bytes(labels))[:-20])
+    with pytest.raises(ValueError, match="gzipped IDX"):
+        load_pictures("fashion_mnist", tmp_path)
+    path.write_bytes(gzip.compress(bytes(labels[:-1])))
+    with pytest.raises(ValueError, match="undamaged"):
+        load_pictures("fashion_mnist", tmp_path)
+
+
+def test_figures():
+    random = np.random.default_rng(5)
+    logits, labels = random.normal(0, 3, (50, 12)), random.integers(0, 12, 50)
+    got = figures(logits, labels)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    own = probabilities[np.arange(50), labels]
+    assert got["cross_entropy"] == pytest.approx(-np.log(own).mean())
+    assert got["top1"] == (logits.argmax(1) == labels).mean()
+    better = (logits > logits[np.arange(50), labels][:, None]).sum(1)
+    assert got["top5"] == (better < 5).mean()
+    assert figures(np.full((1, 3), 1e4), np.array([0]))["cross_entropy"] == pytest.approx(np.log(3))
+
+
+def test_command_line(run, data, tmp_path):
+    settings = [f"--set={setting}" for setting in (*training_runs.SETTINGS, f"data_dir={data}")]
+    code, out, _ = run("train", "fashion_mnist", *settings, "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert plan["steps"] == 18
+    assert plan["training_pictures"] == 52
+    assert plan["parameters_trainable"] == 78545
+    assert plan["memory_mib"] > 1
+    folder = tmp_path / "run"
+    code, out, _ = run(
+        "train",
+        "fashion_mnist",
+        *settings,
+        "--set=epochs=1",
+        "--set=warmup_epochs=0",
+        "--run",
+        folder,
+    )
+    assert code == 0
+    assert "epoch 1/1: loss" in out
+    assert "test top1" in out
+    for arguments, expected in {
+        ("--run", folder): "new or empty folder",
+        ("--run", folder, "--resume"): "another recipe: epochs",
+        ("--set=batch=60",): "at most the 52 training pictures",
+        ("--set=bacth=60",): "Did you mean 'batch'?",
+        ("--strategy", "mirored"): "Did you mean 'mirrored'?",
+        ("--strategy", "jax"): "KERAS_BACKEND=jax",
+    }.items():
+        code, _, err = run("train", "fashion_mnist", *settings, *arguments)
+        assert code == 2
+        assert expected in err.splitlines()[-1]
+    code, _, err = run("train", "fashion-mnist")
+    assert code == 2
+    assert "Did you mean 'fashion_mnist'?" in err

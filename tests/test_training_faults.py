@@ -1,0 +1,153 @@
+"""Runs that are killed at any moment end in the same bits; replicas do what one device does."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import fashion_mnist_files
+import h5py
+import numpy as np
+import pytest
+import training_runs
+from test_damaged_files import small_disk
+
+pytestmark = pytest.mark.training
+
+KILLS = 20
+# Seconds that are long enough for the slowest step, the evaluation and the checkpoints of an epoch.
+LONGEST = 2.0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return fashion_mnist_files.write(tmp_path_factory.mktemp("data") / "fashion")
+
+
+def start(folder, data, replicas, *settings, **environment):
+    environment = (
+        os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""} | environment
+    )
+    arguments = [sys.executable, training_runs.__file__, folder, data, replicas, *settings]
+    return subprocess.Popen(
+        list(map(str, arguments)), env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(folder, data, replicas, *settings, **environment):
+    process = start(folder, data, replicas, *settings, **environment)
+    out, err = process.communicate()
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def kill_again_and_again(folder, data, replicas, kills, **environment):
+    """Kill -9 at random moments after the first step, go on each time, to the end."""
+    moments = random.Random(11)
+    killed = 0
+    while killed < kills:
+        process = start(folder, data, replicas, **environment)
+        for line in process.stdout:
+            if line.startswith("step"):
+                break
+        # At first soon, so that there is something left to kill.
+        time.sleep(moments.uniform(0, LONGEST * killed / kills))
+        process.kill()
+        code = process.wait()
+        if code == 0:
+            break
+        assert code == -9, process.stderr.read()[-3000:]
+        killed += 1
+    return killed, finish(folder, data, replicas, **environment)
+
+
+BACKENDS = [
+    pytest.param("tensorflow", 1, KILLS, id="tensorflow"),
+    pytest.param("tensorflow", 2, KILLS // 4, id="mirrored"),
+    pytest.param("jax", 1, KILLS // 4, id="jax"),
+]
+
+
+@pytest.mark.parametrize(("backend", "replicas", "kills"), BACKENDS)
+def test_killed_run_goes_on_bit_for_bit(data, tmp_path, backend, replicas, kills):
+    environment = {"KERAS_BACKEND": backend}
+    finish(tmp_path / "whole", data, replicas, **environment)
+    killed, _ = kill_again_and_again(tmp_path / "run", data, replicas, kills, **environment)
+    assert killed == kills
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
+
+
+def test_truncated_newest_checkpoint(data, tmp_path):
+    finish(tmp_path / "whole", data, 1)
+    kill_after(tmp_path / "run", data, "step 1 4")
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("*.h5"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    out = finish(tmp_path / "run", data, 1)
+    assert f"{newest}: damaged; going on from the checkpoint before step" in out
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
+
+
+def kill_after(folder, data, line):
+    process = start(folder, data, 1)
+    for received in process.stdout:
+        if received.strip() == line:
+            break
+    process.kill()
+    process.wait()
+
+
+def test_full_disk(data, tmp_path):
+    finish(tmp_path / "whole", data, 1)
+    with small_disk(tmp_path / "disk") as remount:
+        # Three checkpoints of a megabyte do not fit.
+        remount("size=2500k")
+        process = start(tmp_path / "disk" / "run", data, 1)
+        _, err = process.communicate()
+        assert process.returncode == 2
+        assert "cannot be written" in err.splitlines()[-1]
+        remount("size=50m")
+        finish(tmp_path / "disk" / "run", data, 1)
+        values = training_runs.final_values(tmp_path / "disk" / "run")
+    assert values == training_runs.final_values(tmp_path / "whole")
+
+
+REPLICAS = [
+    # In double precision, since a step of BatchNorm multiplies what rounding leaves.
+    pytest.param("tensorflow", ("precision=float64",), {}, 1e-9, id="mirrored"),
+    pytest.param("tensorflow", ("learning_rate=0.001",), {}, 1e-4, id="mirrored float32"),
+    pytest.param(
+        "jax", ("learning_rate=0.001",),
+        {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, 1e-4, id="jax float32",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("backend", "settings", "environment", "tolerance"), REPLICAS)
+def test_replicas_do_what_one_device_does(
+    data, tmp_path, backend, settings, environment, tolerance
+):
+    """20 steps and more, validated with 8 pictures and tested with 20: no multiple of a batch."""
+    settings = ["epochs=4", "ema=null", 'variant={"blocks":[1,1,1]}', *settings]
+    values = []
+    for replicas in (1, 2):
+        folder = tmp_path / str(replicas)
+        own = environment if replicas > 1 else {}
+        number = replicas if backend == "tensorflow" else 1
+        finish(folder, data, number, *settings, KERAS_BACKEND=backend, **own)
+        with h5py.File(folder / "last.weights.h5") as file:
+            arrays = {}
+            file.visititems(
+                lambda name, item, arrays=arrays: arrays.update(
+                    {name: item[()]} if isinstance(item, h5py.Dataset) else {}
+                )
+            )
+        values.append(arrays)
+    assert len(values[0]) > 50
+    assert values[0].keys() == values[1].keys()
+    for name, value in values[0].items():
+        scale = max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(values[1][name], value, rtol=0, atol=tolerance * scale)
