@@ -240,7 +240,7 @@ class Run:
 
     def _evaluate(self, data: Pictures) -> dict[str, float]:
         with _averaged(self.model, self.recipe):
-            return evaluate(self.model, data)
+            return figures(logits(self.model, data), data.labels)
 
     def _write_weights(self) -> None:
         """The weights, or their moving average: the last, and the best where one is held out."""
@@ -339,10 +339,10 @@ def summed_sigmoid(targets: Any, logits: Any) -> Any:
     return keras.ops.sum(losses, axis=-1)
 
 
-def evaluate(model: keras.Model, data: Pictures) -> dict[str, float]:
-    """Cross-entropy, top-1 and top-5 of a network that puts out logits."""
-    logits = model.predict(data.evaluation(EVALUATION_BATCH), verbose=0)
-    return figures(np.asarray(logits[: len(data)], "float64"), data.labels)
+def logits(model: keras.Model, data: Pictures) -> np.ndarray:
+    """What a network puts out for each picture: `(count, classes)`, float64."""
+    outputs = model.predict(data.evaluation(EVALUATION_BATCH), verbose=0)
+    return np.asarray(outputs[: len(data)], "float64")
 
 
 def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

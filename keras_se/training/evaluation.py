@@ -1,0 +1,175 @@
+"""`keras-se evaluate`: how well a set of weights, or a run, names pictures."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import keras_se
+from keras_se.checks import unknown_choice
+from keras_se.labels import class_names
+from keras_se.pictures import load_image
+from keras_se.training.batches import Pictures
+from keras_se.training.datasets import DATASETS, load_pictures
+from keras_se.training.recipe import from_dict
+from keras_se.training.run import figures, logits, network
+from keras_se.weights.entries import Weights, list_weights
+
+BATCH = 32
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+BAD_PICTURES = ("refuse", "skip")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a network names pictures.
+
+    Attributes:
+        what: The set of weights, or the run folder.
+        pictures: How many there are.
+        cross_entropy: Mean over all pictures, in nats.
+        top1: Share of pictures whose class is the best.
+        top5: Share of pictures whose class is among the best five.
+        classes: Names of the classes.
+        confusion: Counts, `[true class][named class]`.
+        skipped: Files that are no pictures, which were left out.
+    """
+
+    what: str
+    pictures: int
+    cross_entropy: float
+    top1: float
+    top5: float
+    classes: list[str]
+    confusion: list[list[int]]
+    skipped: list[str]
+
+    def per_class(self) -> list[tuple[str, int, float | None]]:
+        """Name, number of pictures and top-1 of each class; `None` where there are none."""
+        rows = zip(self.classes, self.confusion, strict=True)
+        return [
+            (name, sum(row), row[n] / sum(row) if sum(row) else None)
+            for n, (name, row) in enumerate(rows)
+        ]
+
+
+def evaluate(
+    what: str, data: Path | None = None, *, bad_pictures: str = "refuse"
+) -> Evaluation:  # fmt: skip
+    """Evaluate a set of weights or a run.
+
+    Args:
+        what: Name of a set of weights, or a run folder, whose last weights are taken.
+        data: Folder with one folder of pictures a class, named by the class's identifier or name.
+            Defaults to `None`: the test part of the set's or run's own data set.
+        bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
+            left out and listed.
+
+    Raises:
+        ValueError: If there is no such set or run, no such data, or a file is no picture.
+    """
+    if bad_pictures not in BAD_PICTURES:
+        raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
+    entries = {entry.name: entry for entry in list_weights()}
+    if what in entries:
+        return _evaluate_set(entries[what], data, bad_pictures == "skip")
+    folder = Path(what)
+    if not (folder / "recipe.json").is_file():
+        raise ValueError(unknown_choice("what", what, entries, "a run folder"))
+    if data is not None:
+        raise ValueError(
+            f"`data` must not be given with a run folder. Received: data={str(data)!r}"
+        )
+    return _evaluate_run(folder)
+
+
+def _evaluate_run(folder: Path) -> Evaluation:
+    recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
+    place = None if recipe.data_dir is None else Path(recipe.data_dir)
+    test = load_pictures(recipe.data, place)["test"]
+    model = network(recipe, test)
+    model.load_weights(folder / "last.weights.h5")
+    return _account(str(folder), recipe.data, logits(model, test), test.labels, [])
+
+
+def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
+    dataset = str(entry.dataset).removesuffix("_backbone")
+    if data is None and dataset not in DATASETS:
+        raise ValueError(f"`data` must be a folder of pictures for {entry.name}. Received: None")
+    if not entry.classes:
+        raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
+    files = None if data is None else _files(data, dataset)
+    test: Pictures | None = None if data is not None else load_pictures(dataset)["test"]
+    model = getattr(keras_se, entry.model)(weights=entry, classifier_activation=None)
+    if test is not None:
+        return _account(entry.name, dataset, logits(model, test), test.labels, [])
+    assert files is not None
+    outputs: list[np.ndarray] = []
+    labels: list[int] = []
+    skipped: list[str] = []
+
+    def load(item: tuple[Path, int]) -> tuple[np.ndarray | None, Path, int]:
+        path, label = item
+        try:
+            return load_image(path, entry, convert=True), path, label
+        except (ValueError, OSError):
+            if not skip:
+                raise
+            return None, path, label
+
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(files), BATCH):
+            loaded = list(pool.map(load, files[first : first + BATCH]))
+            skipped += [str(path) for picture, path, _ in loaded if picture is None]
+            pictures = [picture for picture, _, _ in loaded if picture is not None]
+            labels += [label for picture, _, label in loaded if picture is not None]
+            if pictures:
+                # Batches of one size, so that nothing is compiled twice.
+                filled = np.resize(np.concatenate(pictures), (BATCH, *pictures[0].shape[1:]))
+                outputs.append(np.asarray(model.predict_on_batch(filled))[: len(pictures)])
+    if not labels:
+        raise ValueError(
+            f"{data}: expected a picture. Received: {len(skipped)} files that are none"
+        )
+    scores = np.concatenate(outputs).astype("float64")
+    return _account(entry.name, dataset, scores, np.array(labels), skipped)
+
+
+def _files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
+    """The pictures in a folder of folders, and their classes."""
+    if not folder.is_dir():
+        raise ValueError(f"`data` must be a folder. Received: data={str(folder)!r}")
+    names = class_names(dataset)
+    places = {name: n for n, both in enumerate(names) for name in both}
+    files = []
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if part.name not in places:
+            raise ValueError(
+                f"{folder}: every folder must be a class of {dataset}. "
+                + unknown_choice("folder", part.name, [], f"{names[0]} and so on")
+            )
+        pictures = [file for file in sorted(part.iterdir()) if file.suffix.lower() in SUFFIXES]
+        files += [(file, places[part.name]) for file in pictures]
+    if not files:
+        raise ValueError(f"`data` must be a folder of folders of pictures. Received: {folder}")
+    return files
+
+
+def _account(
+    what: str, dataset: str, scores: np.ndarray, labels: np.ndarray, skipped: list[str]
+) -> Evaluation:
+    names = [name for _, name in class_names(dataset)]
+    confusion = np.zeros((len(names), len(names)), int)
+    np.add.at(confusion, (labels, scores.argmax(1)), 1)
+    return Evaluation(
+        what=what,
+        pictures=len(labels),
+        classes=names,
+        confusion=confusion.tolist(),
+        skipped=skipped,
+        **figures(scores, labels),
+    )

@@ -1,0 +1,109 @@
+"""`keras-se evaluate`: sets of weights and runs, on arrays and on folders of pictures."""
+
+import json
+from pathlib import Path
+
+import fashion_mnist_files
+import numpy as np
+import pytest
+import training_runs
+from PIL import Image
+
+import keras_se
+from keras_se.labels import class_names
+from keras_se.training.datasets import load_pictures
+from keras_se.training.evaluation import evaluate
+from keras_se.training.run import Run
+
+NAME = "se_resnet20.fashion_mnist"
+STRIP = Path(__file__).parent / "data" / "fashion_mnist.png"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The first test picture of each class, in folders of its identifier or its name."""
+    for n, picture in enumerate(np.split(np.asarray(Image.open(STRIP)), 10, axis=1)):
+        identifier, name = class_names("fashion_mnist")[n]
+        part = tmp_path / "pictures" / (identifier if n % 2 or "/" in name else name)
+        part.mkdir(parents=True)
+        Image.fromarray(picture).save(part / "first.png")
+        # Colour is converted, as publishers do.
+        Image.fromarray(picture).convert("RGB").save(part / "second.png")
+    return tmp_path / "pictures"
+
+
+def test_folder(folder):
+    report = evaluate(NAME, folder)
+    assert report.pictures == 20
+    confusion = np.array(report.confusion)
+    model = keras_se.SEResNet20(weights=NAME)
+    pictures = np.stack(np.split(np.asarray(Image.open(STRIP)), 10, axis=1))[..., None]
+    scores = model.predict(pictures, verbose=0)
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (np.arange(10), scores.argmax(1)), 2)
+    np.testing.assert_array_equal(confusion, expected)
+    assert report.top1 == np.trace(expected) / 20
+    own = scores[np.arange(10), np.arange(10)]
+    assert report.cross_entropy == pytest.approx(-np.log(own).mean(), rel=1e-4)
+    assert report.classes[9] == "Ankle_boot"
+    assert [row[1] for row in report.per_class()] == [2] * 10
+    assert report.skipped == []
+
+
+def test_pictures_that_are_none(folder):
+    bad = folder / "1" / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    (folder / "1" / "notes.txt").write_text("no picture either")
+    with pytest.raises(ValueError, match="undamaged picture") as caught:
+        evaluate(NAME, folder)
+    assert str(bad) in str(caught.value)
+    report = evaluate(NAME, folder, bad_pictures="skip")
+    assert report.skipped == [str(bad)]
+    assert report.pictures == 20
+
+
+def test_run(run, tmp_path):
+    data = fashion_mnist_files.write(tmp_path / "fashion")
+    recipe = training_runs.recipe(data, "epochs=1", "warmup_epochs=0")
+    results = Run(recipe, tmp_path / "run").train()
+    code, out, _ = run("evaluate", tmp_path / "run", "--json")
+    assert code == 0
+    report = json.loads(out)
+    for name, value in results["test"].items():
+        assert report[name] == pytest.approx(value, abs=1e-6)
+    labels = load_pictures("fashion_mnist", data)["test"].labels
+    assert np.sum(report["confusion"], axis=1).tolist() == np.bincount(labels).tolist()
+    code, _, err = run("evaluate", tmp_path / "run", "--data", tmp_path)
+    assert code == 2
+    assert "`data` must not be given" in err.splitlines()[-1]
+
+
+def test_command_line(run, folder):
+    code, out, _ = run("evaluate", NAME, "--data", folder)
+    assert code == 0
+    assert "top1" in out
+    assert "Ankle_boot" in out
+    absent = folder / "absent"
+    strange = folder / "strange"
+    for arguments, expected in {
+        ("se_resnet20.fashion",): f"Did you mean '{NAME}'?",
+        (NAME, "--data", absent): "`data` must be a folder",
+        (NAME, "--data", folder / "1"): "folder of folders",
+        (NAME, "--bad-pictures", "skp"): "Did you mean 'skip'?",
+        ("se_resnet50.osmr_imagenet",): "must be a folder of pictures",
+        ("se_resnet50.qubvel_imagenet_notop", "--data", folder): "must have a classifier",
+    }.items():
+        code, _, err = run("evaluate", *arguments)
+        assert code == 2
+        assert expected in err.splitlines()[-1]
+    strange.mkdir()
+    code, _, err = run("evaluate", NAME, "--data", folder)
+    assert code == 2
+    assert "'strange'" in err.splitlines()[-1]
+
+
+def test_only_bad_pictures(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "bad.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="1 files that are none"):
+        evaluate(NAME, tmp_path, bad_pictures="skip")
