@@ -30,7 +30,7 @@ NETWORKS = {
     "ResNet50V2": (64, 1, 16),
     "VGG16": (64, 1, 13),
     "DenseNet121": (64, 1, 120),
-    "InceptionV3": (75, 1, 94),
+    "InceptionV3": (107, 1, 94),
     "InceptionResNetV2": (75, 1, 40),
     "Xception": (75, 1, 12),
     "MobileNet": (64, 1, 14),
@@ -152,13 +152,13 @@ class Signs(keras.optimizers.SGD):
         super().update_step(ops.sign(gradient), variable, learning_rate)
 
 
-def assert_learns(model, x, epochs=1, **compilation):
+def assert_learns(model, x, epochs=1, rate=2e-3, **compilation):
     """A gradient reaches the last kernels at step 0, the first ones at step 2; gates move."""
     random = np.random.default_rng(2)
     y = [random.normal(0, 1, output.shape) for output in evaluate(model, x)]
     y = y[0] if len(y) == 1 else keras.tree.pack_sequence_as(model.output, y)
     loss = keras.tree.map_structure(lambda _: "mse", y)
-    model.compile(Signs(2e-3), loss, **compilation)
+    model.compile(Signs(rate), loss, **compilation)
     for step in range(3):
         before = [ops.convert_to_numpy(block.reduce_kernel).copy() for block in blocks(model)]
         model.fit(x, y, batch_size=4, epochs=epochs if step == 2 else 1, verbose=0)
@@ -866,7 +866,8 @@ def test_application(name, tmp_path):
 
     copy.save(tmp_path / "copy.keras")
     assert_same_bits(evaluate(keras.models.load_model(tmp_path / "copy.keras"), x), expected)
-    assert_learns(copy, x, epochs=18, jit_compile=False)
+    # Longer steps would saturate VGG16's softmax.
+    assert_learns(copy, x, epochs=18, rate=2e-4, jit_compile=False)
 
 
 def with_moderate_logits(model, x):
