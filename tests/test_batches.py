@@ -9,7 +9,9 @@ from keras_se.training.recipe import Recipe
 
 RANDOM = np.random.default_rng(8)
 DATA = Pictures(
-    RANDOM.integers(0, 256, (53, 9, 7, 3), dtype=np.uint8), RANDOM.integers(0, 7, 53), 7
+    RANDOM.integers(0, 256, (53, 9, 7, 3), dtype=np.uint8),
+    RANDOM.integers(0, 7, 53),
+    list("abcdefg"),
 )
 EVERYTHING = ["shift=2", "flip=true", "cutout=4", "cutout_probability=0.5", "mixup=0.2",
               "cutmix=1.0", "label_smoothing=0.1"]  # fmt: skip
@@ -99,31 +101,44 @@ def test_cut_out(side):
         np.testing.assert_array_equal(got, expected)
 
 
+MIXES = [augmentation.draw_mix(0.4, 1.0, 9, 7, key) for key in range(400)]
+TARGETS = one_hot(DATA.labels, 7, 0.1)
+
+
 def test_mixup():
-    batches = DATA.training(recipe("mixup=0.4", "label_smoothing=0.1"), epoch=0)
-    pictures, targets = batches[0]
-    plain = DATA.training(recipe("label_smoothing=0.1"), epoch=0)[0]
-    partner = [np.roll(part, -1, axis=0)[[-2, *range(-1, 6)]] for part in plain]
-    # The share is in the targets of two different classes.
-    row = next(n for n in range(8) if plain[1][n].argmax() != partner[1][n].argmax())
-    own = plain[1][row].argmax()
-    share = (targets[row, own] - partner[1][row, own]) / (0.9)
-    assert 0 < share < 1
-    for got, one, other in zip((pictures, targets), plain, partner, strict=True):
-        np.testing.assert_allclose(got, share * one + (1 - share) * other, rtol=1e-4, atol=1e-3)
+    mix = next(mix for mix in MIXES if mix.own < 1)
+    assert mix.own == mix.target
+    pictures, targets = augmentation.mixed(DATA.pictures, TARGETS, mix)
+    for n in range(53):
+        for got, values in ((pictures, DATA.pictures), (targets, TARGETS)):
+            expected = mix.own * values[n] + (1 - mix.own) * values[n - 1]
+            np.testing.assert_allclose(got[n], expected, rtol=1e-6)
 
 
 def test_cutmix():
-    pictures, at = DATA.pictures[:8], np.array([0.5, 0.9])
-    partners = np.roll(np.arange(8), 1)
-    result, share = augmentation.pasted(pictures, partners, 0.6, at)
-    changed = (result != pictures).any(axis=-1)
-    from_partner = (result == pictures[partners]).all(axis=-1)
-    assert (changed <= from_partner).all()
-    rows, columns = np.where(changed.any(axis=0))
-    area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    assert share == pytest.approx(1 - area / 63)
-    assert 0.6 <= share < 1
-    nothing, share = augmentation.pasted(pictures, partners, 1.0, at)
-    assert share == 1
-    np.testing.assert_array_equal(nothing, pictures)
+    mix = next(mix for mix in MIXES if 0.3 < mix.target < 0.7 and mix.own == 1)
+    pictures, targets = augmentation.mixed(DATA.pictures, TARGETS, mix)
+    top, bottom, left, right = mix.window
+    inside = np.zeros((9, 7, 1), bool)
+    inside[top:bottom, left:right] = True
+    assert mix.target == pytest.approx(1 - inside.mean())
+    for n in range(53):
+        expected = np.where(inside, DATA.pictures[n - 1], DATA.pictures[n])
+        np.testing.assert_array_equal(pictures[n], expected)
+        expected = mix.target * TARGETS[n] + (1 - mix.target) * TARGETS[n - 1]
+        np.testing.assert_allclose(targets[n], expected, rtol=1e-6)
+
+
+def test_shares_of_mixes():
+    """Half of each kind; the shares are of Beta distributions, clipped windows apart."""
+    own = [mix.own for mix in MIXES if mix.own < 1]
+    # Four standard errors of 400 coins.
+    assert abs(len(own) - 200) < 4 * 10
+    assert abs(np.mean(own) - 0.5) < 4 * np.std(own) / np.sqrt(len(own))
+    # Beta(0.4, 0.4) has a variance of 1/7.2.
+    assert np.var(own) == pytest.approx(1 / 7.2, rel=0.2)
+    pasted = [mix.target for mix in MIXES if mix.own == 1]
+    assert min(pasted) < 0.4
+    assert max(pasted) > 0.95
+    only = [augmentation.draw_mix(0, 1.0, 9, 7, key).own for key in range(20)]
+    assert only == [1.0] * 20

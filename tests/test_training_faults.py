@@ -100,6 +100,39 @@ def kill_after(folder, data, line):
     process.wait()
 
 
+REPLICAS_DRAW = """
+import keras
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_se.training.strategies import distributed, prepare, resolve_strategy
+assert resolve_strategy("auto") == "mirrored"
+with distributed("mirrored") as replicas:
+    assert replicas == 2
+    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.5, seed=1)])
+    for prepared in (False, True):
+        if prepared:
+            prepare(model)
+        strategy = tf.distribute.get_strategy()
+        draw = tf.function(lambda: model(tf.ones((1, 1000)), training=True))
+        masks = [strategy.experimental_local_results(strategy.run(draw)) for _ in range(2)]
+        same = [float(tf.reduce_mean(tf.cast(a == b, tf.float32))) for a, b in masks]
+        other = float(tf.reduce_mean(tf.cast(masks[0][0] == masks[1][0], tf.float32)))
+        print(prepared, *(round(value, 1) for value in (*same, other)))
+"""
+
+
+def test_replicas_draw_other_numbers():
+    process = subprocess.run(
+        [sys.executable, "-c", REPLICAS_DRAW],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    # Keras alone: equal masks. Prepared: half of the elements agree, as by chance.
+    assert process.stdout.splitlines() == ["False 1.0 1.0 0.5", "True 0.5 0.5 0.5"]
+
+
 def test_full_disk(data, tmp_path):
     finish(tmp_path / "whole", data, 1)
     with small_disk(tmp_path / "disk") as remount:

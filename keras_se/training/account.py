@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_se.training.batches import Pictures
+from keras_se.training.batches import Data
 from keras_se.training.recipe import Recipe
 from keras_se.weights.variable_file import atomic, writing
 
@@ -27,7 +27,7 @@ A draft, written by the run; what is in brackets is left to say.
 
 
 def card(
-    recipe: Recipe, data: Pictures, history: Sequence[Mapping[str, float]],
+    recipe: Recipe, data: Data, history: Sequence[Mapping[str, float]],
     results: Mapping[str, Any],
 ) -> str:  # fmt: skip
     """The draft of a model card, Markdown."""

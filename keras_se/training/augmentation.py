@@ -5,6 +5,9 @@ Every function takes what is random as numbers in 0..1, one row a picture, and r
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -51,33 +54,54 @@ def cut_out(
     return np.where(inside[..., None], value, pictures)
 
 
-def mixed(values: np.ndarray, partners: np.ndarray, share: float) -> np.ndarray:
-    """`share` of each row and the rest of its partner (mixup)."""
-    return values * share + values[partners] * (1 - share)
+@dataclass(frozen=True)
+class Mix:
+    """How each picture of a batch is mixed with the one before it: mixup or CutMix.
+
+    Attributes:
+        own: Share of a picture's own values, outside the window.
+        window: Top, bottom, left and right of what is the other picture's alone.
+        target: Share of the picture's own target.
+    """
+
+    own: float
+    window: tuple[int, int, int, int]
+    target: float
 
 
-def pasted(
-    pictures: np.ndarray, partners: np.ndarray, share: float, at: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """A rectangle of each picture's partner in it (CutMix).
+def draw_mix(mixup: float, cutmix: float, height: int, width: int, key: int) -> Mix:
+    """A mix for pictures of that size; with both, each of the two is as likely.
 
     Args:
-        pictures: `(batch, height, width, channels)`.
-        partners: Index of each picture's partner.
-        share: Of the area that stays, but for clipping at the border.
-        at: Where the rectangle's centre is, `(2,)`, in 0..1.
-
-    Returns:
-        The pictures, and the share of the area that did stay.
+        mixup: Alpha of the Beta distribution of mixup (Zhang et al., 2018); 0: none.
+        cutmix: Alpha of the Beta distribution of CutMix (Yun et al., 2019); 0: none.
+        height: Of the pictures.
+        width: Of the pictures.
+        key: Seed.
     """
-    side = np.sqrt(1 - share)
-    ends = []
-    for axis in (1, 2):
-        size = pictures.shape[axis]
-        centre, half = int(at[axis - 1] * size), int(size * side) // 2
+    random = np.random.default_rng(key)
+    pasting = random.random() < 0.5 if mixup and cutmix else bool(cutmix)
+    alpha = cutmix if pasting else mixup
+    share = float(random.beta(alpha, alpha))
+    if not pasting:
+        return Mix(share, (0, 0, 0, 0), share)
+    ends: list[int] = []
+    for size in (height, width):
+        # Clipped at the border.
+        centre, half = int(random.integers(size)), int(size * math.sqrt(1 - share)) // 2
         ends += [max(0, centre - half), min(size, centre + half)]
     top, bottom, left, right = ends
-    result = pictures.copy()
-    result[:, top:bottom, left:right] = pictures[partners, top:bottom, left:right]
-    area = (bottom - top) * (right - left)
-    return result, 1 - area / (pictures.shape[1] * pictures.shape[2])
+    pasted = (bottom - top) * (right - left) / (height * width)
+    return Mix(1.0, (top, bottom, left, right), 1 - pasted)
+
+
+def mixed(
+    pictures: np.ndarray, targets: np.ndarray, mix: Mix
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The pictures and targets of a batch, mixed; float32."""
+    others = np.roll(pictures, 1, axis=0)
+    result = (mix.own * pictures + (1 - mix.own) * others).astype("float32")
+    top, bottom, left, right = mix.window
+    result[:, top:bottom, left:right] = others[:, top:bottom, left:right]
+    target = mix.target * targets + (1 - mix.target) * np.roll(targets, 1, axis=0)
+    return result, target.astype("float32")

@@ -7,8 +7,10 @@ and what is done to a picture depends on (seed, epoch, its index) alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol, Self
 
 import keras
 import numpy as np
@@ -19,6 +21,39 @@ from keras_se.training.recipe import Recipe
 
 # What a number is drawn for; part of its counter.
 ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX = range(6)
+
+
+class Data(Protocol):
+    """Labelled pictures, in memory or in files."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of each picture, int64 from 0 to less than `classes`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice) -> Self: ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture: `(height, width, channels)`."""
+
+    def bad(self) -> Iterator[str]:
+        """Files that are no pictures."""
+
+    def training(self, recipe: Recipe, epoch: int, first: int = 0) -> Any:
+        """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`, float32."""
+
+    def evaluation(self, batch: int) -> Any:
+        """All pictures in order, float32, in batches of one size, the last filled up."""
 
 
 def one_hot(labels: np.ndarray, classes: int, smoothing: float = 0.0) -> np.ndarray:
@@ -34,18 +69,23 @@ class Pictures:
     Attributes:
         pictures: uint8 in 0..255, `(count, height, width, channels)`.
         labels: int64 from 0 to less than `classes`, `(count,)`.
-        classes: Number of classes.
+        names: Names of the classes.
     """
 
     pictures: np.ndarray
     labels: np.ndarray
-    classes: int
+    names: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice) -> Pictures:
-        return Pictures(self.pictures[chosen], self.labels[chosen], self.classes)
+        return Pictures(self.pictures[chosen], self.labels[chosen], self.names)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,6 +97,10 @@ class Pictures:
         """Channel means in 0..255, which fill what is cut out."""
         return self.pictures.mean((0, 1, 2)).astype("float32")
 
+    def bad(self) -> Iterator[str]:
+        """Files that are no pictures; there are none in memory."""
+        return iter(())
+
     def training(self, recipe: Recipe, epoch: int, first: int = 0) -> TrainingBatches:
         """The batches of an epoch, from a step on."""
         return TrainingBatches(self, recipe, epoch, first)
@@ -64,6 +108,12 @@ class Pictures:
     def evaluation(self, batch: int) -> EvaluationBatches:
         """All pictures in order, in batches of one size."""
         return EvaluationBatches(self, batch)
+
+
+def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augmentation.Mix:
+    """The mix of a step for pictures of that height and width."""
+    key = int(bits(recipe.seed, MIX, epoch, step))
+    return augmentation.draw_mix(recipe.mixup, recipe.cutmix, size[0], size[1], key)
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -108,26 +158,10 @@ class TrainingBatches(keras.utils.PyDataset):
                 pictures, recipe.cutout, draw(HOLE_AT, 2), which, self.data.mean
             )
         if recipe.mixup or recipe.cutmix:
-            pictures, targets = self._mixed(pictures, targets, step)
+            return augmentation.mixed(
+                pictures, targets, mix_of(recipe, self.epoch, step, self.data.shape)
+            )
         return pictures, targets
-
-    def _mixed(
-        self, pictures: np.ndarray, targets: np.ndarray, step: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mixup or CutMix of a batch, one share for all of it."""
-        recipe = self.recipe
-        key = int(bits(recipe.seed, MIX, self.epoch, step))
-        random = np.random.default_rng(key)
-        pasting = random.random() < 0.5 if recipe.mixup and recipe.cutmix else bool(recipe.cutmix)
-        alpha = recipe.cutmix if pasting else recipe.mixup
-        share = random.beta(alpha, alpha)
-        # Each picture's partner is another one of the batch.
-        partners = np.roll(np.arange(len(pictures)), 1)
-        if pasting:
-            pictures, share = augmentation.pasted(pictures, partners, share, random.random(2))
-        else:
-            pictures = augmentation.mixed(pictures, partners, share).astype("float32")
-        return pictures, augmentation.mixed(targets, partners, share).astype("float32")
 
 
 class EvaluationBatches(keras.utils.PyDataset):

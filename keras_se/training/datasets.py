@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from keras_se.checks import unknown_choice
-from keras_se.training.batches import Pictures
+from keras_se.labels import class_names
+from keras_se.training.batches import Data, Pictures
+from keras_se.training.recipe import Recipe
 
 # Where Debian's package dataset-fashion-mnist puts its files.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -71,16 +73,14 @@ def _cifar(classes: int) -> Callable[[Path | None], dict[str, tuple[np.ndarray, 
     return load
 
 
-DATASETS: dict[
-    str, tuple[int, Callable[[Path | None], dict[str, tuple[np.ndarray, np.ndarray]]]]
-] = {
-    "fashion_mnist": (10, _fashion_mnist),
-    "cifar10": (10, _cifar(10)),
-    "cifar100": (100, _cifar(100)),
+DATASETS: Mapping[str, Callable[[Path | None], dict[str, tuple[np.ndarray, np.ndarray]]]] = {
+    "fashion_mnist": _fashion_mnist,
+    "cifar10": _cifar(10),
+    "cifar100": _cifar(100),
 }
 
 
-def load_pictures(name: str, folder: Path | None = None) -> dict[str, Pictures]:
+def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Data]:
     """The parts `"train"` and `"test"` of a data set.
 
     Args:
@@ -93,9 +93,9 @@ def load_pictures(name: str, folder: Path | None = None) -> dict[str, Pictures]:
     """
     if name not in DATASETS:
         raise ValueError(unknown_choice("data", name, DATASETS))
-    classes, load = DATASETS[name]
-    parts = {}
-    for part, (pictures, labels) in load(folder).items():
+    names = [name for _, name in class_names(name)]
+    parts: dict[str, Data] = {}
+    for part, (pictures, labels) in DATASETS[name](folder).items():
         pictures = pictures[..., None] if pictures.ndim == 3 else pictures
         labels = np.asarray(labels).reshape(-1).astype(np.int64)
         if len(pictures) != len(labels) or not len(labels):
@@ -103,9 +103,34 @@ def load_pictures(name: str, folder: Path | None = None) -> dict[str, Pictures]:
                 f"{name}: expected as many labels as pictures, at least one. "
                 f"Received: {len(pictures)} pictures, {len(labels)} labels"
             )
-        check_labels(f"{name} {part}", labels, classes)
-        parts[part] = Pictures(pictures, labels, classes)
+        check_labels(f"{name} {part}", labels, len(names))
+        parts[part] = Pictures(pictures, labels, names)
     return parts
+
+
+def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Data]:
+    """The parts `"train"` and `"test"` of a recipe's data.
+
+    Args:
+        recipe: The recipe.
+        report: Called with a line for each file that is left out.
+
+    Raises:
+        ValueError: If there is no such data, or it is not what it should be.
+        OSError: If a file is missing and cannot be fetched.
+    """
+    if recipe.data == "folder":
+        from keras_se.training.files import load_folder
+
+        return load_folder(recipe, report)
+    if recipe.data not in DATASETS:
+        raise ValueError(unknown_choice("data", recipe.data, [*DATASETS, "folder"]))
+    if recipe.image_size is not None:
+        raise ValueError(
+            f"`image_size` must be null for {recipe.data}, whose pictures have a size. "
+            f"Received: image_size={recipe.image_size}"
+        )
+    return load_pictures(recipe.data, None if recipe.data_dir is None else Path(recipe.data_dir))
 
 
 def check_labels(where: str, labels: np.ndarray, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
 from keras_se.pictures import load_image
-from keras_se.training.batches import Pictures
-from keras_se.training.datasets import DATASETS, load_pictures
+from keras_se.training.batches import Data
+from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import from_dict
 from keras_se.training.run import figures, logits, network
 from keras_se.weights.entries import Weights, list_weights
@@ -88,12 +89,12 @@ def evaluate(
 
 
 def _evaluate_run(folder: Path) -> Evaluation:
+    skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    place = None if recipe.data_dir is None else Path(recipe.data_dir)
-    test = load_pictures(recipe.data, place)["test"]
+    test = load_data(recipe, skipped.append)["test"]
     model = network(recipe, test)
     model.load_weights(folder / "last.weights.h5")
-    return _account(str(folder), recipe.data, logits(model, test), test.labels, [])
+    return _account(str(folder), test.names, logits(model, test), test.labels, skipped)
 
 
 def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
@@ -103,10 +104,10 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
     if not entry.classes:
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
     files = None if data is None else _files(data, dataset)
-    test: Pictures | None = None if data is not None else load_pictures(dataset)["test"]
+    test: Data | None = None if data is not None else load_pictures(dataset)["test"]
     model = getattr(keras_se, entry.model)(weights=entry, classifier_activation=None)
     if test is not None:
-        return _account(entry.name, dataset, logits(model, test), test.labels, [])
+        return _account(entry.name, test.names, logits(model, test), test.labels, [])
     assert files is not None
     outputs: list[np.ndarray] = []
     labels: list[int] = []
@@ -136,7 +137,8 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
             f"{data}: expected a picture. Received: {len(skipped)} files that are none"
         )
     scores = np.concatenate(outputs).astype("float64")
-    return _account(entry.name, dataset, scores, np.array(labels), skipped)
+    names = [name for _, name in class_names(dataset)]
+    return _account(entry.name, names, scores, np.array(labels), skipped)
 
 
 def _files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
@@ -160,15 +162,14 @@ def _files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
 
 
 def _account(
-    what: str, dataset: str, scores: np.ndarray, labels: np.ndarray, skipped: list[str]
+    what: str, names: Sequence[str], scores: np.ndarray, labels: np.ndarray, skipped: list[str]
 ) -> Evaluation:
-    names = [name for _, name in class_names(dataset)]
     confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (labels, scores.argmax(1)), 1)
     return Evaluation(
         what=what,
         pictures=len(labels),
-        classes=names,
+        classes=list(names),
         confusion=confusion.tolist(),
         skipped=skipped,
         **figures(scores, labels),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import keras_se
-from keras_se.training.datasets import load_pictures
+from keras_se.training.datasets import load_data
 from keras_se.training.recipe import Recipe
 from keras_se.training.run import network, split
 from keras_se.training.strategies import resolve_strategy
@@ -24,8 +23,7 @@ def plan(recipe: Recipe, strategy: str) -> dict[str, Any]:
     keep or not: an upper bound of what is kept for the gradient, without workspace.
     """
     chosen = resolve_strategy(strategy)
-    folder = None if recipe.data_dir is None else Path(recipe.data_dir)
-    training, validation, test = split(load_pictures(recipe.data, folder), recipe)
+    training, validation, test = split(load_data(recipe, lambda _: None), recipe)
     model = network(recipe, training)
     cost = keras_se.cost(model)
     outputs = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)

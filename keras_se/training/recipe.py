@@ -43,6 +43,11 @@ def _mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
+def _is_area(value: Any) -> bool:
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_POSITIVE[0], value))
+    return pair and value[0] <= value[1] <= 1
+
+
 _COUNT, _NATURAL = _whole(1), _whole(0)
 _POSITIVE = _number("above 0", lambda value: value > 0)
 _NOT_NEGATIVE = _number("of at least 0", lambda value: value >= 0)
@@ -64,6 +69,10 @@ CHECKS: Mapping[str, Check] = {
     "data": _TEXT,
     "data_dir": _or_none(_TEXT),
     "held_out": _NATURAL,
+    "image_size": _or_none(_COUNT),
+    "crop_area": (_is_area, "two numbers above 0, at most 1, the smaller first"),
+    "crop": _number("above 0, at most 1", lambda value: 0 < value <= 1),
+    "bad_pictures": _one_of("refuse", "skip"),
     "batch": _COUNT,
     "epochs": _COUNT,
     "seed": _NATURAL,
@@ -102,14 +111,25 @@ class Recipe:
 
     Attributes:
         model: Name of the builder.
-        data: Name of the data set: `"fashion_mnist"`, `"cifar10"` or `"cifar100"`.
-        data_dir: Folder of the data set's files, or `None` for where they usually are.
+        data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, or `"folder"` for
+            pictures of your own.
+        data_dir: Folder of the data set's files, or `None` for where they usually are. Of
+            `"folder"`: one folder of pictures a class, in folders `train` and `test` or without;
+            then every fifth picture is for the test.
         se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain
             network.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random values.
         held_out: Pictures at the end of the training set that are validated on; with 0, the test
             set is.
+        image_size: Height and width that pictures in files are brought to; `None` for data sets
+            that have a size.
+        crop_area: Least and largest share of a picture's area that is cut out at random and
+            resized, with an aspect ratio from 3/4 to 4/3; for pictures in files.
+        crop: Share of the resized shorter side that is evaluated; for pictures in files.
+        bad_pictures: What a file that is no picture does: `"refuse"`: it ends the run, with its
+            name; `"skip"`: all files are tried before the first step, and bad ones are listed and
+            left out.
         batch: Pictures of a step, over all replicas.
         epochs: Times that every training picture is shown; what does not fill a batch is left out.
         seed: Of the weights, the order, the augmentation and the dropout.
@@ -152,6 +172,10 @@ class Recipe:
     variant: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     held_out: int = 0
+    image_size: int | None = None
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop: float = 0.875
+    bad_pictures: str = "refuse"
     batch: int = 256
     epochs: int = 100
     seed: int = 0
@@ -191,7 +215,8 @@ class Recipe:
                 f"`warmup_epochs` must be less than `epochs`, {self.epochs}. "
                 f"Received: warmup_epochs={self.warmup_epochs}"
             )
-        object.__setattr__(self, "drops", tuple(self.drops))
+        for name in ("drops", "crop_area"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.schedule == "step" and not self.drops:
             raise ValueError("`drops` must have an epoch with schedule='step'. Received: drops=()")
         self.se_config()

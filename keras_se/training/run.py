@@ -11,7 +11,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 import keras_se
 from keras_se.training import checkpoints
 from keras_se.training.account import card, draw_curves
-from keras_se.training.batches import Pictures
-from keras_se.training.datasets import load_pictures
+from keras_se.training.batches import Data
+from keras_se.training.datasets import load_data
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe, difference, from_dict
-from keras_se.training.strategies import distributed, resolve_strategy, synchronise
+from keras_se.training.strategies import distributed, prepare, resolve_strategy
 from keras_se.weights.variable_file import atomic, writing
 
 # Steps between looks at the loss, which make a GPU wait.
@@ -113,8 +113,8 @@ class Run:
         """
         recipe = self.recipe
         self._check_folder(resume)
-        folder = None if recipe.data_dir is None else Path(recipe.data_dir)
-        training, validation, test = split(load_pictures(recipe.data, folder), recipe)
+        parts = load_data(recipe, self.report)
+        training, validation, test = split(parts, recipe)
         self.steps = len(training) // recipe.batch
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -126,6 +126,14 @@ class Run:
                     return self._train(training, validation, test, replicas)
         except Timeout:
             raise ValueError(f"{self.folder}: another process is training here") from None
+        except Exception as error:
+            # TensorFlow does not say which file it could not decode.
+            if type(error).__module__.startswith("tensorflow"):
+                for path in (path for part in parts.values() for path in part.bad()):
+                    raise ValueError(
+                        f"{path}: expected an undamaged picture; bad_pictures=skip leaves it out"
+                    ) from None
+            raise
 
     def _check_folder(self, resume: bool) -> None:
         path = self.folder / "recipe.json"
@@ -142,9 +150,7 @@ class Run:
         if differing := difference(stored, self.recipe):
             raise ValueError(f"{self.folder}: its run is of another recipe: {differing}")
 
-    def _train(
-        self, training: Pictures, validation: Pictures, test: Pictures, replicas: int
-    ) -> dict[str, Any]:
+    def _train(self, training: Data, validation: Data, test: Data, replicas: int) -> dict[str, Any]:
         recipe = self.recipe
         if recipe.batch % replicas or EVALUATION_BATCH % replicas:
             raise ValueError(
@@ -152,7 +158,8 @@ class Run:
                 f"Received: batch={recipe.batch}"
             )
         self.model, self.stored = network(recipe, training), network(recipe, training)
-        synchronise(self.model, self.strategy == "mirrored")
+        if self.strategy == "mirrored":
+            prepare(self.model)
         compile_for_training(self.model, recipe, self.steps)
         epoch, first = self._position()
         while epoch < recipe.epochs:
@@ -238,7 +245,7 @@ class Run:
                 "last good weights. A lower learning_rate, a longer warm-up or clip_norm may help"
             )
 
-    def _evaluate(self, data: Pictures) -> dict[str, float]:
+    def _evaluate(self, data: Data) -> dict[str, float]:
         with _averaged(self.model, self.recipe):
             return figures(logits(self.model, data), data.labels)
 
@@ -283,7 +290,7 @@ class Run:
                 signal.signal(number, handler)
 
 
-def split(parts: dict[str, Pictures], recipe: Recipe) -> tuple[Pictures, Pictures, Pictures]:
+def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
     """What is trained on, validated on after each epoch, and tested on at the end."""
     training, test = parts["train"], parts["test"]
     held_out = recipe.held_out
@@ -300,9 +307,7 @@ def split(parts: dict[str, Pictures], recipe: Recipe) -> tuple[Pictures, Picture
     return training[:count], training[count:] if held_out else test, test
 
 
-def network(
-    recipe: Recipe, data: Pictures, classifier_activation: str | None = None
-) -> keras.Model:
+def network(recipe: Recipe, data: Data, classifier_activation: str | None = None) -> keras.Model:
     """The network of a recipe for such pictures: 0..255 in, logits out."""
     return getattr(keras_se, recipe.model)(
         weights=recipe.weights,
@@ -339,7 +344,7 @@ def summed_sigmoid(targets: Any, logits: Any) -> Any:
     return keras.ops.sum(losses, axis=-1)
 
 
-def logits(model: keras.Model, data: Pictures) -> np.ndarray:
+def logits(model: keras.Model, data: Data) -> np.ndarray:
     """What a network puts out for each picture: `(count, classes)`, float64."""
     outputs = model.predict(data.evaluation(EVALUATION_BATCH), verbose=0)
     return np.asarray(outputs[: len(data)], "float64")

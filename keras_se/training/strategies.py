@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +12,8 @@ import keras
 from keras_se.checks import unknown_choice
 
 STRATEGIES = ("auto", "none", "mirrored", "jax")
+# Seeds of layers that differ by this are not to be expected.
+REPLICA_STRIDE = 0x3C6EF35
 BACKENDS = {"mirrored": "tensorflow", "jax": "jax"}
 
 
@@ -73,12 +76,25 @@ def distributed(name: str) -> Iterator[int]:
         yield 1
 
 
-def synchronise(model: keras.Model, synchronised: bool) -> None:
-    """Have BatchNorm use the statistics of all replicas, or of its own.
+def prepare(model: keras.Model) -> None:
+    """Make a network fit for several replicas of TensorFlow.
 
-    Its replicas' moving statistics would differ otherwise. It is off in what is stored, since other
-    backends refuse it.
+    BatchNorm uses the statistics of all replicas; the moving ones would differ otherwise. Random
+    layers draw other numbers on each replica, since Keras gives all of them the same.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = synchronised
+            layer.synchronized = True
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.next = functools.partial(_next_of_replica, generator.next)
+
+
+def _next_of_replica(next_seed: Callable[..., Any], ordered: bool = True) -> Any:
+    import tensorflow as tf
+
+    seed = next_seed(ordered)
+    context = tf.distribute.get_replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    # The first half of a seed is the layer's, the second counts.
+    return seed + tf.cast(tf.stack([tf.cast(replica, tf.int32) * REPLICA_STRIDE, 0]), seed.dtype)

@@ -1,0 +1,222 @@
+"""Pictures in files: cropped as GoogLeNet's augmentation says, the same on every run."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_se.pictures import load_image
+from keras_se.training.datasets import load_data
+from keras_se.training.files import central_crop, picture_shape, random_crop
+from keras_se.training.recipe import Recipe
+from keras_se.training.run import Run
+from keras_se.weights.entries import get_weights
+
+# Fast and exact inverse transforms of JPEG differ by rounding.
+JPEG_TOLERANCE = 6.0
+
+
+def gradient(height, width, seed=0):
+    """A smooth picture in which every place has its own colour."""
+    y, x = np.mgrid[:height, :width]
+    red, green = 255 * y / max(1, height - 1), 255 * x / max(1, width - 1)
+    blue = 127 + 100 * np.sin((y + x) / 20 + seed)
+    return np.stack([red, green, blue], -1).round().astype("uint8")
+
+
+def encoded(picture, kind):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **({"quality": 98} if kind == "JPEG" else {}))
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, odd sizes, JPEG and PNG: upright pictures and wide ones."""
+    for n in range(15):
+        for name, size in (("tall", (61 + n, 40)), ("wide", (40, 75 + n))):
+            kind = "PNG" if n % 5 == 0 else "JPEG"
+            path = tmp_path / "pictures" / name / f"{n}.{kind.lower()}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(gradient(*size, seed=n), kind))
+    return tmp_path / "pictures"
+
+
+def recipe(folder, *settings):
+    return Recipe(
+        model="SEResNet20", data="folder", data_dir=str(folder), image_size=32, batch=4, epochs=2,
+        flip=True, variant={"blocks": (1, 1, 1)}, checkpoint_steps=2,
+    ).changed(settings)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF"])
+@pytest.mark.parametrize("size", [(61, 47), (32, 101)])
+def test_random_crop(kind, size):
+    """The part that the numbers say, against the equations in NumPy and a resize of that part."""
+    picture = gradient(*size)
+    data = tf.constant(encoded(picture, kind))
+    assert picture_shape(data).numpy().tolist() == list(size)
+    random = np.random.default_rng(3)
+    found = 0
+    for _ in range(8):
+        numbers = random.random(22).astype("float32")
+        got = random_crop(data, tf.constant(numbers), 24, (0.08, 1.0)).numpy()
+        window = None
+        for area, aspect in numbers[:20].reshape(10, 2):
+            surface = size[0] * size[1] * (0.08 + 0.92 * area)
+            ratio = (4 / 3) ** (2 * aspect - 1)
+            part = np.round(np.sqrt([surface / ratio, surface * ratio])).astype(int)
+            if (part <= size).all():
+                window = part
+                break
+        if window is None:
+            continue
+        found += 1
+        top, left = np.floor(numbers[20:] * (np.array(size) - window + 1)).astype(int)
+        part = tf.io.decode_image(data, 3, expand_animations=False)
+        part = part[top : top + window[0], left : left + window[1]]
+        expected = tf.image.resize(part, (24, 24)).numpy()
+        np.testing.assert_allclose(got, expected, atol=JPEG_TOLERANCE)
+    assert found >= 2
+
+
+def test_crop_where_no_attempt_fits():
+    """A strip: the middle, as high as it is and 4/3 as wide."""
+    data = tf.constant(encoded(gradient(10, 200), "PNG"))
+    numbers = tf.ones(22)
+    got = random_crop(data, numbers, 12, (1.0, 1.0)).numpy()
+    part = gradient(10, 200)[:, 94:107]
+    np.testing.assert_allclose(got, tf.image.resize(part, (12, 12)).numpy(), atol=0.01)
+
+
+def test_central_crop_is_near_that_of_published_sets():
+    """Pillow's bilinear filter and TensorFlow's antialiased one."""
+    picture = gradient(300, 420)
+    entry = get_weights("se_resnet50.timm_ra2_imagenet")
+    expected = load_image(encoded(picture, "PNG"), entry)[0]
+    size, crop = entry.preprocessing.size, entry.preprocessing.crop
+    got = central_crop(tf.constant(encoded(picture, "PNG")), size, crop).numpy()
+    assert got.shape == expected.shape
+    # Another filter and half a pixel of a gradient.
+    assert np.abs(got - expected).mean() < 1.0
+
+
+def test_batches_are_pure_functions(folder):
+    settings = ("mixup=0.2", "cutmix=1.0", "label_smoothing=0.1")
+    train = load_data(recipe(folder, *settings), pytest.fail)["train"]
+    assert len(train) == 24
+    assert train.shape == (32, 32, 3)
+    assert train.names == ["tall", "wide"]
+    whole = [list(train.training(recipe(folder, *settings), 1)) for _ in range(2)]
+    assert len(whole[0]) == 6
+    rest = list(train.training(recipe(folder, *settings), 1, first=4))
+    other = list(train.training(recipe(folder, *settings), 2))
+    for n in range(6):
+        for part in (0, 1):
+            one = whole[0][n][part].numpy()
+            assert one.dtype == np.float32
+            assert one.tobytes() == whole[1][n][part].numpy().tobytes()
+            if n >= 4:
+                assert one.tobytes() == rest[n - 4][part].numpy().tobytes()
+        assert (whole[0][n][0].numpy() != other[n][0].numpy()).mean() > 0.5
+        np.testing.assert_allclose(whole[0][n][1].numpy().sum(1), 1, rtol=1e-5)
+
+
+def test_what_is_done_to_a_picture_does_not_depend_on_its_batch(folder):
+    train = load_data(recipe(folder), pytest.fail)["train"]
+    small, large = (
+        next(iter(train.training(recipe(folder, f"batch={n}"), 1)))[0].numpy() for n in (4, 8)
+    )
+    assert small.tobytes() == large[:4].tobytes()
+
+
+def test_mix_is_that_of_pictures_in_memory(folder):
+    from keras_se.training.augmentation import mixed
+    from keras_se.training.batches import mix_of
+
+    train = load_data(recipe(folder), pytest.fail)["train"]
+    plain = list(train.training(recipe(folder), 1))
+    settings = recipe(folder, "mixup=0.4", "cutmix=1.0")
+    kinds = set()
+    for step, batch in enumerate(train.training(settings, 1)):
+        mix = mix_of(settings, 1, step, train.shape)
+        kinds.add(mix.own < 1)
+        expected = mixed(*(part.numpy() for part in plain[step]), mix)
+        for got, values in zip(batch, expected, strict=True):
+            np.testing.assert_allclose(got.numpy(), values, rtol=1e-5, atol=1e-4)
+    assert kinds == {True, False}
+
+
+def test_parts(folder, tmp_path):
+    parts = load_data(recipe(folder), pytest.fail)
+    assert len(parts["test"]) == 6
+    assert not {*parts["test"].files} & {*parts["train"].files}
+    for part in ("train", "test"):
+        (tmp_path / "parted" / part).mkdir(parents=True)
+        for path in folder.iterdir():
+            (tmp_path / "parted" / part / path.name).symlink_to(path)
+    parts = load_data(recipe(tmp_path / "parted"), pytest.fail)
+    assert [len(parts[part]) for part in ("train", "test")] == [30, 30]
+    pictures = np.concatenate([batch.numpy() for batch in parts["test"].evaluation(8)])
+    assert pictures.shape == (32, 32, 32, 3)
+    np.testing.assert_array_equal(pictures[29], pictures[31])
+
+
+def test_run_goes_on_bit_for_bit(folder, tmp_path):
+    import os
+    import signal
+
+    import training_runs
+
+    from keras_se.training.run import Interrupted
+
+    chosen = recipe(folder, "mixup=0.2", "held_out=4")
+    Run(chosen, tmp_path / "whole").train()
+
+    def step(run, epoch, done):
+        if (epoch, done) == (1, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        Run(chosen, tmp_path / "run", progress=step).train()
+    Run(chosen, tmp_path / "run").train(resume=True)
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
+
+
+def test_file_that_is_no_picture(folder, tmp_path):
+    bad = folder / "wide" / "7.jpeg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    with pytest.raises(ValueError, match="expected an undamaged picture") as caught:
+        Run(recipe(folder), tmp_path / "run").train()
+    assert str(bad) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    lines = []
+    parts = load_data(recipe(folder, "bad_pictures=skip"), lines.append)
+    assert lines == [f"no picture, left out: {bad}"]
+    assert len(parts["train"]) + len(parts["test"]) == 29
+
+
+def test_bad_folders(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "class").mkdir(parents=True)
+    (tmp_path / "none" / "a").mkdir(parents=True)
+    (tmp_path / "none" / "b").mkdir()
+    for place, settings, expected in (
+        (tmp_path / "absent", (), "must be a folder"),
+        (tmp_path / "empty", (), "0 folder(s)"),
+        (tmp_path / "one", (), "1 folder(s)"),
+        (tmp_path / "none", (), "expected a picture"),
+        (folder, ("image_size=null",), "image_size=None"),
+        (folder, ("data_dir=null",), "data_dir=None"),
+        (folder, ("shift=2",), "shift=2"),
+        (folder, ("cutout=8",), "cutout=8"),
+    ):
+        with pytest.raises(ValueError, match="Received") as caught:
+            load_data(recipe(place, *settings), pytest.fail)
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="image_size=32"):
+        load_data(recipe(folder, "data=cifar10", "data_dir=null"), pytest.fail)
