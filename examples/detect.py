@@ -7,7 +7,7 @@ Both detectors are trained from random values, from the same seed and on the sam
 mean average precision at an intersection over union of 0.5 is printed, and what they find is drawn
 beside the truth. Everything is written to `runs/detect`.
 
-The paper detects with Faster R-CNN (Section 5.5). Keras has none to build on; KerasHub has
+The paper detects with Faster R-CNN (Section 5.3). Keras has none to build on; KerasHub has
 RetinaNet, another detector on the same backbones, so the figures are not to be laid beside the
 paper's.
 """

@@ -9,6 +9,7 @@ them. Or a data set that TensorFlow Datasets has prepared.
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def prepared(name: str, part: str, count: int, size: int, feature: str) -> Scene
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name)
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
         if part == "test" and "validation" in builder.info.splits:
             part = "validation"
         data = builder.as_dataset(split=part)

@@ -64,7 +64,7 @@ def load_image(
     (1, 28, 28, 1)
 
     Reference:
-        Hu et al. (arXiv:1709.01507), Section 6.1: shorter side 256, centre crop 224.
+        Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
     entry = weights if isinstance(weights, Weights) else get_weights(weights)
     source: Any

@@ -10,9 +10,11 @@ import keras
 import numpy as np
 import pytest
 import training_runs
+from PIL import Image
 
 import keras_se
 from keras_se.training.datasets import load_pictures
+from keras_se.training.recipe import get_recipe, recipe_names
 from keras_se.training.run import Interrupted, Run, figures, summed_sigmoid
 
 
@@ -88,6 +90,28 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
     # Once more, when nothing is left to do.
     assert Run(training_runs.recipe(data), folder).train(resume=True) == results
     assert training_runs.final_values(folder) == training_runs.final_values(whole[0])
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes(name, data, tmp_path):
+    """Three steps of each recipe, on few pictures that are as large as its own."""
+    chosen = get_recipe(name)
+    settings = ["batch=4", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001"]
+    if chosen.data == "folder":
+        pictures = load_pictures("fashion_mnist", data)["train"].pictures
+        for n in range(15):
+            path = tmp_path / "pictures" / f"class{n % 2}" / f"{n}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pictures[n, ..., 0]).resize((500, 375)).save(path)
+        settings.append(f"data_dir={tmp_path / 'pictures'}")
+    else:
+        settings += ["data=fashion_mnist", f"data_dir={data}", "held_out=48"]
+    run = Run(chosen.changed(settings), tmp_path / "run")
+    run.train()
+    assert run.steps == 3
+    (row,) = run.history
+    assert np.isfinite([row["loss"], row["val_cross_entropy"]]).all()
 
 
 OPTIONS = [

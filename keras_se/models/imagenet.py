@@ -1,6 +1,6 @@
 """SE-ResNet, SE-ResNeXt and SENet-154 for ImageNet-sized pictures.
 
-The defaults are the networks of the paper and of the authors' release (Table 1, Section 6.1):
+The defaults are the networks of the paper and of the authors' release (Table 1, Section 5.1):
 
 |            | SEResNet18, 34 | SEResNet50, 101, 152 | SEResNeXt50, 101 | SENet154         |
 | ---------- | -------------- | -------------------- | ---------------- | ---------------- |
@@ -85,5 +85,5 @@ SENet154 = network_builder(
     ),
     IMAGENET,
     summary="SENet-154.",
-    reference=f"{_PAPER}, Section 6.5 and Table 8.",
+    reference=f"{_PAPER}, Section 5.4 and Table 8.",
 )

@@ -1,7 +1,7 @@
 """SE-ResNet-20 on Fashion-MNIST, 28 x 28: the package's own small task.
 
 The settings of Section 4 of He et al. (arXiv:1512.03385) for CIFAR-10, as the SE paper takes over
-(arXiv:1709.01507, Section 6.1), with a cosine in place of the steps and a shorter run.
+(arXiv:1709.01507, Section 5.1), with a cosine in place of the steps and a shorter run.
 
     keras-se train fashion_mnist
 

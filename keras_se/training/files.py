@@ -26,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Random crops that are tried before the largest one of a fitting shape is taken.
 ATTEMPTS = 10
 CROP, PARTS = 6, 7
+TEST_NAMES = ("test", "val")
 # One of this many pictures is for the test where the folder does not say which.
 TEST = 5
 
@@ -227,8 +228,9 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Pict
     folder = Path(recipe.data_dir)
     if not folder.is_dir():
         raise ValueError(f"`data_dir` must be a folder. Received: data_dir={recipe.data_dir!r}")
-    parted = (folder / "train").is_dir() and (folder / "test").is_dir()
-    places = {"train": folder / "train", "test": folder / "test"} if parted else {"all": folder}
+    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
+    parted = test is not None and (folder / "train").is_dir()
+    places = {"train": folder / "train", "test": test} if parted and test else {"all": folder}
     names = sorted(path.name for path in next(iter(places.values())).iterdir() if path.is_dir())
     if len(names) < 2:
         raise ValueError(

@@ -114,8 +114,8 @@ class Recipe:
         data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, or `"folder"` for
             pictures of your own.
         data_dir: Folder of the data set's files, or `None` for where they usually are. Of
-            `"folder"`: one folder of pictures a class, in folders `train` and `test` or without;
-            then every fifth picture is for the test.
+            `"folder"`: one folder of pictures a class, in folders `train` and `test` (or `val`);
+            without these, a fifth of the pictures is for the test.
         se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain
             network.
         variant: Fields of the network's description that differ from the default.
