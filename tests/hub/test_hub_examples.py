@@ -119,10 +119,10 @@ def test_data_set_that_is_not_prepared(name, data_set, received, tmp_path):
 def test_scenes_of_a_prepared_data_set(scripts, prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     load = scripts["garments"].prepared
-    scenes = load("tiny_scenes", "test", 3, 100, "objects")
+    scenes = load("tiny_scenes", "test", 4, 100, "objects")
     assert scenes.classes == ("flat", "tall")
-    assert scenes.pictures.shape == (3, 100, 100, 3)
-    assert sorted((scenes.labels >= 0).sum(axis=1)) == [0, 1, 2]
+    assert scenes.pictures.shape == (4, 100, 100, 3)
+    assert sorted((scenes.labels >= 0).sum(axis=1)) == [0, 0, 1, 2]
     for box, label in zip(scenes.boxes.reshape(-1, 4), scenes.labels.ravel(), strict=True):
         np.testing.assert_allclose(box, [20, 20, 40, 80] if label == 1 else [-1] * 4, atol=1e-4)
     masks = load("tiny_scenes", "train", 3, 100, "segmentation_mask").masks
