@@ -24,7 +24,7 @@ import keras_hub
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
-from garments import Scenes, prepared, scatter
+from garments import Scenes, training_and_test
 
 import keras_se
 
@@ -159,12 +159,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     size = arguments.size
-    if arguments.tfds:
-        train = prepared(arguments.tfds, "train", arguments.samples, size, "objects")
-        test = prepared(arguments.tfds, "test", arguments.tests, size, "objects")
-    else:
-        train = scatter("train", arguments.samples, size, arguments.seed, arguments.data)
-        test = scatter("t10k", arguments.tests, size, arguments.seed, arguments.data)
+    train, test = training_and_test(arguments, "objects")
     count = int((train.labels >= 0).sum())
     print(f"{len(train.pictures)} pictures with {count} objects to train on")
 

@@ -8,6 +8,7 @@ them. Or a data set that TensorFlow Datasets has prepared.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
 from dataclasses import dataclass
@@ -106,6 +107,18 @@ def scatter(part: str, count: int, size: int, seed: int, folder: Path | None = N
             labels[placed] = classes[which]
             placed += 1
     return scenes
+
+
+def training_and_test(arguments: argparse.Namespace, feature: str) -> tuple[Scenes, Scenes]:
+    """What an example's arguments say to train on, and to test on; `feature` as for `prepared`."""
+    size, counts = arguments.size, (arguments.samples, arguments.tests)
+    if arguments.tfds:
+        parts = zip(("train", "test"), counts, strict=True)
+        train, test = (prepared(arguments.tfds, *part, size, feature) for part in parts)
+    else:
+        parts = zip(("train", "t10k"), counts, strict=True)
+        train, test = (scatter(*part, size, arguments.seed, arguments.data) for part in parts)
+    return train, test
 
 
 def prepared(name: str, part: str, count: int, size: int, feature: str) -> Scenes:

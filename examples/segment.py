@@ -20,7 +20,7 @@ import keras_hub
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
-from garments import Scenes, prepared, scatter
+from garments import Scenes, training_and_test
 
 import keras_se
 
@@ -105,12 +105,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     size = arguments.size
-    if arguments.tfds:
-        train = prepared(arguments.tfds, "train", arguments.samples, size, "segmentation_mask")
-        test = prepared(arguments.tfds, "test", arguments.tests, size, "segmentation_mask")
-    else:
-        train = scatter("train", arguments.samples, size, arguments.seed, arguments.data)
-        test = scatter("t10k", arguments.tests, size, arguments.seed, arguments.data)
+    train, test = training_and_test(arguments, "segmentation_mask")
     classes = int(max(train.masks.max(), test.masks.max())) + 1
     print(f"{len(train.pictures)} pictures to train on, {classes} classes with the background")
 

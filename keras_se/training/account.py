@@ -53,12 +53,12 @@ def card(
     )  # fmt: skip
 
 
-def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and top-1 by epoch as a picture, if Matplotlib is installed."""
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
+    """Loss and top-1 by epoch as a picture; `False` if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return
+        return False
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in history]
     curves = (
@@ -73,3 +73,4 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.legend()
     with writing(path), atomic(path, ".png") as temporary:
         figure.savefig(temporary, dpi=120)
+    return True

@@ -201,7 +201,8 @@ class Run:
         }
         self._write("results.json", json.dumps(results, indent=2) + "\n")
         self._write("README.md", card(recipe, training, self.history, results))
-        draw_curves(self.history, self.folder / "curves.png")
+        if not draw_curves(self.history, self.folder / "curves.png"):
+            self.report("no curves.png: it needs Matplotlib, pip install keras-se[train]")
         return results
 
     def _position(self) -> tuple[int, int]:
