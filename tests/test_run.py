@@ -67,6 +67,7 @@ def interrupted(folder, data, at, number):
     return caught.value.exit_code
 
 
+@pytest.mark.training
 def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
     folder = tmp_path / "run"
     # In the middle of an epoch, at its last step, and at its first.
@@ -171,6 +172,11 @@ def test_folder_of_another_run(whole, data, tmp_path):
     with pytest.raises(ValueError, match="new or empty folder") as caught:
         Run(training_runs.recipe(data), folder).train()
     assert str(folder) in str(caught.value)
+    (tmp_path / "lock").touch()
+    (tmp_path / "recipe.json.7.tmp").touch()
+    run = Run(training_runs.recipe(tmp_path), tmp_path)
+    with pytest.raises(FileNotFoundError, match="train-images"):
+        run.train()
     with pytest.raises(ValueError, match=r"another recipe: epochs \(3, 4\)$"):
         Run(training_runs.recipe(data, "epochs=4"), folder).train(resume=True)
     with pytest.raises(ValueError, match="expected the recipe of a run"):

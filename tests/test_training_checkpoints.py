@@ -13,7 +13,7 @@ VALUES = [np.arange(6, dtype="float32").reshape(2, 3), np.array(7, "int64"), np.
 
 def saved(folder, *steps):
     for step in steps:
-        save_checkpoint(folder, step, [value + step for value in VALUES], {"step": step})
+        save_checkpoint(folder, (0, step), [value + step for value in VALUES], {"step": step})
     return sorted(folder.iterdir())
 
 
@@ -25,10 +25,16 @@ def same(values, step):
 
 def test_the_two_newest_are_kept(tmp_path):
     files = saved(tmp_path / "new", 8, 9, 1000)
-    assert [file.name.split(".")[0] for file in files] == ["000000009", "000001000"]
+    assert [file.name.split(".")[0] for file in files] == ["00000-0000009", "00000-0001000"]
     values, state = load_checkpoint(tmp_path / "new", pytest.fail)
     same(values, 1000)
     assert state == {"step": 1000}
+
+
+def test_a_finished_epoch_is_newer_than_its_last_step(tmp_path):
+    for position in ((0, 7), (1, 0)):
+        save_checkpoint(tmp_path, position, VALUES, {"position": position})
+    assert load_checkpoint(tmp_path, pytest.fail)[1] == {"position": [1, 0]}
 
 
 def test_no_checkpoint(tmp_path):
@@ -57,7 +63,7 @@ def test_damaged_newest_checkpoint(tmp_path, damage):
     assert str(newest) in line
     assert "damaged" in line
     # It is in nobody's way.
-    save_checkpoint(tmp_path, 2, VALUES, {})
+    save_checkpoint(tmp_path, (0, 2), VALUES, {})
 
 
 def test_what_a_killed_process_left(tmp_path):
@@ -76,7 +82,7 @@ def test_full_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        save_checkpoint(tmp_path, 3, VALUES, {})
+        save_checkpoint(tmp_path, (0, 3), VALUES, {})
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(os, "fsync", fsync)
     assert sorted(tmp_path.iterdir()) == files

@@ -1,8 +1,8 @@
 """Checkpoints that a killed run goes on from, bit for bit.
 
-A checkpoint is one HDF5 file `<step>.<first digits of its SHA-256>.h5`: the values of all variables
-in order, and in an attribute what else the run has to know. It takes its name when it is whole and
-on the disk; the one before is kept.
+A checkpoint is one HDF5 file `<epoch>-<step>.<first digits of its SHA-256>.h5`: the values of all
+variables in order, and in an attribute what else the run has to know. It takes its name when it is
+whole and on the disk; the one before is kept.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from keras_se.weights.hashes import file_hash
 from keras_se.weights.variable_file import writing
 
 KEPT = 2
-NAME = re.compile(r"(\d+)\.([0-9a-f]{16})\.h5")
+NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.h5")
 
 
-def _steps(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in a folder by step."""
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first."""
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("*.h5")]
-    return sorted((int(match[1]), path) for match, path in found if match)
+    ordered = sorted((int(match[1]), int(match[2]), path) for match, path in found if match)
+    return [path for _, _, path in ordered]
 
 
 def save_checkpoint(
-    folder: Path, step: int, values: Sequence[np.ndarray], state: Mapping[str, Any]
+    folder: Path, position: tuple[int, int], values: Sequence[np.ndarray], state: Mapping[str, Any]
 ) -> None:
     """Write a checkpoint and remove the oldest.
 
     Args:
         folder: Folder of checkpoints, which is made.
-        step: Steps done.
+        position: The epoch, from 0, and how many of its steps are done.
         values: Values of all variables, in order.
         state: What else there is to know, as JSON can hold it.
 
@@ -54,11 +55,12 @@ def save_checkpoint(
                     file.create_dataset(f"{number:06}", data=value, track_times=False)
             _sync(temporary)
             digits = file_hash(temporary).split(":")[1][:16]
-            os.replace(temporary, folder / f"{step:09}.{digits}.h5")
+            epoch, step = position
+            os.replace(temporary, folder / f"{epoch:05}-{step:07}.{digits}.h5")
             _sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
-    for _, path in _steps(folder)[:-KEPT]:
+    for path in _checkpoints(folder)[:-KEPT]:
         path.unlink()
 
 
@@ -73,10 +75,10 @@ def load_checkpoint(
     """
     for left in folder.glob("*.tmp"):
         left.unlink()
-    for step, path in reversed(_steps(folder)):
+    for path in reversed(_checkpoints(folder)):
         received = file_hash(path).split(":")[1]
         if received[:16] != path.name.split(".")[1]:
-            report(f"{path}: damaged; going on from the checkpoint before step {step}")
+            report(f"{path}: damaged; going on from the one before, if there is one")
             continue
         with h5py.File(path, "r") as file:
             return [file[name][()] for name in sorted(file)], json.loads(file.attrs["state"])

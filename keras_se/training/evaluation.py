@@ -20,7 +20,7 @@ from keras_se.training.recipe import from_dict
 from keras_se.training.run import figures, logits, network
 from keras_se.weights.entries import Weights, list_weights
 
-BATCH = 32
+BATCH = 100
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 BAD_PICTURES = ("refuse", "skip")
 
@@ -94,7 +94,9 @@ def _evaluate_run(folder: Path) -> Evaluation:
     test = load_data(recipe, skipped.append)["test"]
     model = network(recipe, test)
     model.load_weights(folder / "last.weights.h5")
-    return _account(str(folder), test.names, logits(model, test), test.labels, skipped)
+    return _account(
+        str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
+    )
 
 
 def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
@@ -107,7 +109,7 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
     test: Data | None = None if data is not None else load_pictures(dataset)["test"]
     model = getattr(keras_se, entry.model)(weights=entry, classifier_activation=None)
     if test is not None:
-        return _account(entry.name, test.names, logits(model, test), test.labels, [])
+        return _account(entry.name, test.names, logits(model, test, BATCH), test.labels, [])
     assert files is not None
     outputs: list[np.ndarray] = []
     labels: list[int] = []

@@ -33,7 +33,6 @@ from keras_se.weights.variable_file import atomic, writing
 
 # Steps between looks at the loss, which make a GPU wait.
 LOOK = 50
-EVALUATION_BATCH = 500
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
 
 
@@ -138,7 +137,9 @@ class Run:
     def _check_folder(self, resume: bool) -> None:
         path = self.folder / "recipe.json"
         if not resume:
-            if self.folder.exists() and any(self.folder.iterdir()):
+            # What a process leaves that was killed before it could say what it does is no run.
+            found = self.folder.iterdir() if self.folder.exists() else ()
+            if any(file.name != "lock" and file.suffix != ".tmp" for file in found):
                 raise ValueError(
                     f"{self.folder}: expected a new or empty folder; resume to go on with a run"
                 )
@@ -152,7 +153,7 @@ class Run:
 
     def _train(self, training: Data, validation: Data, test: Data, replicas: int) -> dict[str, Any]:
         recipe = self.recipe
-        if recipe.batch % replicas or EVALUATION_BATCH % replicas:
+        if recipe.batch % replicas:
             raise ValueError(
                 f"`batch` must be a multiple of the {replicas} replicas. "
                 f"Received: batch={recipe.batch}"
@@ -233,9 +234,8 @@ class Run:
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         state = {"epoch": epoch, "step": step, "history": self.history}
-        done = epoch * self.steps + step
         values = checkpoints.values_of(self.variables())
-        checkpoints.save_checkpoint(self.folder / "checkpoints", done, values, state)
+        checkpoints.save_checkpoint(self.folder / "checkpoints", (epoch, step), values, state)
 
     def check_loss(self, epoch: int, step: int, logs: Any) -> None:
         """Raise a `FloatingPointError` unless the loss is a number."""
@@ -248,7 +248,7 @@ class Run:
 
     def _evaluate(self, data: Data) -> dict[str, float]:
         with _averaged(self.model, self.recipe):
-            return figures(logits(self.model, data), data.labels)
+            return figures(logits(self.model, data, self.recipe.batch), data.labels)
 
     def _write_weights(self) -> None:
         """The weights, or their moving average: the last, and the best where one is held out."""
@@ -345,9 +345,9 @@ def summed_sigmoid(targets: Any, logits: Any) -> Any:
     return keras.ops.sum(losses, axis=-1)
 
 
-def logits(model: keras.Model, data: Data) -> np.ndarray:
+def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
     """What a network puts out for each picture: `(count, classes)`, float64."""
-    outputs = model.predict(data.evaluation(EVALUATION_BATCH), verbose=0)
+    outputs = model.predict(data.evaluation(batch), verbose=0)
     return np.asarray(outputs[: len(data)], "float64")
 
 
