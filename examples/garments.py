@@ -9,7 +9,6 @@ them. Or a data set that TensorFlow Datasets has prepared.
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from keras_se.labels import class_names
+from keras_se.training.datasets import DEBIAN, read_idx
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = tuple(name for _, name in class_names("fashion_mnist"))
 # Height and width of a garment, which is 28 in the data set.
 SIDE = (28, 48)
@@ -62,14 +61,10 @@ def load(part: str, folder: Path | None = None) -> tuple[np.ndarray, np.ndarray]
     if folder is None and not DEBIAN.is_dir():
         return keras.datasets.fashion_mnist.load_data()[part == "t10k"]
     pictures, labels = (
-        np.frombuffer(
-            gzip.decompress(((folder or DEBIAN) / f"{part}-{name}-ubyte.gz").read_bytes()),
-            np.uint8,
-            offset=offset,
-        )
-        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
+        read_idx((folder or DEBIAN) / f"{part}-{name}-ubyte.gz")
+        for name in ("images-idx3", "labels-idx1")
     )
-    return pictures.reshape(-1, 28, 28), labels
+    return pictures, labels
 
 
 def scatter(part: str, count: int, size: int, seed: int, folder: Path | None = None) -> Scenes:

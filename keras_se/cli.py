@@ -289,7 +289,7 @@ def train(
     from keras_se.training.progress import Progress
     from keras_se.training.run import Interrupted, Run
 
-    with Progress(chosen.epochs) as progress:
+    with Progress() as progress:
         run = Run(chosen, path, strategy=strategy, report=progress.report, progress=progress.step)
         try:
             results = run.train(resume=resume)

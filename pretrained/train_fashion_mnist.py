@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import json
 import platform
 from pathlib import Path
@@ -26,6 +25,7 @@ import keras
 import numpy as np
 
 import keras_se
+from keras_se.training.datasets import DEBIAN, read_idx
 from keras_se.weights.variable_file import write_variables
 
 NAME = "se_resnet20.fashion_mnist"
@@ -35,17 +35,7 @@ HELD_OUT = 5000
 # Mean and standard deviation of the 60,000 training pictures, in 0..1.
 MEAN, STD = 0.2860, 0.3530
 SHIFT, HOLE = 2, 8
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 HERE = Path(__file__).resolve().parent
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """An array from a gzipped IDX file of unsigned bytes."""
-    with gzip.open(path) as file:
-        data = file.read()
-    rank = data[3]
-    shape = np.frombuffer(data, ">i4", rank, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 def load(part: str) -> tuple[np.ndarray, np.ndarray]:

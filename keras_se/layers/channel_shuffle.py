@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_se.checks import positive_integer, unknown_choice
-from keras_se.layers.squeeze_excite import DATA_FORMATS
+from keras_se.checks import positive_integer
+from keras_se.layers.squeeze_excite import get_data_format
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -40,9 +40,7 @@ class ChannelShuffle(keras.layers.Layer):
     def __init__(self, groups: int, data_format: str | None = None, **layer_kwargs: Any) -> None:
         super().__init__(**layer_kwargs)
         self.groups = positive_integer("groups", groups)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in DATA_FORMATS:
-            raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+        self.data_format = get_data_format(data_format)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = input_shape[self._axis] if len(input_shape) == 4 else None

@@ -26,6 +26,15 @@ def get_activation(argument: str, activation: Any) -> Any:
         ) from None
 
 
+def get_data_format(data_format: str | None) -> str:
+    """The data format, Keras' setting for `None`, or a `ValueError`."""
+    if data_format is None:
+        return str(keras.config.image_data_format())
+    if data_format not in DATA_FORMATS:
+        raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+    return data_format
+
+
 @keras.saving.register_keras_serializable(package="keras_se")
 class SqueezeExcite(keras.layers.Layer):
     """Squeeze-and-Excitation: scales every channel by a gate computed from all channels.
@@ -94,9 +103,7 @@ class SqueezeExcite(keras.layers.Layer):
         if hidden_units is not None:
             hidden_units = positive_integer("hidden_units", hidden_units)
         self.hidden_units = hidden_units
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        if self.data_format not in DATA_FORMATS:
-            raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+        self.data_format = get_data_format(data_format)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) not in (3, 4, 5):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -13,14 +12,9 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """A bar on stderr where somebody can see it; lines on stdout.
+    """A bar on stderr where somebody can see it; lines on stdout."""
 
-    Args:
-        epochs: Epochs of the run.
-    """
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self) -> None:
         console = Console(stderr=True)
         self.bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
@@ -42,11 +36,11 @@ class Progress:
 
     def report(self, line: str) -> None:
         """Print a line above the bar."""
-        self.bars.console.print("", end="")
-        print(line, flush=True, file=sys.stdout)
+        print(line, flush=True)
 
     def step(self, run: Any, epoch: int, step: int) -> None:
         """A step was done."""
+        epochs = run.recipe.epochs
         done, now = epoch * run.steps + step, time.monotonic()
         if self.began is None:
             self.began = now, done
@@ -55,7 +49,7 @@ class Progress:
         self.bars.update(
             self.task,
             completed=done,
-            total=self.epochs * run.steps,
-            epoch=f"{epoch + 1}/{self.epochs}",
+            total=epochs * run.steps,
+            epoch=f"{epoch + 1}/{epochs}",
             speed=f"{speed:,.0f}",
         )

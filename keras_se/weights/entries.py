@@ -265,19 +265,20 @@ def resolve_weights(
     if isinstance(weights, Weights) and weights.model == model:
         return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
-    for entry in entries if isinstance(weights, str) else ():
-        if weights == entry.name:
+    # What is no text, such as an array, is compared with nothing.
+    name = weights if isinstance(weights, str) else ""
+    for entry in entries:
+        if name == entry.name:
             return entry
         chosen = entry.default and (options or {}).items() <= entry.variant.items()
-        if chosen and weights == entry.dataset:
+        if chosen and name == entry.dataset:
             return entry
     if isinstance(weights, str | Path) and str(weights).endswith(".weights.h5"):
         if Path(weights).is_file():
             return Path(weights)
         raise ValueError(f"`weights` names a file that does not exist. Received: {weights}")
     defaults = [entry for entry in entries if entry.default]
-    known_names = defaults if isinstance(weights, str) else ()
-    if chosen_sets := [entry for entry in known_names if entry.dataset == weights]:
+    if chosen_sets := [entry for entry in defaults if entry.dataset == name]:
         ((option, value),) = (options or {}).items()
         known = ", ".join(str(entry.variant[option]) for entry in chosen_sets)
         raise ValueError(
