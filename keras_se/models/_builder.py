@@ -177,7 +177,8 @@ def network_builder(
             _check_variant(source, {**(variant or {}), **chosen}, net, trained)
             net = trained
         net.check(se)
-        inputs = _input(input_tensor, input_shape, include_top, source, defaults)
+        least = min(defaults.min_size, net.stride or defaults.min_size)
+        inputs = _input(input_tensor, input_shape, include_top, source, defaults, least)
         if isinstance(source, Weights):
             source.fetch()
 
@@ -306,8 +307,9 @@ def _load_weights(model: keras.Model, path: Path) -> None:
 
 
 def _input(
-    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults
-) -> Any:
+    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults,
+    min_size: int,
+) -> Any:  # fmt: skip
     """The network's input tensor, its shape checked."""
     trained_on = source.input_shape if isinstance(source, Weights) else None
     channels = trained_on[-1] if trained_on else 3
@@ -341,9 +343,9 @@ def _input(
             f"`input_shape` must be {layout} with a known number of channels; height and width "
             f"may be None. Received: input_shape={input_shape}"
         )
-    if any(n is not None and n < defaults.min_size for n in size):
+    if any(n is not None and n < min_size for n in size):
         raise ValueError(
-            f"`input_shape` must be at least {defaults.min_size} high and wide. "
+            f"`input_shape` must be at least {min_size} high and wide. "
             f"Received: input_shape={input_shape}"
         )
     if trained_on and count != channels:

@@ -67,6 +67,11 @@ class NetworkDescription(ABC):
         """Channels of the last feature maps."""
 
     @property
+    def stride(self) -> int | None:
+        """How much smaller the last feature maps are, where pictures need not be larger."""
+        return None
+
+    @property
     def first_convolution(self) -> str:
         """Name of the layer that takes the picture."""
         return "stem_conv"

@@ -5,6 +5,7 @@ The plain network is `keras.applications.MobileNet`, to the last digit of its fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,13 +17,13 @@ from keras_se.models._builder import Defaults, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv
 
 EPSILON = 1e-3
-# (channels, stride) of each separable block of a stage.
-STAGES: dict[int, tuple[tuple[int, int], ...]] = {
-    1: ((64, 1),),
-    2: ((128, 2), (128, 1)),
-    3: ((256, 2), (256, 1)),
-    4: ((512, 2),) + ((512, 1),) * 5,
-    5: ((1024, 2), (1024, 1)),
+# (channels, number) of the separable blocks of a stage.
+STAGES: dict[int, tuple[int, int]] = {
+    1: (64, 1),
+    2: (128, 2),
+    3: (256, 2),
+    4: (512, 6),
+    5: (1024, 2),
 }
 
 
@@ -32,6 +33,8 @@ class MobileNet(NetworkDescription):
 
     Attributes:
         alpha: Width multiplier: every layer has `int(alpha * channels)` channels.
+        strides: Strides of the stem and of the first block of each stage, 1 or 2. Small pictures
+            want fewer halvings: `(1, 1, 1, 2, 2, 2)` leaves maps of 4 x 4 of 28 x 28 pixels.
         dropout: Rate of dropout before the classifier, in training.
         se_position: Where SE sits in a separable block: `"pointwise"`, at its end, after BatchNorm
             and ReLU6; `"pointwise_linear"`, between that BatchNorm and ReLU6; `"depthwise"`, after
@@ -43,6 +46,7 @@ class MobileNet(NetworkDescription):
     }
 
     alpha: float = 1.0
+    strides: tuple[int, ...] = (2, 1, 2, 2, 2, 2)
     dropout: float = 1e-3
     se_position: str = "pointwise"
 
@@ -52,6 +56,11 @@ class MobileNet(NetworkDescription):
             raise ValueError(
                 f"`alpha` must be at least 1/32, for one channel. Received: alpha={self.alpha!r}"
             )
+        if len(self.strides) != 1 + len(STAGES) or not set(self.strides) <= {1, 2}:
+            raise ValueError(
+                f"`strides` must be {1 + len(STAGES)} numbers, each 1 or 2. "
+                f"Received: strides={self.strides}"
+            )
 
     def width(self, channels: int) -> int:
         """Channels of a layer that has `channels` at width 1."""
@@ -59,23 +68,28 @@ class MobileNet(NetworkDescription):
 
     @property
     def units(self) -> Mapping[int, int]:
-        return {stage: len(blocks) for stage, blocks in STAGES.items()}
+        return {stage: count for stage, (_, count) in STAGES.items()}
+
+    @property
+    def stride(self) -> int:
+        return math.prod(self.strides)
 
     @property
     def features(self) -> int:
         return self.width(1024)
 
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
-        widths = {stage: self.width(blocks[0][0]) for stage, blocks in STAGES.items()}
+        widths = {stage: self.width(channels) for stage, (channels, _) in STAGES.items()}
         if self.se_position != "depthwise":
             return widths
         return {stage: widths.get(stage - 1, self.width(32)) for stage in STAGES}
 
     def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
-        x = conv(x, self.width(32), 3, "stem_conv", stride=2, padding="same")
+        x = conv(x, self.width(32), 3, "stem_conv", stride=self.strides[0], padding="same")
         x = relu6(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
-        for stage, blocks in STAGES.items():
-            for n, (channels, stride) in enumerate(blocks, start=1):
+        for stage, (channels, count) in STAGES.items():
+            for n in range(1, count + 1):
+                stride = self.strides[stage] if n == 1 else 1
                 x = self._block(x, se, self.width(channels), stride, stage, n)
         return x
 

@@ -47,6 +47,10 @@ class VGG(NetworkDescription):
         return dict(enumerate(self.blocks, start=1))
 
     @property
+    def stride(self) -> int:
+        return 2 ** len(self.blocks)
+
+    @property
     def features(self) -> int:
         return self.widths[-1]
 

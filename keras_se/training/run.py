@@ -44,6 +44,10 @@ class Interrupted(Exception):  # noqa: N818
         self.exit_code = 128 + number
 
 
+class Taken(ValueError):  # noqa: N818
+    """Another process is training in the folder."""
+
+
 class _Steps(keras.callbacks.Callback):
     """What happens between two steps: the state put back, looks at the loss, checkpoints."""
 
@@ -124,7 +128,7 @@ class Run:
                 with _prepared(recipe), distributed(self.strategy) as replicas, self._signals():
                     return self._train(training, validation, test, replicas)
         except Timeout:
-            raise ValueError(f"{self.folder}: another process is training here") from None
+            raise Taken(f"{self.folder}: another process is training here") from None
         except Exception as error:
             # TensorFlow does not say which file it could not decode.
             if type(error).__module__.startswith("tensorflow"):
