@@ -105,14 +105,14 @@ import keras
 import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_se.training.strategies import distributed, prepare, resolve_strategy
+from keras_se.training.strategies import distributed, resolve_strategy
 assert resolve_strategy("auto") == "mirrored"
-with distributed("mirrored") as replicas:
-    assert replicas == 2
+with distributed("mirrored") as devices:
+    assert devices.replicas == 2
     model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.5, seed=1)])
     for prepared in (False, True):
         if prepared:
-            prepare(model)
+            devices.prepare(model)
         strategy = tf.distribute.get_strategy()
         draw = tf.function(lambda: model(tf.ones((1, 1000)), training=True))
         masks = [strategy.experimental_local_results(strategy.run(draw)) for _ in range(2)]

@@ -49,8 +49,13 @@ class Data(Protocol):
     def bad(self) -> Iterator[str]:
         """Files that are no pictures."""
 
-    def training(self, recipe: Recipe, epoch: int, first: int = 0) -> Any:
-        """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`, float32."""
+    def training(
+        self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Any:
+        """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`, float32.
+
+        Of each batch that `part`, `(index, count)`.
+        """
 
     def evaluation(self, batch: int) -> Any:
         """All pictures in order, float32, in batches of one size, the last filled up."""
@@ -101,13 +106,22 @@ class Pictures:
         """Files that are no pictures; there are none in memory."""
         return iter(())
 
-    def training(self, recipe: Recipe, epoch: int, first: int = 0) -> TrainingBatches:
+    def training(
+        self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> TrainingBatches:
         """The batches of an epoch, from a step on."""
-        return TrainingBatches(self, recipe, epoch, first)
+        return TrainingBatches(self, recipe, epoch, first, part)
 
     def evaluation(self, batch: int) -> EvaluationBatches:
         """All pictures in order, in batches of one size."""
         return EvaluationBatches(self, batch)
+
+
+def rows(batch: int, part: tuple[int, int]) -> np.ndarray:
+    """Rows of a batch that make up a part, `(index, count)`, and before them one to mix with."""
+    index, count = part
+    size = batch // count
+    return np.arange(index * size - 1, (index + 1) * size) % batch
 
 
 def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augmentation.Mix:
@@ -124,12 +138,16 @@ class TrainingBatches(keras.utils.PyDataset):
         recipe: Says the batch size, the seed and the augmentation.
         epoch: The epoch, from 0.
         first: The first step.
+        part: Which part of each batch, `(index, count)`.
     """
 
-    def __init__(self, data: Pictures, recipe: Recipe, epoch: int, first: int) -> None:
+    def __init__(
+        self, data: Pictures, recipe: Recipe, epoch: int, first: int, part: tuple[int, int]
+    ) -> None:
         # One worker: Keras' queue of several loses a batch when `fit` starts over under a strategy.
         super().__init__()
         self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
+        self.rows = rows(recipe.batch, part)
         self.order = permutation(len(data), recipe.seed, ORDER, epoch)
 
     def __len__(self) -> int:
@@ -137,7 +155,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         recipe, step = self.recipe, self.first + index
-        chosen = self.order[step * recipe.batch : (step + 1) * recipe.batch]
+        chosen = self.order[step * recipe.batch + self.rows]
         pictures = self.data.pictures[chosen]
         targets = one_hot(self.data.labels[chosen], self.data.classes, recipe.label_smoothing)
 
@@ -158,10 +176,9 @@ class TrainingBatches(keras.utils.PyDataset):
                 pictures, recipe.cutout, draw(HOLE_AT, 2), which, self.data.mean
             )
         if recipe.mixup or recipe.cutmix:
-            return augmentation.mixed(
-                pictures, targets, mix_of(recipe, self.epoch, step, self.data.shape)
-            )
-        return pictures, targets
+            mix = mix_of(recipe, self.epoch, step, self.data.shape)
+            pictures, targets = augmentation.mixed(pictures, targets, mix)
+        return pictures[1:], targets[1:]
 
 
 class EvaluationBatches(keras.utils.PyDataset):

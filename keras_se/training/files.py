@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_se.training.batches import ORDER, mix_of
+from keras_se.training.batches import ORDER, mix_of, rows
 from keras_se.training.randomness import bits, permutation
 from keras_se.training.recipe import Recipe
 
@@ -71,13 +71,16 @@ class PictureFiles:
         """Files that are no pictures."""
         return bad_files(self.files)
 
-    def training(self, recipe: Recipe, epoch: int, first: int = 0) -> tf.data.Dataset:
+    def training(
+        self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
         """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`."""
         import tensorflow as tf
 
         batch = recipe.batch
         order = permutation(len(self), recipe.seed, ORDER, epoch)
-        order = order[first * batch : len(self) // batch * batch]
+        chosen = rows(batch, part)
+        order = order[: len(self) // batch * batch].reshape(-1, batch)[first:, chosen].ravel()
         key = int(bits(recipe.seed, CROP, epoch)) >> 1
         files, labels = tf.constant(list(self.files)), tf.constant(self.labels)
         smoothing, classes = recipe.label_smoothing, self.classes
@@ -96,13 +99,14 @@ class PictureFiles:
 
         data = tf.data.Dataset.from_tensor_slices(order)
         data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        data = data.batch(batch, drop_remainder=True)
+        data = data.batch(len(chosen), drop_remainder=True)
         if recipe.mixup or recipe.cutmix:
             steps = range(first, len(self) // batch)
             mixes = [mix_of(recipe, epoch, step, self.shape) for step in steps]
-            rows = np.array([(mix.own, *mix.window, mix.target) for mix in mixes], "float32")
-            numbers = tf.data.Dataset.from_tensor_slices(rows)
+            table = np.array([(mix.own, *mix.window, mix.target) for mix in mixes], "float32")
+            numbers = tf.data.Dataset.from_tensor_slices(table)
             data = tf.data.Dataset.zip(data, numbers).map(_mixed)
+        data = data.map(lambda pictures, targets: (pictures[1:], targets[1:]))
         return data.prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, batch: int) -> tf.data.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -22,13 +23,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import keras_se
-from keras_se.training import checkpoints
+from keras_se.training import checkpoints, multiworker
 from keras_se.training.account import card, draw_curves
 from keras_se.training.batches import Data
 from keras_se.training.datasets import load_data
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe, difference, from_dict
-from keras_se.training.strategies import distributed, prepare, resolve_strategy
+from keras_se.training.strategies import Devices, distributed, resolve_strategy
 from keras_se.weights.variable_file import atomic, writing
 
 # Steps between looks at the loss, which make a GPU wait.
@@ -64,11 +65,14 @@ class _Steps(keras.callbacks.Callback):
         run.progress(run, self.epoch, step)
         last = step == run.steps
         due = step % run.recipe.checkpoint_steps == 0 and not last
-        if due or run.signal or last or step % LOOK == 0:
+        look = due or last or step % LOOK == 0
+        # Several processes have to stop, and to read their variables, after the same step.
+        stop = (look or not run.devices.processes) and run.stops()
+        if look or stop:
             run.check_loss(self.epoch, step, logs)
-        if due or run.signal:
+        if due or stop:
             run.save(self.epoch, step)
-        if run.signal:
+        if stop:
             raise Interrupted(run.signal)
 
 
@@ -78,7 +82,8 @@ class Run:
     Args:
         recipe: What to do.
         folder: Where everything is written.
-        strategy: `"auto"`, `"none"`, `"mirrored"` or `"jax"`. Defaults to `"auto"`.
+        strategy: `"auto"`, `"none"`, `"mirrored"`, `"multiworker"` or `"jax"`. Defaults to
+            `"auto"`.
         report: Called with each line that is worth reading. Defaults to `print`.
         progress: Called after each step with the run, the epoch and the steps done in it. Defaults
             to nothing.
@@ -98,6 +103,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.signal = 0
         self.steps = 0
+        self.devices = Devices()
         self.pending: list[np.ndarray] | None = None
 
     def train(self, *, resume: bool = False) -> dict[str, Any]:
@@ -115,21 +121,30 @@ class Run:
             Interrupted: If a signal ended it.
         """
         recipe = self.recipe
-        self._check_folder(resume)
+        with _prepared(recipe), distributed(self.strategy) as devices:
+            return self._train_on(devices, resume)
+
+    def _train_on(self, devices: Devices, resume: bool) -> dict[str, Any]:
+        recipe, self.devices = self.recipe, devices
+        if not devices.chief:
+            self.report = self.progress = lambda *_: None
+        if resume or devices.chief:
+            self._check_folder(resume)
         parts = load_data(recipe, self.report)
         training, validation, test = split(parts, recipe)
         self.steps = len(training) // recipe.batch
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / "lock").acquire(timeout=0):
+            with self._locked(), self._signals():
                 if not resume:
                     self._write("recipe.json", json.dumps(recipe.as_dict(), indent=2) + "\n")
                     self._write("environment.json", json.dumps(_environment(), indent=2) + "\n")
-                with _prepared(recipe), distributed(self.strategy) as replicas, self._signals():
-                    return self._train(training, validation, test, replicas)
-        except Timeout:
-            raise Taken(f"{self.folder}: another process is training here") from None
+                return self._train(training, validation, test)
+        except Interrupted:
+            raise
         except Exception as error:
+            # Without the process that was told to stop the others cannot go on.
+            if self.signal and devices.processes:
+                raise Interrupted(self.signal) from None
             # TensorFlow does not say which file it could not decode.
             if type(error).__module__.startswith("tensorflow"):
                 for path in (path for part in parts.values() for path in part.bad()):
@@ -155,24 +170,26 @@ class Run:
         if differing := difference(stored, self.recipe):
             raise ValueError(f"{self.folder}: its run is of another recipe: {differing}")
 
-    def _train(self, training: Data, validation: Data, test: Data, replicas: int) -> dict[str, Any]:
-        recipe = self.recipe
+    def _train(self, training: Data, validation: Data, test: Data) -> dict[str, Any]:
+        recipe, replicas = self.recipe, self.devices.replicas
         if recipe.batch % replicas:
             raise ValueError(
                 f"`batch` must be a multiple of the {replicas} replicas. "
                 f"Received: batch={recipe.batch}"
             )
         self.model, self.stored = network(recipe, training), network(recipe, training)
-        if self.strategy == "mirrored":
-            prepare(self.model)
+        self.devices.prepare(self.model)
         compile_for_training(self.model, recipe, self.steps)
+        if self.devices.processes:
+            multiworker.is_built(self.model)
         epoch, first = self._position()
         while epoch < recipe.epochs:
-            batches = training.training(recipe, epoch, first)
-            began = time.monotonic()
-            if len(batches):
+            began, steps = time.monotonic(), self.steps - first
+            if steps:
+                parts = functools.partial(training.training, recipe, epoch, first)
                 self.model.fit(
-                    batches,
+                    self.devices.batches(parts, steps, recipe.batch),
+                    steps_per_epoch=steps,
                     initial_epoch=epoch,
                     epochs=epoch + 1,
                     shuffle=False,
@@ -185,7 +202,7 @@ class Run:
             logs = self.model.get_metrics_result()
             row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
             seconds = time.monotonic() - began
-            row["pictures_per_second"] = round(len(batches) * recipe.batch / seconds, 1)
+            row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
             row |= {f"val_{name}": value for name, value in evaluated.items()}
             self.history.append(row)
@@ -194,7 +211,7 @@ class Run:
             self.save(epoch, 0)
             self._write_history()
             self.report(_line(row, recipe.epochs))
-            if self.signal:
+            if self.stops():
                 raise Interrupted(self.signal)
         if self.pending is not None:
             # Nothing was left to train.
@@ -206,7 +223,7 @@ class Run:
         }
         self._write("results.json", json.dumps(results, indent=2) + "\n")
         self._write("README.md", card(recipe, training, self.history, results))
-        if not draw_curves(self.history, self.folder / "curves.png"):
+        if self.devices.chief and not draw_curves(self.history, self.folder / "curves.png"):
             self.report("no curves.png: it needs Matplotlib, pip install keras-se[train]")
         return results
 
@@ -239,7 +256,14 @@ class Run:
             self.model.jax_state_sync()
         state = {"epoch": epoch, "step": step, "history": self.history}
         values = checkpoints.values_of(self.variables())
-        checkpoints.save_checkpoint(self.folder / "checkpoints", (epoch, step), values, state)
+        if self.devices.chief:
+            checkpoints.save_checkpoint(self.folder / "checkpoints", (epoch, step), values, state)
+
+    def stops(self) -> bool:
+        """Whether a signal came, to this process or another."""
+        if self.devices.any(self.signal > 0):
+            self.signal = self.signal or signal.SIGTERM
+        return self.signal > 0
 
     def check_loss(self, epoch: int, step: int, logs: Any) -> None:
         """Raise a `FloatingPointError` unless the loss is a number."""
@@ -261,7 +285,7 @@ class Run:
         with _averaged(self.model, self.recipe):
             # A network that is not compiled is stored without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
-        for name in names:
+        for name in names if self.devices.chief else ():
             path = self.folder / f"{name}.weights.h5"
             with writing(path), atomic(path, ".weights.h5") as temporary:
                 self.stored.save_weights(temporary)
@@ -275,9 +299,25 @@ class Run:
         self._write("metrics.csv", text.getvalue())
 
     def _write(self, name: str, text: str) -> None:
+        if not self.devices.chief:
+            return
         path = self.folder / name
         with writing(path), atomic(path) as temporary:
             temporary.write_text(text, "utf-8")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The folder is this process' to write, where it writes it."""
+        if not self.devices.chief:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.folder / "lock").acquire(timeout=0)
+        except Timeout:
+            raise Taken(f"{self.folder}: another process is training here") from None
+        with lock:
+            yield
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -5,16 +5,63 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from keras_se.checks import unknown_choice
+from keras_se.training import multiworker
 
-STRATEGIES = ("auto", "none", "mirrored", "jax")
+STRATEGIES = ("auto", "none", "mirrored", "multiworker", "jax")
 # Seeds of layers that differ by this are not to be expected.
 REPLICA_STRIDE = 0x3C6EF35
-BACKENDS = {"mirrored": "tensorflow", "jax": "jax"}
+BACKENDS = {"mirrored": "tensorflow", "multiworker": "tensorflow", "jax": "jax"}
+AUTOMATIC = {"tensorflow": "mirrored", "jax": "jax"}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a network is trained on.
+
+    Attributes:
+        strategy: Its name.
+        replicas: Parts of a batch that are computed side by side, each with its own copy of the
+            network.
+        chief: Whether this process writes the run's folder.
+    """
+
+    strategy: str = "none"
+    replicas: int = 1
+    chief: bool = True
+
+    @property
+    def processes(self) -> bool:
+        """Whether there are several processes."""
+        return self.strategy == "multiworker"
+
+    def prepare(self, model: keras.Model) -> None:
+        """Make a network fit for several replicas of TensorFlow.
+
+        BatchNorm uses the statistics of all replicas; the moving ones would differ otherwise.
+        Random layers draw other numbers on each replica, since Keras gives all of them the same.
+        """
+        if BACKENDS.get(self.strategy) != "tensorflow":
+            return
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.next = functools.partial(_next_of_replica, generator.next)
+
+    def any(self, truth: bool) -> bool:
+        """Whether it is so in any process; all of them have to ask."""
+        return multiworker.total(int(truth)) > 0 if self.processes else truth
+
+    def batches(self, parts: Callable[[tuple[int, int]], Any], steps: int, batch: int) -> Any:
+        """What `fit` takes, of what gives a part `(index, count)` of each batch of that size."""
+        return multiworker.spread(parts, steps, batch) if self.processes else parts((0, 1))
 
 
 def _devices(backend: str) -> list[Any]:
@@ -31,7 +78,7 @@ def _devices(backend: str) -> list[Any]:
 
 
 def resolve_strategy(name: str) -> str:
-    """`"none"`, `"mirrored"` or `"jax"`: for `"auto"`, what the machine has several devices for.
+    """A strategy but `"auto"`, for which it is what there are several devices or processes for.
 
     Raises:
         ValueError: If there is no such strategy, or not with this backend.
@@ -40,19 +87,23 @@ def resolve_strategy(name: str) -> str:
         raise ValueError(unknown_choice("strategy", name, STRATEGIES))
     backend = keras.backend.backend()
     if name == "auto":
-        by_backend = {needed: strategy for strategy, needed in BACKENDS.items()}
-        return by_backend.get(backend, "none") if len(_devices(backend)) > 1 else "none"
+        # Before anything of TensorFlow runs.
+        if backend == "tensorflow" and multiworker.workers() > 1:
+            return resolve_strategy("multiworker")
+        return AUTOMATIC.get(backend, "none") if len(_devices(backend)) > 1 else "none"
     if BACKENDS.get(name, backend) != backend:
         raise ValueError(
             f"`strategy` needs KERAS_BACKEND={BACKENDS[name]} for {name!r}. "
             f"Received: strategy={name!r} with KERAS_BACKEND={backend}"
         )
+    if name == "multiworker":
+        multiworker.check()
     return name
 
 
 @contextmanager
-def distributed(name: str) -> Iterator[int]:
-    """The scope in which a network is built and trained; yields the number of replicas."""
+def distributed(name: str) -> Iterator[Devices]:
+    """The scope in which a network is built and trained."""
     if name == "mirrored":
         import tensorflow as tf
 
@@ -63,31 +114,22 @@ def distributed(name: str) -> Iterator[int]:
             options["devices"] = [d.name for d in tf.config.list_logical_devices("CPU")]
         strategy = tf.distribute.MirroredStrategy(**options)
         with strategy.scope():
-            yield strategy.num_replicas_in_sync
+            yield Devices(name, strategy.num_replicas_in_sync)
+    elif name == "multiworker":
+        strategy = multiworker.create()
+        chief = multiworker.is_chief(strategy)
+        with strategy.scope(), multiworker.repaired():
+            yield Devices(name, strategy.num_replicas_in_sync, chief)
     elif name == "jax":
         before = keras.distribution.distribution()
         parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
         try:
-            yield len(_devices("jax"))
+            yield Devices(name, len(_devices("jax")))
         finally:
             keras.distribution.set_distribution(before)
     else:
-        yield 1
-
-
-def prepare(model: keras.Model) -> None:
-    """Make a network fit for several replicas of TensorFlow.
-
-    BatchNorm uses the statistics of all replicas; the moving ones would differ otherwise. Random
-    layers draw other numbers on each replica, since Keras gives all of them the same.
-    """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.next = functools.partial(_next_of_replica, generator.next)
+        yield Devices()
 
 
 def _next_of_replica(next_seed: Callable[..., Any], ordered: bool = True) -> Any:

@@ -1,0 +1,127 @@
+"""`tf.distribute.MultiWorkerMirroredStrategy` with `fit`, which Keras 3.15 alone cannot do.
+
+A process on each machine runs the same command. `TF_CONFIG` says who they are, or Slurm does. The
+first one, the chief, writes the run's folder, from which all of them read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+# Its `fit` averages metrics along an axis that they have not, and reduces a batch before the first
+# step to build what is built: https://github.com/keras-team/keras/issues/20585.
+REPAIRED = "3.15."
+
+
+def workers() -> int:
+    """How many processes `TF_CONFIG` names; 1 if it is not set.
+
+    Raises:
+        ValueError: If it is set and does not name them.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return 1
+    try:
+        cluster = json.loads(text)["cluster"]
+        return sum(len(cluster.get(kind, [])) for kind in ("chief", "worker"))
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError):
+        raise ValueError(
+            'TF_CONFIG must be JSON such as {"cluster": {"worker": ["host:port", "host:port"]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: {text[:100]!r}'
+        ) from None
+
+
+def check() -> None:
+    """Raise a `ValueError` unless several processes can train together here."""
+    if not keras.__version__.startswith(REPAIRED):
+        raise ValueError(
+            f"strategy='multiworker' needs Keras {REPAIRED}x. Received: Keras {keras.__version__}"
+        )
+    if workers() < 2 and int(os.environ.get("SLURM_NTASKS", 1)) < 2:
+        raise ValueError(
+            "strategy='multiworker' needs TF_CONFIG or Slurm to name at least two processes. "
+            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
+        )
+
+
+def create() -> Any:
+    """The strategy; nothing of TensorFlow may have run before."""
+    import tensorflow as tf
+
+    if workers() > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+
+
+def is_chief(strategy: Any) -> bool:
+    """Whether this process writes what all of them share."""
+    resolver = strategy.cluster_resolver
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+@contextmanager
+def repaired() -> Iterator[None]:
+    """Keras' training, made to average metrics over several processes."""
+    from keras.src.backend.tensorflow import trainer
+
+    original = trainer.reduce_per_replica
+
+    def reduce_per_replica(values: Any, strategy: Any, reduction: str) -> Any:
+        if reduction == "concat":
+            return original(values, strategy, reduction)
+        return keras.tree.map_structure(
+            lambda value: strategy.reduce("MEAN", value, axis=None), values
+        )
+
+    trainer.reduce_per_replica = reduce_per_replica
+    try:
+        yield
+    finally:
+        trainer.reduce_per_replica = original
+
+
+def is_built(model: keras.Model) -> None:
+    """Tell Keras that a compiled model has all its variables."""
+    model._maybe_symbolic_build = lambda *_, **__: None
+
+
+def total(number: int) -> int:
+    """The sum of all processes' numbers."""
+    import tensorflow as tf
+
+    return int(tf.distribute.get_strategy().reduce("SUM", tf.constant(number), axis=None))
+
+
+def spread(batches: Callable[[tuple[int, int]], Any], steps: int, batch: int) -> Any:
+    """Batches of which each process makes its own part.
+
+    Args:
+        batches: Gives a part, `(index, count)`, of each batch.
+        steps: Number of batches.
+        batch: Pictures of one, over all replicas.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+
+    def of_process(context: Any) -> Any:
+        data = batches((context.input_pipeline_id, context.num_input_pipelines))
+        if not isinstance(data, tf.data.Dataset):
+            arrays, first = data, data[0]
+            data = tf.data.Dataset.from_generator(
+                lambda: (arrays[n] for n in range(steps)),
+                output_signature=tuple(tf.TensorSpec(a.shape, a.dtype) for a in first),
+            )
+        data = data.rebatch(batch // strategy.num_replicas_in_sync, drop_remainder=True)
+        return data.prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(of_process)
