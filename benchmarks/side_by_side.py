@@ -26,12 +26,14 @@ def processor() -> str:
     return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
 
 
-def measure(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> None:
-    """Print the median and the quartiles of each, and its ratio to the first.
+def timed(
+    things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
+) -> dict[str, list[float]]:
+    """Seconds that each takes in each round; one round times every thing once, in turn.
 
     Args:
         things: What to time, by name.
-        rounds: How often each is timed; one round times every thing once, in turn.
+        rounds: How often each is timed.
         warm_up: Rounds before that which are not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in things}
@@ -42,6 +44,12 @@ def measure(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: in
             elapsed = time.perf_counter() - start
             if number >= warm_up:
                 times[name].append(elapsed)
+    return times
+
+
+def measure(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> None:
+    """Print the median and the quartiles of each, and its ratio to the first; see `timed`."""
+    times = timed(things, rounds, warm_up)
     first = next(iter(times.values()))
     for name, values in times.items():
         low, median, high = statistics.quantiles(values, n=4)

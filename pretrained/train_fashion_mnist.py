@@ -23,6 +23,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import results
 
 import keras_se
 from keras_se.training.datasets import DEBIAN, read_idx
@@ -95,13 +96,9 @@ def evaluate() -> None:
     pictures, labels = load("t10k")
     model = keras_se.SEResNet20(weights=NAME)
     predicted = model.predict(pictures, batch_size=500, verbose=0)
-    row = {"weights": NAME, "split": "test", "pictures": len(labels)} | top_accuracies(
-        predicted, labels
-    )
-    with open(HERE / "results.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(row)
+    row = {"name": NAME, "split": "test", "pictures": len(labels)}
+    row |= top_accuracies(predicted, labels)
+    results.replace(lambda old: old["name"] == NAME, [row])
     print(row)
 
 

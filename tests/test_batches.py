@@ -142,3 +142,15 @@ def test_shares_of_mixes():
     assert max(pasted) > 0.95
     only = [augmentation.draw_mix(0, 1.0, 9, 7, key).own for key in range(20)]
     assert only == [1.0] * 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_parts_make_up_the_batch(count):
+    """Also where a picture is mixed with one of another part."""
+    settings = recipe(*EVERYTHING)
+    whole = DATA.training(settings, epoch=1, first=2)
+    parts = [DATA.training(settings, epoch=1, first=2, part=(n, count)) for n in range(count)]
+    for step in range(len(whole)):
+        for n, values in enumerate(whole[step]):
+            joined = np.concatenate([part[step][n] for part in parts])
+            assert joined.tobytes() == values.tobytes()

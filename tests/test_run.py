@@ -38,6 +38,7 @@ def test_run_folder(whole, data):
     assert names == {
         "README.md", "best.weights.h5", "checkpoints", "curves.png", "environment.json",
         "last.weights.h5", "lock", "metrics.csv", "recipe.json", "results.json",
+        "tensorboard",
     }  # fmt: skip
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -55,6 +56,36 @@ def test_run_folder(whole, data):
     test = load_pictures("fashion_mnist", data)["test"]
     predicted = model.predict(test.pictures, verbose=0).argmax(1)
     assert (predicted == test.labels).mean() == results["test"]["top1"]
+
+
+def events(folder):
+    """Values by epoch of each figure, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "tensorboard"))
+    found.Reload()
+    return {
+        tag: [(event.step, found_value(event)) for event in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+    }
+
+
+def found_value(event):
+    from tensorboard.util.tensor_util import make_ndarray
+
+    return float(make_ndarray(event.tensor_proto))
+
+
+def test_events_are_the_figures_of_the_epochs(whole):
+    rows = list(csv.DictReader((whole[0] / "metrics.csv").open()))
+    found = events(whole[0])
+    assert found.keys() == rows[0].keys() - {"epoch"}
+    for name, values in found.items():
+        assert [step for step, _ in values] == [1, 2, 3]
+        # Written in single precision.
+        assert [value for _, value in values] == pytest.approx(
+            [float(row[name]) for row in rows], rel=1e-6
+        )
 
 
 def interrupted(folder, data, at, number):
@@ -87,6 +118,7 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
         )
     )  # fmt: skip
     assert ours == theirs
+    assert [step for step, _ in events(folder)["loss"]] == [1, 2, 3]
 
     # Once more, when nothing is left to do.
     assert Run(training_runs.recipe(data), folder).train(resume=True) == results

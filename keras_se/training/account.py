@@ -1,4 +1,4 @@
-"""What a run leaves to read: its curves, and the draft of a model card."""
+"""What a run leaves to read: its curves, also for TensorBoard, and the draft of a model card."""
 
 from __future__ import annotations
 
@@ -74,3 +74,34 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
     with writing(path), atomic(path, ".png") as temporary:
         figure.savefig(temporary, dpi=120)
     return True
+
+
+class Events:
+    """Figures of the epochs for TensorBoard, where it is installed.
+
+    Args:
+        folder: Folder of the event files. Those of a run that is gone on with are written anew,
+            since it may be an epoch behind them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.written, self.writer = folder, 0, None
+        try:
+            from tensorboard.summary import Writer
+        except ImportError:
+            return
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = Writer(str(folder))
+
+    def write(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the epochs that are new."""
+        if self.writer is None:
+            return
+        for row in history[self.written :]:
+            for name, value in row.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name, value, int(row["epoch"]))
+        self.written = len(history)
+        self.writer.flush()

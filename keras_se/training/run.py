@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 import keras_se
 from keras_se.training import checkpoints, multiworker
-from keras_se.training.account import card, draw_curves
+from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.batches import Data
 from keras_se.training.datasets import load_data
 from keras_se.training.optimizers import optimizer
@@ -138,6 +138,8 @@ class Run:
                 if not resume:
                     self._write("recipe.json", json.dumps(recipe.as_dict(), indent=2) + "\n")
                     self._write("environment.json", json.dumps(_environment(), indent=2) + "\n")
+                if devices.chief:
+                    self.events = Events(self.folder / "tensorboard")
                 return self._train(training, validation, test)
         except Interrupted:
             raise
@@ -297,6 +299,8 @@ class Run:
         writer.writeheader()
         writer.writerows(self.history)
         self._write("metrics.csv", text.getvalue())
+        if self.devices.chief:
+            self.events.write(self.history)
 
     def _write(self, name: str, text: str) -> None:
         if not self.devices.chief:
