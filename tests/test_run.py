@@ -13,9 +13,16 @@ import training_runs
 from PIL import Image
 
 import keras_se
-from keras_se.training.datasets import load_pictures
+from keras_se.training.datasets import load_data, load_pictures
 from keras_se.training.recipe import get_recipe, recipe_names
-from keras_se.training.run import Interrupted, Run, figures, summed_sigmoid
+from keras_se.training.run import (
+    Interrupted,
+    Run,
+    compile_for_training,
+    figures,
+    split,
+    summed_sigmoid,
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +135,13 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
 @pytest.mark.training
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes(name, data, tmp_path):
-    """Three steps of each recipe, on few pictures that are as large as its own."""
+    """Three steps of each recipe, on few pictures that are as large as its own.
+
+    Then some more on one batch, whose loss falls.
+    """
     chosen = get_recipe(name)
-    settings = ["batch=4", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001"]
+    settings = ["batch=4", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001",
+                "learning_rate_batch=null"]  # fmt: skip
     if chosen.data == "folder":
         pictures = load_pictures("fashion_mnist", data)["train"].pictures
         for n in range(15):
@@ -140,11 +151,19 @@ def test_recipes(name, data, tmp_path):
         settings.append(f"data_dir={tmp_path / 'pictures'}")
     else:
         settings += ["data=fashion_mnist", f"data_dir={data}", "held_out=48"]
-    run = Run(chosen.changed(settings), tmp_path / "run")
+    chosen = chosen.changed(settings)
+    run = Run(chosen, tmp_path / "run")
     run.train()
     assert run.steps == 3
     (row,) = run.history
     assert np.isfinite([row["loss"], row["val_cross_entropy"]]).all()
+    training, _, _ = split(load_data(chosen, pytest.fail), chosen)
+    batch = next(iter(training.training(chosen, 0)))
+    compile_for_training(run.model, chosen.changed(["epochs=5"]), 3)
+    losses = [float(run.model.train_on_batch(*batch)[0]) for _ in range(6)]
+    assert np.isfinite(losses).all()
+    # Of the last ones the mean, since dropout and SGD's momentum make it bounce.
+    assert np.mean(losses[3:]) < losses[0]
 
 
 OPTIONS = [
