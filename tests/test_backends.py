@@ -233,7 +233,10 @@ def test_saved_model(backend, task, written):
         np.testing.assert_allclose(received[name], array, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
-TRAINED = {"SEResNet20": {"blocks": (1, 1, 1)}, "SEShakeShake26": NETWORKS["SEShakeShake26"]}
+TRAINED = {
+    "SEResNet20": {"blocks": (1, 1, 1), "stochastic_depth": 0.2},
+    "SEShakeShake26": NETWORKS["SEShakeShake26"],
+}
 
 
 def train(folder):
@@ -288,6 +291,20 @@ def test_shake_and_shuffle(backend, tmp_path):
     assert_shuffled(part("shuffle"))
     for backward in ("shake", "even"):
         assert_shaken(part(backward), backward)
+
+
+def left_out(folder):
+    """What `test_stochastic_depth` checks of the layer."""
+    from test_stochastic_depth import left_out
+
+    return left_out()
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_stochastic_depth(backend, tmp_path):
+    from test_stochastic_depth import assert_left_out
+
+    assert_left_out(start(backend, left_out, tmp_path))
 
 
 def imported(folder):

@@ -5,6 +5,7 @@ from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.grouped_conv2d import GroupedConv2D
 from keras_se.layers.shake_shake import ShakeShake
 from keras_se.layers.squeeze_excite import SqueezeExcite
+from keras_se.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "AdaptiveAveragePooling2D",
@@ -12,4 +13,5 @@ __all__ = [
     "GroupedConv2D",
     "ShakeShake",
     "SqueezeExcite",
+    "StochasticDepth",
 ]

@@ -28,6 +28,7 @@ BATCH_NORM_MOMENTUM = 0.9
 # The ranges of the descriptions' fields that are numbers.
 NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dropout": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
+    "stochastic_depth": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
     "epsilon": (lambda value: 0 < value < 1, "between 0 and 1"),
     "alpha": (lambda value: 0 < value <= 100, "above 0, at most 100"),
     "scale": (lambda value: 0 < value <= 100, "above 0, at most 100"),
@@ -232,13 +233,16 @@ def conv(
     )(x)
 
 
-def batch_norm(x: Any, name: str, *, epsilon: float = 1e-5, scale: bool = True) -> Any:
-    """BatchNorm over the channels."""
+def batch_norm(
+    x: Any, name: str, *, epsilon: float = 1e-5, scale: bool = True, gamma: str = "ones"
+) -> Any:
+    """BatchNorm over the channels; `gamma` is the initialiser of its scale."""
     return layers.BatchNormalization(
         axis=channel_axis(),
         epsilon=epsilon,
         momentum=BATCH_NORM_MOMENTUM,
         scale=scale,
+        gamma_initializer=gamma,
         name=name,
     )(x)
 

@@ -15,6 +15,7 @@ from keras import KerasTensor, layers, ops
 
 from keras_se.checks import positive_integer
 from keras_se.config import PLACEMENTS, SEConfig
+from keras_se.layers import StochasticDepth
 from keras_se.models._network import (
     NetworkDescription,
     batch_norm,
@@ -24,6 +25,7 @@ from keras_se.models._network import (
     relu,
     same_length,
 )
+from keras_se.surgery import NEUTRAL_GATES
 
 EXPANSION = 4
 
@@ -63,6 +65,11 @@ class ResidualNetwork(NetworkDescription):
             (8 in timm); `None`: `channels // ratio`.
         relu_before_se: An additional ReLU before SE (timm's legacy SE-ResNet-18 and 34).
         dropout: Rate of dropout before the classifier, in training.
+        stochastic_depth: Rate at which the branch of the last unit is left out in training, each
+            picture's by itself; those of the units rise with depth, linearly from 0 at the stem
+            (Huang et al., arXiv:1603.09382, Equation 4).
+        zero_last_gamma: The scale of the last BatchNorm of every branch starts at zero, and so
+            every unit as its shortcut (Goyal et al., arXiv:1706.02677, Section 5.1).
     """
 
     placements: ClassVar[tuple[str, ...]] = PLACEMENTS
@@ -94,6 +101,8 @@ class ResidualNetwork(NetworkDescription):
     hidden_divisor: int | None = None
     relu_before_se: bool = False
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    zero_last_gamma: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,6 +115,9 @@ class ResidualNetwork(NetworkDescription):
         for option, needs, met in (
             ("antialias", "stride_on='3x3'", self.stride_on == "3x3" or not self.bottleneck),
             ("relu_before_se", "preactivation=False", not self.preactivation),
+            ("zero_last_gamma", "preactivation=False", not self.preactivation),
+            # A ReLU has no gradient at zero.
+            ("zero_last_gamma", "relu_before_se=False", not self.relu_before_se),
         ):
             if getattr(self, option) and not met:
                 raise ValueError(f"`{option}=True` needs {needs}. Received: {option}=True")
@@ -142,6 +154,16 @@ class ResidualNetwork(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_conv1" if len(self.stem_widths) > 1 else "stem_conv"
 
+    def check(self, se: SEConfig | None) -> None:
+        super().check(se)
+        # Zero times zero has no gradient either.
+        dead = se is not None and se.placement == "standard" and se.gate not in NEUTRAL_GATES
+        if self.zero_last_gamma and dead:
+            raise ValueError(
+                f"`zero_last_gamma=True` needs a gate that is one half at zero, one of "
+                f"{NEUTRAL_GATES}. Received: zero_last_gamma=True, se={se!r}"
+            )
+
     def narrowest(self, se: SEConfig) -> Mapping[int, int]:
         outputs = [planes * (EXPANSION if self.bottleneck else 1) for planes in self.widths]
         channels = {
@@ -163,9 +185,11 @@ class ResidualNetwork(NetworkDescription):
 
     def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
         x = _stem(x, self)
+        depth, total = 0, sum(self.blocks)
         for stage, units, planes in zip(self.stages, self.blocks, self.widths, strict=True):
             for block in range(1, units + 1):
-                x = _unit(x, self, se, planes, stage, block)
+                depth += 1
+                x = _unit(x, self, se, planes, stage, block, self.stochastic_depth * depth / total)
         if self.preactivation and self.final_norm:
             x = relu(batch_norm(x, "post_bn", epsilon=self.epsilon), "post_relu")
         return x
@@ -233,9 +257,10 @@ def _convolutions(
 
 
 def _unit(
-    x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stage: int, block: int
-) -> Any:
-    """One residual unit.
+    x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stage: int, block: int,
+    rate: float,
+) -> Any:  # fmt: skip
+    """One residual unit, whose branch is left out in training at that rate.
 
     Where the paper does not say: `"pre"` acts on the branch's input after the shortcut has left;
     `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow the
@@ -276,7 +301,8 @@ def _unit(
         conv_stride = 1 if pooled else conv_stride
         x = conv(x, width, kernel, f"{name}_conv{number}", stride=conv_stride, groups=groups)
         if not net.preactivation:
-            x = batch_norm(x, f"{name}_bn{number}", epsilon=net.epsilon)
+            gamma = "zeros" if net.zero_last_gamma and index == last else "ones"
+            x = batch_norm(x, f"{name}_bn{number}", epsilon=net.epsilon, gamma=gamma)
             if index < last or net.relu_before_se:
                 x = relu(x, f"{name}_relu{number}")
             if index == squeezed:
@@ -284,6 +310,8 @@ def _unit(
         if pooled:
             x = layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
     x = excited(x, "standard")
+    if rate:
+        x = StochasticDepth(rate, name=f"{name}_stochastic_depth")(x)
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     if not net.preactivation:
         x = relu(x, f"{name}_relu")

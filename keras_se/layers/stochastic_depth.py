@@ -1,0 +1,67 @@
+"""The random depth of residual networks."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class StochasticDepth(keras.layers.Layer):
+    """A residual branch that is left out at random, in training.
+
+    Each picture's branch is zero with probability `rate` and divided by `1 - rate` otherwise, so
+    that its expectation is what it is at inference: the branch itself. Put it just before the sum
+    with the shortcut.
+
+    Args:
+        rate: Probability that a branch is left out, from 0 to less than 1.
+        seed: Integer that fixes the draws, or `None` (default).
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, ...)`, such as `(batch, height, width, C)` or `(batch, C, height, width)`.
+
+    Output shape:
+        That of the input.
+
+    Raises:
+        ValueError: If `rate` is out of range.
+
+    Example:
+
+    >>> branch = np.ones((2, 4, 4, 8), "float32")
+    >>> layer = keras_se.layers.StochasticDepth(0.2)
+    >>> bool((np.asarray(layer(branch)) == branch).all())
+    True
+
+    Reference:
+        Huang et al., Deep Networks with Stochastic Depth (arXiv:1603.09382), Section 3.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **layer_kwargs: Any) -> None:
+        super().__init__(**layer_kwargs)
+        real = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+        if not real or not 0 <= rate < 1:
+            raise ValueError(
+                f"`rate` must be a number from 0 to less than 1. Received: rate={rate!r}"
+            )
+        self.rate = float(rate)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        # One draw a picture.
+        shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+        return keras.random.dropout(inputs, self.rate, noise_shape=shape, seed=self.seed_generator)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
