@@ -67,6 +67,21 @@ def test_lamb_moves_a_kernel_of_zeros():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(kernel), -0.1, rtol=1e-4)
 
 
+def test_lamb_of_a_convolution():
+    """As of a matrix of the same numbers."""
+    random = np.random.default_rng(5)
+    value, gradient = (random.normal(size=(3, 3, 2, 4)).astype("float32") for _ in range(2))
+    results = []
+    for shape in ((3, 3, 2, 4), (18, 4)):
+        kernel = keras.Variable(value.reshape(shape))
+        optimizer = LAMB(0.1, decay=0.02)
+        optimizer.build([kernel])
+        optimizer.apply([keras.ops.convert_to_tensor(gradient.reshape(shape))])
+        results.append(keras.ops.convert_to_numpy(kernel).ravel())
+    np.testing.assert_allclose(*results, rtol=0, atol=TOLERANCE)
+    assert np.abs(results[0] - value.ravel()).max() > 0.01
+
+
 def test_average_stays_apart():
     optimizer = SGD(0.1, use_ema=True, ema_momentum=0.5)
     values, _ = trained(optimizer)

@@ -96,7 +96,8 @@ class LAMB(_ApartMixin, keras.optimizers.Optimizer):
         )
         if decays(variable):
             update += self.decay * variable
-            lengths = ops.norm(variable), ops.norm(update)
+            # Without an axis Keras knows the norm of vectors and matrices only.
+            lengths = [ops.norm(ops.reshape(x, (-1,))) for x in (variable, update)]
             both = ops.logical_and(lengths[0] > 0, lengths[1] > 0)
             safe = ops.where(lengths[1] > 0, lengths[1], 1.0)
             update *= ops.where(both, lengths[0] / safe, 1.0)
