@@ -13,8 +13,9 @@ DATA = Pictures(
     RANDOM.integers(0, 7, 53),
     list("abcdefg"),
 )
-EVERYTHING = ["shift=2", "flip=true", "cutout=4", "cutout_probability=0.5", "mixup=0.2",
-              "cutmix=1.0", "label_smoothing=0.1"]  # fmt: skip
+EVERYTHING = ["shift=2", "flip=true", "rand_augment=2", "repeats=2", "cutout=4",
+              "cutout_probability=0.5", "mixup=0.2", "cutmix=1.0",
+              "label_smoothing=0.1"]  # fmt: skip
 
 
 def recipe(*settings):
@@ -40,7 +41,7 @@ def test_a_batch_is_a_pure_function_of_seed_epoch_and_step():
 
 
 def test_what_is_done_to_a_picture_does_not_depend_on_its_batch():
-    settings = EVERYTHING[:4]
+    settings = [*EVERYTHING[:3], *EVERYTHING[4:6]]
     small, large = (DATA.training(recipe(*settings, f"batch={n}"), epoch=1) for n in (8, 16))
     together = np.concatenate([small[0][0], small[1][0]])
     assert together.tobytes() == large[0][0].tobytes()
@@ -52,7 +53,39 @@ def test_an_epoch_shows_every_picture_once():
     originals = {picture.astype("float32").tobytes() for picture in DATA.pictures}
     assert len({picture.tobytes() for picture in shown} & originals) == 48
     labels = np.concatenate([batches[index][1] for index in range(len(batches))]).argmax(1)
-    assert (labels == DATA.labels[batches.order[:48]]).all()
+    assert (labels == DATA.labels[batches.views.ravel()]).all()
+
+
+def test_repeats():
+    """A picture is in a batch several times, each in another way, beside others and its label."""
+    settings = recipe("batch=12", "repeats=3", "flip=true", "shift=2", "rand_augment=2")
+    batches, plain = DATA.training(settings, 1), DATA.training(recipe("batch=12"), 1)
+    assert len(batches) == len(plain) == 4
+    seen = []
+    for step in range(4):
+        pictures, targets = batches[step]
+        chosen = batches.views[step] % 53
+        seen += chosen[:4].tolist()
+        np.testing.assert_array_equal(chosen, np.tile(chosen[:4], 3))
+        assert (targets.argmax(1) == DATA.labels[chosen]).all()
+        repeats = pictures.reshape(3, 4, -1)
+        assert (repeats[0] != repeats[1]).any(1).all()
+        assert (repeats[0] != repeats[2]).any(1).all()
+        assert (chosen != np.roll(chosen, 1)).all(), "a picture is mixed with itself"
+    assert len(set(seen)) == 16
+    # The first of them is as without repeats.
+    once = recipe("batch=12", "flip=true", "shift=2", "rand_augment=2")
+    assert batches[0][0][:4].tobytes() == DATA.training(once, 1)[0][0][:4].tobytes()
+
+
+def test_rand_augment_is_on_whole_numbers():
+    pictures, targets = DATA.training(recipe("rand_augment=2"), 0)[0]
+    plain, labels = DATA.training(recipe(), 0)[0]
+    np.testing.assert_array_equal(pictures, pictures.round())
+    assert pictures.min() >= 0
+    assert pictures.max() <= 255
+    assert (pictures != plain).any((1, 2, 3)).sum() >= 4
+    np.testing.assert_array_equal(targets, labels)
 
 
 def test_evaluation_fills_the_last_batch_up():

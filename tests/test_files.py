@@ -104,7 +104,9 @@ def test_central_crop_is_near_that_of_published_sets():
 
 
 def test_batches_are_pure_functions(folder):
-    settings = ("mixup=0.2", "cutmix=1.0", "label_smoothing=0.1")
+    settings = (
+        "mixup=0.2", "cutmix=1.0", "label_smoothing=0.1", "rand_augment=2", "repeats=2"
+    )  # fmt: skip
     train = load_data(recipe(folder, *settings), pytest.fail)["train"]
     assert len(train) == 24
     assert train.shape == (32, 32, 3)
@@ -130,6 +132,29 @@ def test_what_is_done_to_a_picture_does_not_depend_on_its_batch(folder):
         next(iter(train.training(recipe(folder, f"batch={n}"), 1)))[0].numpy() for n in (4, 8)
     )
     assert small.tobytes() == large[:4].tobytes()
+
+
+def test_rand_augment_is_that_of_pictures_in_memory(folder):
+    """Of the rounded crop; the labels follow the pictures, each of which is there twice."""
+    from keras_se.training.batches import randomly_augmented, views
+
+    train = load_data(recipe(folder), pytest.fail)["train"]
+    twice = recipe(folder, "repeats=2")
+    chosen = recipe(folder, "repeats=2", "rand_augment=2")
+    shown = views(chosen, 1, len(train))
+    changed = 0
+    for step, (one, other) in enumerate(
+        zip(train.training(twice, 1), train.training(chosen, 1), strict=True)
+    ):
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(other[1].numpy().argmax(1), train.labels[shown[step] % 24])
+        np.testing.assert_array_equal(shown[step][:2] + 24, shown[step][2:])
+        for plain, got, view in zip(one[0].numpy(), other[0].numpy(), shown[step], strict=True):
+            expected = randomly_augmented(plain.round().astype("uint8"), chosen, 1, view)
+            np.testing.assert_array_equal(got, expected)
+            changed += (expected != plain.round()).any()
+        assert (one[0][:2].numpy() != one[0][2:].numpy()).any((1, 2, 3)).all()
+    assert changed > 12
 
 
 def test_mix_is_that_of_pictures_in_memory(folder):
@@ -172,7 +197,7 @@ def test_run_goes_on_bit_for_bit(folder, tmp_path):
 
     from keras_se.training.run import Interrupted
 
-    chosen = recipe(folder, "mixup=0.2", "held_out=4")
+    chosen = recipe(folder, "mixup=0.2", "held_out=4", "rand_augment=2", "repeats=2")
     Run(chosen, tmp_path / "whole").train()
 
     def step(run, epoch, done):

@@ -18,10 +18,10 @@ from keras_se.training.recipe import get_recipe, recipe_names
 from keras_se.training.run import (
     Interrupted,
     Run,
+    SummedSigmoid,
     compile_for_training,
     figures,
     split,
-    summed_sigmoid,
 )
 
 
@@ -140,17 +140,17 @@ def test_recipes(name, data, tmp_path):
     Then some more on one batch, whose loss falls.
     """
     chosen = get_recipe(name)
-    settings = ["batch=4", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001",
+    settings = ["batch=6", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001",
                 "learning_rate_batch=null"]  # fmt: skip
     if chosen.data == "folder":
         pictures = load_pictures("fashion_mnist", data)["train"].pictures
-        for n in range(15):
+        for n in range(23):
             path = tmp_path / "pictures" / f"class{n % 2}" / f"{n}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pictures[n, ..., 0]).resize((500, 375)).save(path)
         settings.append(f"data_dir={tmp_path / 'pictures'}")
     else:
-        settings += ["data=fashion_mnist", f"data_dir={data}", "held_out=48"]
+        settings += ["data=fashion_mnist", f"data_dir={data}", "held_out=42"]
     chosen = chosen.changed(settings)
     run = Run(chosen, tmp_path / "run")
     run.train()
@@ -202,8 +202,17 @@ def test_sum_of_sigmoid_losses():
     logits, targets = random.normal(0, 2, (4, 7)), random.random((4, 7))
     probabilities = 1 / (1 + np.exp(-logits))
     losses = -targets * np.log(probabilities) - (1 - targets) * np.log(1 - probabilities)
-    got = summed_sigmoid(targets.astype("float32"), logits.astype("float32"))
+    got = SummedSigmoid(reduction=None)(targets.astype("float32"), logits.astype("float32"))
     np.testing.assert_allclose(got, losses.sum(1), rtol=1e-5)
+    # Each class for itself: 0.2, 0.8 and, cut off, 0.1 of a mixed picture.
+    mixed, whole = np.array([[0.2, 0.8, 0, 0.1]], "float32"), [[0.0, 1.0, 0.0, 0.0]]
+    for threshold, expected in ((0.2, whole), (0.1, [[1.0, 1.0, 0.0, 0.0]])):
+        loss = keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(SummedSigmoid(threshold))
+        )
+        np.testing.assert_allclose(
+            loss(mixed, logits[:1, :4]), SummedSigmoid()(expected, logits[:1, :4]), rtol=1e-6
+        )
 
 
 def test_loss_that_is_no_number(data, tmp_path):
@@ -237,7 +246,7 @@ def test_folder_of_another_run(whole, data, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("batch=53", "at most the 52 training pictures"),
+        ("batch=54", "at most the 52 training pictures"),
         ("held_out=60", "less than the 60 training pictures"),
         ("data=fashion", "Did you mean 'fashion_mnist'"),
         ("data=cifar10", "`data_dir` must be null"),

@@ -1,7 +1,7 @@
 """Batches of in-memory pictures for `fit` and `evaluate`.
 
 A training batch is a pure function of (seed, epoch, step): the order is one permutation an epoch,
-and what is done to a picture depends on (seed, epoch, its index) alone.
+and what is done to a picture depends on (seed, epoch, its index, how often it was shown) alone.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import keras
 import numpy as np
 
 from keras_se.training import augmentation
+from keras_se.training.rand_augment import rand_augmented
 from keras_se.training.randomness import bits, permutation, uniform
 from keras_se.training.recipe import Recipe
 
 # What a number is drawn for; part of its counter.
-ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX = range(6)
+ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
 
 
 class Data(Protocol):
@@ -124,6 +125,33 @@ def rows(batch: int, part: tuple[int, int]) -> np.ndarray:
     return np.arange(index * size - 1, (index + 1) * size) % batch
 
 
+def views(recipe: Recipe, epoch: int, count: int) -> np.ndarray:
+    """What is shown at each step of an epoch, `(steps, batch)`.
+
+    Args:
+        recipe: Says the seed, the batch and how often a picture is in it.
+        epoch: The epoch, from 0.
+        count: Training pictures.
+
+    Returns:
+        `picture + count * repeat`, all pictures of a batch in turn, so that a picture's neighbours
+        with which it is mixed are others.
+    """
+    steps, different = count // recipe.batch, recipe.batch // recipe.repeats
+    order = permutation(count, recipe.seed, ORDER, epoch)[: steps * different]
+    repeats = count * np.arange(recipe.repeats)[:, None]
+    return (order.reshape(steps, 1, different) + repeats).reshape(steps, recipe.batch)
+
+
+def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: int) -> np.ndarray:
+    """A uint8 picture after the recipe's RandAugment."""
+    key = int(bits(recipe.seed, OPERATIONS, epoch, view))
+    return rand_augmented(
+        picture, recipe.rand_augment, recipe.rand_augment_magnitude, recipe.rand_augment_deviation,
+        recipe.rand_augment_probability, key,
+    )  # fmt: skip
+
+
 def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augmentation.Mix:
     """The mix of a step for pictures of that height and width."""
     key = int(bits(recipe.seed, MIX, epoch, step))
@@ -148,27 +176,33 @@ class TrainingBatches(keras.utils.PyDataset):
         super().__init__()
         self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
         self.rows = rows(recipe.batch, part)
-        self.order = permutation(len(data), recipe.seed, ORDER, epoch)
+        self.views = views(recipe, epoch, len(data))
 
     def __len__(self) -> int:
-        return len(self.data) // self.recipe.batch - self.first
+        return len(self.views) - self.first
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         recipe, step = self.recipe, self.first + index
-        chosen = self.order[step * recipe.batch + self.rows]
+        shown = self.views[step, self.rows]
+        chosen = shown % len(self.data)
         pictures = self.data.pictures[chosen]
         targets = one_hot(self.data.labels[chosen], self.data.classes, recipe.label_smoothing)
 
         def draw(purpose: int, *shape: int) -> np.ndarray:
             """Numbers in 0..1, `shape` of them for each picture."""
             counter = np.arange(math.prod(shape)).reshape(shape)
-            index = chosen.reshape(-1, *(1 for _ in shape))
+            index = shown.reshape(-1, *(1 for _ in shape))
             return uniform(recipe.seed, purpose, self.epoch, index, counter)
 
         if recipe.shift:
             pictures = augmentation.shifted(pictures, recipe.shift, draw(SHIFT, 2))
         if recipe.flip:
             pictures = augmentation.flipped(pictures, draw(FLIP) < 0.5)
+        if recipe.rand_augment:
+            pairs = zip(pictures, shown, strict=True)
+            pictures = np.stack(
+                [randomly_augmented(picture, recipe, self.epoch, view) for picture, view in pairs]
+            )
         pictures = pictures.astype("float32")
         if recipe.cutout:
             which = draw(HOLE) < recipe.cutout_probability

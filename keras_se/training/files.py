@@ -1,7 +1,7 @@
 """Pictures in files, through `tf.data`: decoded, cropped and resized while the network trains.
 
-What is done to a picture is a pure function of (seed, epoch, its index), whatever the number of
-threads: the seeds of TensorFlow's stateless functions are made of these.
+What is done to a picture is a pure function of (seed, epoch, its index, how often it was shown),
+whatever the number of threads: the seeds of TensorFlow's stateless functions are made of these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_se.training.batches import ORDER, mix_of, rows
+from keras_se.training.batches import CROP, PARTS, mix_of, randomly_augmented, rows, views
 from keras_se.training.randomness import bits, permutation
 from keras_se.training.recipe import Recipe
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Random crops that are tried before the largest one of a fitting shape is taken.
 ATTEMPTS = 10
-CROP, PARTS = 6, 7
 TEST_NAMES = ("test", "val")
 # One of this many pictures is for the test where the folder does not say which.
 TEST = 5
@@ -77,16 +76,18 @@ class PictureFiles:
         """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`."""
         import tensorflow as tf
 
-        batch = recipe.batch
-        order = permutation(len(self), recipe.seed, ORDER, epoch)
-        chosen = rows(batch, part)
-        order = order[: len(self) // batch * batch].reshape(-1, batch)[first:, chosen].ravel()
+        chosen = rows(recipe.batch, part)
+        shown = views(recipe, epoch, len(self))[first:, chosen]
         key = int(bits(recipe.seed, CROP, epoch)) >> 1
         files, labels = tf.constant(list(self.files)), tf.constant(self.labels)
         smoothing, classes = recipe.label_smoothing, self.classes
 
-        def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            numbers = tf.random.stateless_uniform((2 * ATTEMPTS + 3,), (key, index))
+        def augmented(picture: np.ndarray, view: int) -> np.ndarray:
+            return randomly_augmented(picture, recipe, epoch, view)
+
+        def load(view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            index = view % len(self)
+            numbers = tf.random.stateless_uniform((2 * ATTEMPTS + 3,), (key, view))
             picture = random_crop(
                 tf.io.read_file(files[index]), numbers[1:], self.size, recipe.crop_area
             )
@@ -94,14 +95,18 @@ class PictureFiles:
                 picture = tf.cond(
                     numbers[0] < 0.5, lambda: tf.image.flip_left_right(picture), lambda: picture
                 )
+            if recipe.rand_augment:
+                rounded = tf.cast(tf.round(picture), tf.uint8)
+                done = tf.numpy_function(augmented, (rounded, view), tf.uint8, stateful=False)
+                picture = tf.ensure_shape(tf.cast(done, tf.float32), self.shape)
             target = tf.one_hot(labels[index], classes)
             return picture, target * (1 - smoothing) + smoothing / classes
 
-        data = tf.data.Dataset.from_tensor_slices(order)
+        data = tf.data.Dataset.from_tensor_slices(shown.ravel())
         data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         data = data.batch(len(chosen), drop_remainder=True)
         if recipe.mixup or recipe.cutmix:
-            steps = range(first, len(self) // batch)
+            steps = range(first, first + len(shown))
             mixes = [mix_of(recipe, epoch, step, self.shape) for step in steps]
             table = np.array([(mix.own, *mix.window, mix.target) for mix in mixes], "float32")
             numbers = tf.data.Dataset.from_tensor_slices(table)

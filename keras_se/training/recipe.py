@@ -91,9 +91,15 @@ CHECKS: Mapping[str, Check] = {
     ),
     "drop_factor": _number("between 0 and 1", lambda value: 0 < value < 1),
     "loss": _one_of("softmax", "sigmoid"),
+    "target_threshold": _or_none(_SHARE),
     "label_smoothing": _SHARE,
     "shift": _NATURAL,
     "flip": _TRUTH,
+    "repeats": _COUNT,
+    "rand_augment": _NATURAL,
+    "rand_augment_magnitude": _number("from 0 to 10", lambda value: 0 <= value <= 10),
+    "rand_augment_deviation": _NOT_NEGATIVE,
+    "rand_augment_probability": _PROBABILITY,
     "cutout": _NATURAL,
     "cutout_probability": _PROBABILITY,
     "mixup": _NOT_NEGATIVE,
@@ -148,9 +154,17 @@ class Recipe:
         drops: Epochs at whose beginning the rate falls; may be fractions.
         drop_factor: What it is multiplied with.
         loss: `"softmax"`: cross-entropy; `"sigmoid"`: binary cross-entropy, summed over classes.
+        target_threshold: With the sigmoid loss, targets above it count as one and others as zero,
+            so that a mixed picture has each class for itself; `None`: they count as they are.
         label_smoothing: Share of the target that is spread over all classes.
         shift: Pixels of zero padding of which a random crop is taken.
         flip: Whether half of the pictures are mirrored.
+        repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
+            an epoch has the same number of steps, and so that share of the pictures.
+        rand_augment: Operations of RandAugment on each picture (Cubuk et al., 2019); 0: none.
+        rand_augment_magnitude: Their strength, from 0 to 10.
+        rand_augment_deviation: Standard deviation of the strengths.
+        rand_augment_probability: Probability that an operation is done.
         cutout: Side of the square that is erased, in pixels (DeVries and Taylor, 2017); 0: none.
         cutout_probability: Share of the pictures in which one is.
         mixup: Alpha of the Beta distribution of mixup; 0: none.
@@ -191,9 +205,15 @@ class Recipe:
     drops: tuple[float, ...] = ()
     drop_factor: float = 0.1
     loss: str = "softmax"
+    target_threshold: float | None = None
     label_smoothing: float = 0.0
     shift: int = 0
     flip: bool = False
+    repeats: int = 1
+    rand_augment: int = 0
+    rand_augment_magnitude: float = 9.0
+    rand_augment_deviation: float = 0.0
+    rand_augment_probability: float = 1.0
     cutout: int = 0
     cutout_probability: float = 1.0
     mixup: float = 0.0
@@ -219,6 +239,16 @@ class Recipe:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.schedule == "step" and not self.drops:
             raise ValueError("`drops` must have an epoch with schedule='step'. Received: drops=()")
+        if self.batch % self.repeats:
+            raise ValueError(
+                f"`batch` must be a multiple of `repeats`, {self.repeats}. "
+                f"Received: batch={self.batch}"
+            )
+        if self.target_threshold is not None and self.loss != "sigmoid":
+            raise ValueError(
+                "`target_threshold` must be null unless loss='sigmoid'. "
+                f"Received: target_threshold={self.target_threshold}"
+            )
         self.se_config()
 
     def se_config(self) -> SEConfig | None:

@@ -372,7 +372,7 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: in
     """Compile a network that puts out logits."""
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     if recipe.loss == "sigmoid":
-        loss = summed_sigmoid
+        loss = SummedSigmoid(recipe.target_threshold)
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
@@ -387,10 +387,27 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: in
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
-def summed_sigmoid(targets: Any, logits: Any) -> Any:
-    """Binary cross-entropy, summed over the classes: `(batch, classes)` twice to `(batch,)`."""
-    losses = keras.ops.binary_crossentropy(targets, logits, from_logits=True)
-    return keras.ops.sum(losses, axis=-1)
+class SummedSigmoid(keras.losses.Loss):
+    """Binary cross-entropy of logits, summed over the classes.
+
+    Args:
+        threshold: Targets above it are one, others zero; `None`: targets are what they are.
+        **loss_kwargs: Of `keras.losses.Loss`.
+    """
+
+    def __init__(self, threshold: float | None = None, **loss_kwargs: Any) -> None:
+        super().__init__(**loss_kwargs)
+        self.threshold = threshold
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """`(batch, classes)` twice to `(batch,)`."""
+        if self.threshold is not None:
+            y_true = keras.ops.cast(y_true > self.threshold, y_pred.dtype)
+        losses = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
+        return keras.ops.sum(losses, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "threshold": self.threshold}
 
 
 def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:

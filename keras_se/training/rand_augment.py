@@ -1,0 +1,101 @@
+"""RandAugment (Cubuk et al., arXiv:1909.13719), one picture at a time, on Pillow.
+
+`keras.layers.RandAugment` is another thing: in Keras 3.15 it ignores the seed that it is given, has
+the same operations for all pictures of a batch, and turns pictures by up to a full circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+Operation = Callable[[Image.Image, float], Image.Image]
+# What comes into a picture from outside.
+GRAY = 128
+
+
+def _options(image: Image.Image) -> dict[str, Any]:
+    fill = GRAY if image.mode == "L" else (GRAY,) * len(image.getbands())
+    return {"resample": Image.Resampling.BILINEAR, "fillcolor": fill}
+
+
+def _moved(shear: tuple[float, float], shift: tuple[float, float]) -> Operation:
+    """Rows and columns moved in proportion to their distance from the middle, and to the size."""
+
+    def move(image: Image.Image, level: float) -> Image.Image:
+        x, y = (level * value for value in shear)
+        right, down = (level * value for value in shift)
+        matrix = (
+            1, x, right * image.width - x * image.height / 2,
+            y, 1, down * image.height - y * image.width / 2,
+        )  # fmt: skip
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, **_options(image))
+
+    return move
+
+
+def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
+    return lambda image, level: kind(image).enhance(1 + 0.9 * level)
+
+
+# The paper's fourteen (Section 3), with the ranges of AutoAugment (Cubuk et al., arXiv:1805.09501,
+# Table 6). The level is from 0, no change, to 1; where it has two directions, from -1.
+ONE_WAY: Mapping[str, Operation] = {
+    "identity": lambda image, _: image,
+    "auto_contrast": lambda image, _: ImageOps.autocontrast(image),
+    "equalize": lambda image, _: ImageOps.equalize(image),
+    "solarize": lambda image, level: ImageOps.solarize(image, round(256 * (1 - level))),
+    "posterize": lambda image, level: ImageOps.posterize(image, 8 - round(4 * level)),
+}
+TWO_WAYS: Mapping[str, Operation] = {
+    "rotate": lambda image, level: image.rotate(30 * level, **_options(image)),
+    "color": _enhanced(ImageEnhance.Color),
+    "contrast": _enhanced(ImageEnhance.Contrast),
+    "brightness": _enhanced(ImageEnhance.Brightness),
+    "sharpness": _enhanced(ImageEnhance.Sharpness),
+    "shear_x": _moved((0.3, 0), (0, 0)),
+    "shear_y": _moved((0, 0.3), (0, 0)),
+    "translate_x": _moved((0, 0), (0.45, 0)),
+    "translate_y": _moved((0, 0), (0, 0.45)),
+}
+OPERATIONS: Mapping[str, Operation] = {**ONE_WAY, **TWO_WAYS}
+
+
+def operated(picture: np.ndarray, name: str, level: float) -> np.ndarray:
+    """The picture after one of the `OPERATIONS`.
+
+    Args:
+        picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
+        name: A key of `OPERATIONS`.
+        level: From 0 to 1, or from -1 for `TWO_WAYS`.
+    """
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    return np.asarray(OPERATIONS[name](image, level)).reshape(picture.shape)
+
+
+def rand_augmented(
+    picture: np.ndarray, count: int, magnitude: float, deviation: float, probability: float,
+    key: int,
+) -> np.ndarray:  # fmt: skip
+    """The picture after operations drawn at random, with replacement.
+
+    Args:
+        picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
+        count: Operations.
+        magnitude: Strength of each, from 0 to 10.
+        deviation: Standard deviation of the strengths, which are then cut to 0..10.
+        probability: Of each operation being done at all.
+        key: Seed.
+    """
+    random = np.random.default_rng(key)
+    names = list(OPERATIONS)
+    for number in random.integers(len(names), size=count):
+        name = names[number]
+        level = np.clip(random.normal(magnitude, deviation) / 10, 0, 1)
+        sign = random.choice((-1, 1)) if name in TWO_WAYS else 1
+        if random.random() < probability:
+            picture = operated(picture, name, float(sign * level))
+    return picture
