@@ -135,6 +135,11 @@ def test_magnitude_of_zero():
     assert rand_augmented(x, 3, 9, 0.5, 0.0, 1).tobytes() == x.tobytes()
 
 
+def test_other_channels():
+    with pytest.raises(ValueError, match=r"neither gray nor RGB\. Received: 4 channels$"):
+        rand_augmented(np.zeros((5, 5, 4), "uint8"), 1, 9, 0.0, 1.0, 1)
+
+
 def test_a_picture_is_a_pure_function_of_seed_epoch_and_view():
     recipe = Recipe(model="SEResNet20", data="cifar10", seed=3, rand_augment=2)
     x = picture(3)

@@ -89,7 +89,15 @@ def rand_augmented(
         deviation: Standard deviation of the strengths, which are then cut to 0..10.
         probability: Of each operation being done at all.
         key: Seed.
+
+    Raises:
+        ValueError: If the picture is neither gray nor RGB.
     """
+    if picture.shape[-1] not in (1, 3):
+        raise ValueError(
+            "`rand_augment` must be 0 for pictures that are neither gray nor RGB. "
+            f"Received: {picture.shape[-1]} channels"
+        )
     random = np.random.default_rng(key)
     names = list(OPERATIONS)
     for number in random.integers(len(names), size=count):
