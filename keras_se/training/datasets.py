@@ -120,7 +120,7 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
         OSError: If a file is missing and cannot be fetched.
     """
     if recipe.data == "folder":
-        from keras_se.training.files import load_folder
+        from keras_se.training.folder import load_folder
 
         return load_folder(recipe, report)
     if recipe.data not in DATASETS:
