@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_se.training.files import EncodedPictures
+from keras_se.training.networks import encoded_as
 from keras_se.training.parts import with_test
 from keras_se.training.recipe import Recipe
 
@@ -52,17 +53,9 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Enco
     Raises:
         ValueError: If the folder has not two classes, or a setting is not for files.
     """
-    if recipe.data_dir is None or recipe.image_size is None:
-        raise ValueError(
-            "`data_dir` and `image_size` must be given with data='folder'. "
-            f"Received: data_dir={recipe.data_dir!r}, image_size={recipe.image_size!r}"
-        )
-    for name in ("shift", "cutout"):
-        if getattr(recipe, name):
-            raise ValueError(
-                f"`{name}` must be 0 with data='folder', whose pictures are cropped otherwise. "
-                f"Received: {name}={getattr(recipe, name)}"
-            )
+    if recipe.data_dir is None:
+        raise ValueError("`data_dir` must be given with data='folder'. Received: data_dir=None")
+    shape, crop = encoded_as(recipe)
     folder = Path(recipe.data_dir)
     if not folder.is_dir():
         raise ValueError(f"`data_dir` must be a folder. Received: data_dir={recipe.data_dir!r}")
@@ -88,8 +81,7 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Enco
         ]
         paths, labels = [path for path, _ in found], np.array([n for _, n in found], np.int64)
         pictures = EncodedPictures(
-            Files(paths), np.arange(len(paths)), labels, names,
-            (recipe.image_size, recipe.image_size, 3), recipe.crop,
+            Files(paths), np.arange(len(paths)), labels, names, shape, crop
         )  # fmt: skip
         if recipe.bad_pictures == "skip":
             pictures = pictures.sound(report)
