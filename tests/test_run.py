@@ -13,7 +13,7 @@ import training_runs
 from PIL import Image
 
 import keras_se
-from keras_se.training.datasets import load_data, load_pictures
+from keras_se.training.datasets import fetched, load_data, load_pictures
 from keras_se.training.recipe import get_recipe, recipe_names
 from keras_se.training.run import (
     Interrupted,
@@ -258,6 +258,20 @@ def test_recipes_that_do_not_fit(data, tmp_path, setting, expected):
         Run(training_runs.recipe(data, setting), tmp_path / "run").train()
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_network(tmp_path):
+    """Keras says so with a bare `Exception`; nobody listens at that port."""
+
+    def load():
+        return keras.utils.get_file("x", "http://localhost:9/x", cache_dir=tmp_path)
+
+    with pytest.raises(OSError, match="nor to be fetched") as caught:
+        fetched("cifar10", load)
+    assert str(caught.value).startswith("cifar10: ")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ZeroDivisionError):
+        fetched("cifar10", lambda: 1 / 0)
 
 
 def test_missing_data(tmp_path):
