@@ -62,7 +62,7 @@ def test_random_crop(kind, size):
     found = 0
     for _ in range(8):
         numbers = random.random(22).astype("float32")
-        got = random_crop(data, tf.constant(numbers), 24, (0.08, 1.0)).numpy()
+        got = random_crop(data, tf.constant(numbers), (24, 24, 3), (0.08, 1.0)).numpy()
         window = None
         for area, aspect in numbers[:20].reshape(10, 2):
             surface = size[0] * size[1] * (0.08 + 0.92 * area)
@@ -86,7 +86,7 @@ def test_crop_where_no_attempt_fits():
     """A strip: the middle, as high as it is and 4/3 as wide."""
     data = tf.constant(encoded(gradient(10, 200), "PNG"))
     numbers = tf.ones(22)
-    got = random_crop(data, numbers, 12, (1.0, 1.0)).numpy()
+    got = random_crop(data, numbers, (12, 12, 3), (1.0, 1.0)).numpy()
     part = gradient(10, 200)[:, 94:107]
     np.testing.assert_allclose(got, tf.image.resize(part, (12, 12)).numpy(), atol=0.01)
 
@@ -97,7 +97,7 @@ def test_central_crop_is_near_that_of_published_sets():
     entry = get_weights("se_resnet50.timm_ra2_imagenet")
     expected = load_image(encoded(picture, "PNG"), entry)[0]
     size, crop = entry.preprocessing.size, entry.preprocessing.crop
-    got = central_crop(tf.constant(encoded(picture, "PNG")), size, crop).numpy()
+    got = central_crop(tf.constant(encoded(picture, "PNG")), (size, size, 3), crop).numpy()
     assert got.shape == expected.shape
     # Another filter and half a pixel of a gradient.
     assert np.abs(got - expected).mean() < 1.0
@@ -177,7 +177,7 @@ def test_mix_is_that_of_pictures_in_memory(folder):
 def test_parts(folder, tmp_path):
     parts = load_data(recipe(folder), pytest.fail)
     assert len(parts["test"]) == 6
-    assert not {*parts["test"].files} & {*parts["train"].files}
+    assert not {*parts["test"].chosen} & {*parts["train"].chosen}
     for part in ("train", "test"):
         (tmp_path / "parted" / part).mkdir(parents=True)
         for path in folder.iterdir():
@@ -245,3 +245,15 @@ def test_bad_folders(folder, tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="image_size=32"):
         load_data(recipe(folder, "data=cifar10", "data_dir=null"), pytest.fail)
+
+
+def test_parts_make_up_the_batch(folder):
+    settings = recipe(folder, "mixup=0.2", "cutmix=1.0")
+    train = load_data(settings, pytest.fail)["train"]
+    whole = list(train.training(settings, 1, first=4))
+    parts = [list(train.training(settings, 1, first=4, part=(n, 2))) for n in range(2)]
+    assert len(whole) == 2
+    for step, values in enumerate(whole):
+        for n, value in enumerate(values):
+            joined = np.concatenate([part[step][n].numpy() for part in parts])
+            assert joined.tobytes() == value.numpy().tobytes()

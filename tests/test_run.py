@@ -13,7 +13,7 @@ import training_runs
 from PIL import Image
 
 import keras_se
-from keras_se.training.datasets import load_data, load_pictures
+from keras_se.training.datasets import fetched, load_data, load_pictures
 from keras_se.training.recipe import get_recipe, recipe_names
 from keras_se.training.run import (
     Interrupted,
@@ -43,9 +43,9 @@ def test_run_folder(whole, data):
     folder, lines = whole
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "README.md", "best.weights.h5", "checkpoints", "curves.png", "environment.json",
-        "last.weights.h5", "lock", "metrics.csv", "recipe.json", "results.json",
-        "tensorboard",
+        "README.md", "best.keras", "best.weights.h5", "checkpoints", "curves.png",
+        "environment.json", "last.keras", "last.weights.h5", "lock", "metrics.csv", "recipe.json",
+        "results.json", "tensorboard",
     }  # fmt: skip
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -58,11 +58,16 @@ def test_run_folder(whole, data):
     assert environment["backend"] == keras.backend.backend()
 
     card = (folder / "README.md").read_text()
-    call = card.split("`")[1].replace("last.weights.h5", str(folder / "last.weights.h5"))
-    model = eval(call, {"keras_se": keras_se})
+    call = card.split("`")[1].replace("last.keras", str(folder / "last.keras"))
+    model = eval(call, {"keras": keras})
     test = load_pictures("fashion_mnist", data)["test"]
     predicted = model.predict(test.pictures, verbose=0).argmax(1)
     assert (predicted == test.labels).mean() == results["test"]["top1"]
+    assert f"in order: {', '.join(test.names)}." in card
+    settings = {"input_shape": test.shape, "variant": training_runs.recipe(data).variant}
+    weights = folder / "last.weights.h5"
+    alone = keras_se.SEResNet20(weights=weights, classifier_activation=None, **settings)
+    np.testing.assert_array_equal(*(m.predict(test.pictures, verbose=0) for m in (model, alone)))
 
 
 def events(folder):
@@ -142,6 +147,9 @@ def test_recipes(name, data, tmp_path):
     chosen = get_recipe(name)
     settings = ["batch=6", "epochs=1", "warmup_epochs=0", "held_out=0", "learning_rate=0.001",
                 "learning_rate_batch=null"]  # fmt: skip
+    if chosen.weights:
+        # No set of this size is at hand; `test_finetune_recipe` has a run of it.
+        settings += ["weights=null", "new_head=false", "image_size=224", "crop=0.875"]
     if chosen.data == "folder":
         pictures = load_pictures("fashion_mnist", data)["train"].pictures
         for n in range(23):
@@ -259,6 +267,20 @@ def test_recipes_that_do_not_fit(data, tmp_path, setting, expected):
         Run(training_runs.recipe(data, setting), tmp_path / "run").train()
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_network(tmp_path):
+    """Keras says so with a bare `Exception`; nobody listens at that port."""
+
+    def load():
+        return keras.utils.get_file("x", "http://localhost:9/x", cache_dir=tmp_path)
+
+    with pytest.raises(OSError, match="nor to be fetched") as caught:
+        fetched("cifar10", load)
+    assert str(caught.value).startswith("cifar10: ")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ZeroDivisionError):
+        fetched("cifar10", lambda: 1 / 0)
 
 
 def test_missing_data(tmp_path):

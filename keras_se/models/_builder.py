@@ -102,6 +102,7 @@ class Builder(Protocol):
     __name__: str
     network: NetworkDescription
     defaults: Defaults
+    resolve: Callable[[Any, NetworkDescription], Weights | Path | None]
 
     def __call__(
         self,
@@ -144,6 +145,10 @@ def network_builder(
     """
     options = options or {}
 
+    def resolve(weights: Any, net: NetworkDescription) -> Weights | Path | None:
+        """What `weights` stands for in a network that is described so."""
+        return resolve_weights(weights, builder_name, {key: getattr(net, key) for key in options})
+
     def build(
         include_top: bool = True,
         weights: str | Path | Weights | None = defaults.weights,
@@ -168,7 +173,7 @@ def network_builder(
                 f"Received: {option}={chosen[option]!r}, variant={variant!r}"
             )
         net = net.varied(chosen)
-        source = resolve_weights(weights, builder_name, {key: getattr(net, key) for key in options})
+        source = resolve(weights, net)
         boolean("include_preprocessing", include_preprocessing)
         _check_head(include_top, pooling, classes, classifier_activation)
         if isinstance(source, Weights):
@@ -206,6 +211,7 @@ def network_builder(
     build.__module__ = "keras_se"
     build.network = network  # type: ignore[attr-defined]
     build.defaults = defaults  # type: ignore[attr-defined]
+    build.resolve = resolve  # type: ignore[attr-defined]
     build.__doc__ = DOCSTRING.format(
         summary=summary, reference=reference, builder=builder_name, name=model_name,
         weights=defaults.weights, classes=defaults.classes, size=defaults.size,
@@ -220,6 +226,20 @@ def network_builder(
     ]
     build.__signature__ = signature.replace(parameters=[*named, *own])  # type: ignore[attr-defined]
     return cast(Builder, build)
+
+
+def with_new_head(backbone: keras.Model, net: NetworkDescription, classes: int) -> keras.Model:
+    """A network without a head, given one for other classes: logits out.
+
+    Its kernel is zero, so that no gradient reaches the trained layers before the head has learnt
+    something (Dosovitskiy et al., arXiv:2010.11929, Section 3.2).
+    """
+    x = _head(backbone.output, net, True, None, classes, None)
+    with recursion(net.depth):
+        model = keras.Model(backbone.inputs, x, name=backbone.name)
+    kernel = model.get_layer(HEAD).kernel
+    kernel.assign(ops.zeros_like(kernel))
+    return model
 
 
 def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:

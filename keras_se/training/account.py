@@ -14,10 +14,12 @@ CARD = """# {model} trained on {data}
 
 A draft, written by the run; what is in brackets is left to say.
 
-- Network: `{call}`, {parameters:,} parameters.
-- Weights: `last.weights.h5`, after the last epoch{averaged}; `best.weights.h5`, of the epoch with
-  the best validation top-1.
-- Takes: pictures in 0..255; normalises inside.
+- Network: `keras.models.load_model("last.keras")` after `import keras_se`; {parameters:,}
+  parameters.
+- Weights: after the last epoch{averaged}; in `best.keras` of the epoch with the best validation
+  top-1. `last.weights.h5` and `best.weights.h5` are the weights alone.
+- Takes: pictures {shape} in 0..255; normalises inside. Puts out logits.
+- Classes, in order: {classes}.
 - Test set, once, with the last weights: top-1 {top1:.2%}, top-5 {top5:.2%}, cross-entropy
   {cross_entropy:.4f}.
 - Validation ({validation}): top-1 {val_top1:.2%} after the last of {epochs} epochs.
@@ -27,26 +29,18 @@ A draft, written by the run; what is in brackets is left to say.
 
 
 def card(
-    recipe: Recipe, data: Data, history: Sequence[Mapping[str, float]],
+    recipe: Recipe, data: Data, validation: str, history: Sequence[Mapping[str, float]],
     results: Mapping[str, Any],
 ) -> str:  # fmt: skip
     """The draft of a model card, Markdown."""
-    settings = [f"input_shape={data.shape}", f"classes={data.classes}"]
-    if recipe.variant:
-        settings.append(f"variant={dict(recipe.variant)}")
-    if recipe.se != {}:
-        se = recipe.se
-        words = ", ".join(f"{key}={value!r}" for key, value in (se or {}).items())
-        settings.append("se=None" if se is None else f"se=keras_se.SEConfig({words})")
-    arguments = "".join(f", {setting}" for setting in settings)
     return CARD.format(
         model=recipe.model,
         data=recipe.data,
-        call=f'keras_se.{recipe.model}(weights="last.weights.h5"{arguments})',
+        shape=data.shape,
+        classes=", ".join(data.names),
         parameters=results["parameters_trainable"],
         averaged="" if recipe.ema is None else " (their moving average)",
-        validation=f"{recipe.held_out} training pictures held out" if recipe.held_out
-        else "the test set",
+        validation=validation,
         val_top1=history[-1]["val_top1"],
         epochs=recipe.epochs,
         **results["test"],

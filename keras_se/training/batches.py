@@ -25,7 +25,7 @@ ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
 
 
 class Data(Protocol):
-    """Labelled pictures, in memory or in files."""
+    """Labelled pictures, in memory or encoded."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -37,7 +37,7 @@ class Data(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, chosen: slice) -> Self: ...
+    def __getitem__(self, chosen: slice | np.ndarray) -> Self: ...
 
     @property
     def classes(self) -> int:
@@ -48,7 +48,7 @@ class Data(Protocol):
         """Of one picture: `(height, width, channels)`."""
 
     def bad(self) -> Iterator[str]:
-        """Files that are no pictures."""
+        """Names of what is no picture."""
 
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
@@ -85,7 +85,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, chosen: slice) -> Pictures:
+    def __getitem__(self, chosen: slice | np.ndarray) -> Pictures:
         return Pictures(self.pictures[chosen], self.labels[chosen], self.names)
 
     @property
@@ -104,7 +104,7 @@ class Pictures:
         return self.pictures.mean((0, 1, 2)).astype("float32")
 
     def bad(self) -> Iterator[str]:
-        """Files that are no pictures; there are none in memory."""
+        """Names of what is no picture; nothing in memory."""
         return iter(())
 
     def training(

@@ -10,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _fashion_mnist(folder: Path | None) -> dict[str, tuple[np.ndarray, np.ndarra
     if folder is None:
         from keras.datasets import fashion_mnist
 
-        return dict(zip(("train", "test"), fashion_mnist.load_data(), strict=True))
+        return fetched("fashion_mnist", fashion_mnist.load_data)
     return {
         part: (
             read_idx(folder / f"{name}-images-idx3-ubyte.gz"),
@@ -68,9 +69,22 @@ def _cifar(classes: int) -> Callable[[Path | None], dict[str, tuple[np.ndarray, 
                 f"Received: data_dir={str(folder)!r}"
             )
         module = getattr(keras.datasets, f"cifar{classes}")
-        return dict(zip(("train", "test"), module.load_data(), strict=True))
+        return fetched(f"cifar{classes}", module.load_data)
 
     return load
+
+
+def fetched(name: str, load: Callable[[], Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Both parts of one of Keras' data sets, which fetches it unless it has it."""
+    try:
+        return dict(zip(("train", "test"), load(), strict=True))
+    except Exception as error:
+        # Keras raises no narrower one.
+        if not str(error).startswith("URL fetch failure"):
+            raise
+        raise OSError(
+            f"{name}: neither in Keras' cache (KERAS_HOME) nor to be fetched: {error}"
+        ) from None
 
 
 DATASETS: Mapping[str, Callable[[Path | None], dict[str, tuple[np.ndarray, np.ndarray]]]] = {
@@ -113,18 +127,26 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
 
     Args:
         recipe: The recipe.
-        report: Called with a line for each file that is left out.
+        report: Called with a line for each picture that is left out.
+
+    Returns:
+        These two, and `"validation"` where the data set has pictures for it.
 
     Raises:
         ValueError: If there is no such data, or it is not what it should be.
         OSError: If a file is missing and cannot be fetched.
     """
     if recipe.data == "folder":
-        from keras_se.training.files import load_folder
+        from keras_se.training.folder import load_folder
 
         return load_folder(recipe, report)
+    if recipe.data.startswith("tfds:"):
+        from keras_se.training.tfds import load_tfds
+
+        return load_tfds(recipe, report)
     if recipe.data not in DATASETS:
-        raise ValueError(unknown_choice("data", recipe.data, [*DATASETS, "folder"]))
+        more = "'tfds:<name>' of TensorFlow Datasets"
+        raise ValueError(unknown_choice("data", recipe.data, [*DATASETS, "folder"], more))
     if recipe.image_size is not None:
         raise ValueError(
             f"`image_size` must be null for {recipe.data}, whose pictures have a size. "

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import keras_se
@@ -17,7 +18,7 @@ from keras_se.pictures import load_image
 from keras_se.training.batches import Data
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import from_dict
-from keras_se.training.run import figures, logits, network
+from keras_se.training.run import figures, logits
 from keras_se.weights.entries import Weights, list_weights
 
 BATCH = 100
@@ -64,7 +65,7 @@ def evaluate(
     """Evaluate a set of weights or a run.
 
     Args:
-        what: Name of a set of weights, or a run folder, whose last weights are taken.
+        what: Name of a set of weights, or a run folder, whose last network is taken.
         data: Folder with one folder of pictures a class, named by the class's identifier or name.
             Defaults to `None`: the test part of the set's or run's own data set.
         bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
@@ -92,8 +93,7 @@ def _evaluate_run(folder: Path) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
     test = load_data(recipe, skipped.append)["test"]
-    model = network(recipe, test)
-    model.load_weights(folder / "last.weights.h5")
+    model = keras.models.load_model(folder / "last.keras", compile=False)
     return _account(
         str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
     )

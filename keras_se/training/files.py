@@ -1,4 +1,6 @@
-"""Pictures in files, through `tf.data`: decoded, cropped and resized while the network trains.
+"""Encoded pictures, through `tf.data`: decoded, cropped and resized while the network trains.
+
+Where their bytes are, in files or in the records of a prepared data set, is a `Source`'s matter.
 
 What is done to a picture is a pure function of (seed, epoch, its index, how often it was shown),
 whatever the number of threads: the seeds of TensorFlow's stateless functions are made of these.
@@ -9,66 +11,91 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from keras_se.training.batches import CROP, PARTS, mix_of, randomly_augmented, rows, views
-from keras_se.training.randomness import bits, permutation
+from keras_se.training.batches import CROP, mix_of, randomly_augmented, rows, views
+from keras_se.training.randomness import bits
 from keras_se.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Random crops that are tried before the largest one of a fitting shape is taken.
 ATTEMPTS = 10
-TEST_NAMES = ("test", "val")
-# One of this many pictures is for the test where the folder does not say which.
-TEST = 5
+# Of red, green and blue in a grey picture (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
+
+
+class Source(Protocol):
+    """Where the bytes of pictures are."""
+
+    def data(self, index: tf.Tensor) -> tf.Tensor:
+        """Bytes of the picture of that index, in a graph: a scalar string."""
+
+    def name(self, index: int) -> str:
+        """What to call it in a message."""
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Files of RGB pictures and what is on them.
+class EncodedPictures:
+    """JPEG, PNG, BMP or GIF pictures of any size, and what is on them.
 
     Attributes:
-        files: Paths of JPEG, PNG, BMP or GIF files.
+        source: Where their bytes are.
+        chosen: Indices in `source`, `(count,)`.
         labels: int64 from 0 to less than `classes`, `(count,)`.
         names: Names of the classes.
-        size: Height and width of what the network takes, in pixels.
+        shape: Of a picture that the network takes: `(size, size, channels)`, grey or RGB.
         crop: Share of the shorter side that an evaluated picture's centre has.
     """
 
-    files: Sequence[str]
+    source: Source
+    chosen: np.ndarray
     labels: np.ndarray
     names: Sequence[str]
-    size: int
+    shape: tuple[int, int, int]
     crop: float
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.chosen)
 
-    def __getitem__(self, chosen: slice) -> PictureFiles:
-        return PictureFiles(
-            self.files[chosen], self.labels[chosen], self.names, self.size, self.crop
-        )
+    def __getitem__(self, chosen: slice | np.ndarray) -> EncodedPictures:
+        return replace(self, chosen=self.chosen[chosen], labels=self.labels[chosen])
 
     @property
     def classes(self) -> int:
         """Number of classes."""
         return len(self.names)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one picture."""
-        return (self.size, self.size, 3)
-
     def bad(self) -> Iterator[str]:
-        """Files that are no pictures."""
-        return bad_files(self.files)
+        """Names of what is no picture."""
+        return (self.source.name(self.chosen[n]) for n in self._bad())
+
+    def sound(self, report: Callable[[str], None]) -> EncodedPictures:
+        """Those that can be decoded; called with a line for each of the others: `report`."""
+        bad = list(self._bad())
+        for n in bad:
+            report(f"no picture, left out: {self.source.name(self.chosen[n])}")
+        return self[np.delete(np.arange(len(self)), bad)]
+
+    def _bad(self) -> Iterator[int]:
+        """Places of those that TensorFlow cannot decode."""
+        import tensorflow as tf
+
+        def is_sound(index: int) -> bool:
+            try:
+                _decoded(self.source.data(tf.constant(index)))
+            except (tf.errors.InvalidArgumentError, ValueError):
+                return False
+            return True
+
+        with ThreadPoolExecutor() as pool:
+            for n, sound in enumerate(pool.map(is_sound, self.chosen)):
+                if not sound:
+                    yield n
 
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
@@ -79,7 +106,7 @@ class PictureFiles:
         chosen = rows(recipe.batch, part)
         shown = views(recipe, epoch, len(self))[first:, chosen]
         key = int(bits(recipe.seed, CROP, epoch)) >> 1
-        files, labels = tf.constant(list(self.files)), tf.constant(self.labels)
+        indices, labels = tf.constant(self.chosen), tf.constant(self.labels)
         smoothing, classes = recipe.label_smoothing, self.classes
 
         def augmented(picture: np.ndarray, view: int) -> np.ndarray:
@@ -89,7 +116,7 @@ class PictureFiles:
             index = view % len(self)
             numbers = tf.random.stateless_uniform((2 * ATTEMPTS + 3,), (key, view))
             picture = random_crop(
-                tf.io.read_file(files[index]), numbers[1:], self.size, recipe.crop_area
+                self.source.data(indices[index]), numbers[1:], self.shape, recipe.crop_area
             )
             if recipe.flip:
                 picture = tf.cond(
@@ -119,28 +146,28 @@ class PictureFiles:
         import tensorflow as tf
 
         count = math.ceil(len(self) / batch) * batch
-        files = [*self.files, *[self.files[-1]] * (count - len(self))]
-        data = tf.data.Dataset.from_tensor_slices(files)
+        chosen = np.pad(self.chosen, (0, count - len(self)), "edge")
+        data = tf.data.Dataset.from_tensor_slices(chosen)
         data = data.map(
-            lambda file: central_crop(tf.io.read_file(file), self.size, self.crop),
+            lambda index: central_crop(self.source.data(index), self.shape, self.crop),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def random_crop(
-    data: tf.Tensor, numbers: tf.Tensor, size: int, area: tuple[float, float]
+    data: tf.Tensor, numbers: tf.Tensor, size: tuple[int, int, int], area: tuple[float, float]
 ) -> tf.Tensor:
     """A random part of a picture, resized: GoogLeNet's augmentation. Only that part is decoded.
 
     Args:
         data: Bytes of a file.
         numbers: 22 numbers in 0..1: area and aspect ratio of ten attempts, then where.
-        size: Height and width of the result.
+        size: Height, width and channels of the result.
         area: Least and largest share of the picture's area.
 
     Returns:
-        `(size, size, 3)`, float32 in 0..255.
+        A float32 picture in 0..255.
     """
     import tensorflow as tf
 
@@ -172,31 +199,37 @@ def random_crop(
             tf.concat([window[2:], [3]], 0),
         ),
     )
-    picture = tf.image.resize(picture, (size, size))
-    return tf.ensure_shape(picture, (size, size, 3))
+    return tf.ensure_shape(_coloured(tf.image.resize(picture, size[:2]), size[2]), size)
 
 
-def central_crop(data: tf.Tensor, size: int, crop: float) -> tf.Tensor:
+def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf.Tensor:
     """The centre of a picture whose shorter side is resized to `size / crop` pixels.
 
     Args:
         data: Bytes of a file.
-        size: Height and width of the result.
+        size: Height, width (the same) and channels of the result.
         crop: Share of the shorter side that the centre has.
 
     Returns:
-        `(size, size, 3)`, float32 in 0..255.
+        A float32 picture in 0..255.
     """
     import tensorflow as tf
 
     picture = _decoded(data)
     shape = tf.shape(picture)[:2]
-    shorter = math.floor(size / crop)
+    shorter = math.floor(size[0] / crop)
     resized = shorter * shape // tf.reduce_min(shape)
     picture = tf.image.resize(picture, resized, antialias=True)
-    top, left = tf.unstack((resized - size) // 2)
-    picture = picture[top : top + size, left : left + size]
-    return tf.ensure_shape(tf.clip_by_value(picture, 0, 255), (size, size, 3))
+    top, left = tf.unstack((resized - size[:2]) // 2)
+    picture = picture[top : top + size[0], left : left + size[1]]
+    return tf.ensure_shape(_coloured(tf.clip_by_value(picture, 0, 255), size[2]), size)
+
+
+def _coloured(picture: tf.Tensor, channels: int) -> tf.Tensor:
+    """An RGB picture with so many channels, 1 or 3."""
+    import tensorflow as tf
+
+    return picture if channels == 3 else tf.reduce_sum(picture * LUMA, -1, keepdims=True)
 
 
 def _mixed(batch: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -211,91 +244,6 @@ def _mixed(batch: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor) -> tuple[tf.T
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     pictures = tf.where(inside, others, own * pictures + (1 - own) * others)
     return pictures, target * targets + (1 - target) * tf.roll(targets, 1, 0)
-
-
-def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, PictureFiles]:
-    """The parts `"train"` and `"test"` of a folder of pictures.
-
-    Args:
-        recipe: Says the folder, the size, and what to do with files that are no pictures.
-        report: Called with a line for each file that is left out.
-
-    Raises:
-        ValueError: If the folder has not two classes, or a setting is not for files.
-    """
-    if recipe.data_dir is None or recipe.image_size is None:
-        raise ValueError(
-            "`data_dir` and `image_size` must be given with data='folder'. "
-            f"Received: data_dir={recipe.data_dir!r}, image_size={recipe.image_size!r}"
-        )
-    for name in ("shift", "cutout"):
-        if getattr(recipe, name):
-            raise ValueError(
-                f"`{name}` must be 0 with data='folder', whose pictures are cropped otherwise. "
-                f"Received: {name}={getattr(recipe, name)}"
-            )
-    folder = Path(recipe.data_dir)
-    if not folder.is_dir():
-        raise ValueError(f"`data_dir` must be a folder. Received: data_dir={recipe.data_dir!r}")
-    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    parted = test is not None and (folder / "train").is_dir()
-    places = {"train": folder / "train", "test": test} if parted and test else {"all": folder}
-    names = sorted(path.name for path in next(iter(places.values())).iterdir() if path.is_dir())
-    if len(names) < 2:
-        raise ValueError(
-            f"{folder}: expected a folder of pictures for each of at least two classes. "
-            f"Received: {len(names)} folder(s)"
-        )
-    parts = {}
-    for part, place in places.items():
-        if extra := {path.name for path in place.iterdir() if path.is_dir()} - set(names):
-            raise ValueError(f"{place}: expected the classes of `train`. Received: {min(extra)}")
-        found = [
-            (str(path), label)
-            for label, name in enumerate(names)
-            if (place / name).is_dir()
-            for path in sorted((place / name).iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
-        if recipe.bad_pictures == "skip":
-            bad = set(bad_files([path for path, _ in found]))
-            for path in sorted(bad):
-                report(f"no picture, left out: {path}")
-            found = [item for item in found if item[0] not in bad]
-        # What is held out, and tested, is of all classes.
-        found = [found[n] for n in permutation(len(found), PARTS)]
-        files, labels = [path for path, _ in found], np.array([n for _, n in found], np.int64)
-        parts[part] = PictureFiles(files, labels, names, recipe.image_size, recipe.crop)
-        empty = sorted(set(range(len(names))) - set(labels.tolist()))
-        if empty and part != "test":
-            raise ValueError(
-                f"{place / names[empty[0]]}: expected a picture ({', '.join(SUFFIXES)}). "
-                "Received: none"
-            )
-    if parted:
-        return parts
-    every = parts["all"]
-    count = len(every) // TEST
-    if not count:
-        raise ValueError(f"{folder}: expected at least {TEST} pictures. Received: {len(every)}")
-    return {"train": every[:-count], "test": every[-count:]}
-
-
-def bad_files(files: Sequence[str]) -> Iterator[str]:
-    """Those that TensorFlow cannot decode."""
-    import tensorflow as tf
-
-    def is_sound(path: str) -> bool:
-        try:
-            _decoded(tf.io.read_file(path))
-        except (tf.errors.InvalidArgumentError, ValueError):
-            return False
-        return True
-
-    with ThreadPoolExecutor() as pool:
-        for path, sound in zip(files, pool.map(is_sound, files), strict=True):
-            if not sound:
-                yield path
 
 
 def picture_shape(data: tf.Tensor) -> tf.Tensor:

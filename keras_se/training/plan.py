@@ -7,8 +7,9 @@ from typing import Any
 
 import keras_se
 from keras_se.training.datasets import load_data
+from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
-from keras_se.training.run import network, split
+from keras_se.training.run import split
 from keras_se.training.strategies import resolve_strategy
 
 BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}

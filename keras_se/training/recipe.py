@@ -66,12 +66,13 @@ CHECKS: Mapping[str, Check] = {
     "se": ((lambda value: value is None or _mapping(value)), "null or settings of `SEConfig`"),
     "variant": (_mapping, "fields of the network's description"),
     "weights": _or_none(_TEXT),
+    "new_head": _TRUTH,
     "data": _TEXT,
     "data_dir": _or_none(_TEXT),
     "held_out": _NATURAL,
     "image_size": _or_none(_COUNT),
     "crop_area": (_is_area, "two numbers above 0, at most 1, the smaller first"),
-    "crop": _number("above 0, at most 1", lambda value: 0 < value <= 1),
+    "crop": _or_none(_number("above 0, at most 1", lambda value: 0 < value <= 1)),
     "bad_pictures": _one_of("refuse", "skip"),
     "batch": _COUNT,
     "epochs": _COUNT,
@@ -117,22 +118,27 @@ class Recipe:
 
     Attributes:
         model: Name of the builder.
-        data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, or `"folder"` for
-            pictures of your own.
+        data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"folder"` for
+            pictures of your own, or `"tfds:<name>"`, with config and version as TensorFlow Datasets
+            spells them, for what it has prepared.
         data_dir: Folder of the data set's files, or `None` for where they usually are. Of
             `"folder"`: one folder of pictures a class, in folders `train` and `test` (or `val`);
-            without these, a fifth of the pictures is for the test.
+            without these, a fifth of the pictures is for the test. Of `"tfds:<name>"`: TFDS'
+            `data_dir`; trained on is `train`, tested on `test` if it has labels, else `validation`,
+            else a fifth of `train`.
         se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain
             network.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random values.
-        held_out: Pictures at the end of the training set that are validated on; with 0, the test
-            set is.
-        image_size: Height and width that pictures in files are brought to; `None` for data sets
-            that have a size.
+        new_head: Whether the weights are for other classes: the classifier is a new one.
+        held_out: Training pictures that are validated on; with 0, the data set's validation set is,
+            or else the test set.
+        image_size: Height and width that encoded pictures are brought to; `None`: the size of the
+            set of weights, or of the data set, which is then held in memory.
         crop_area: Least and largest share of a picture's area that is cut out at random and
             resized, with an aspect ratio from 3/4 to 4/3; for pictures in files.
-        crop: Share of the resized shorter side that is evaluated; for pictures in files.
+        crop: Share of the resized shorter side that is evaluated; for pictures in files. `None`:
+            that of the set of weights.
         bad_pictures: What a file that is no picture does: `"refuse"`: it ends the run, with its
             name; `"skip"`: all files are tried before the first step, and bad ones are listed and
             left out.
@@ -185,10 +191,11 @@ class Recipe:
     se: Mapping[str, Any] | None = field(default_factory=dict)
     variant: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    new_head: bool = False
     held_out: int = 0
     image_size: int | None = None
     crop_area: tuple[float, float] = (0.08, 1.0)
-    crop: float = 0.875
+    crop: float | None = 0.875
     bad_pictures: str = "refuse"
     batch: int = 256
     epochs: int = 100
@@ -237,6 +244,8 @@ class Recipe:
             )
         for name in ("drops", "crop_area"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.new_head and self.weights is None:
+            raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
         if self.schedule == "step" and not self.drops:
             raise ValueError("`drops` must have an epoch with schedule='step'. Received: drops=()")
         if self.batch % self.repeats:

@@ -27,6 +27,7 @@ from keras_se.training import checkpoints, multiworker
 from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.batches import Data
 from keras_se.training.datasets import load_data
+from keras_se.training.networks import network
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe, difference, from_dict
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
@@ -127,7 +128,8 @@ class Run:
     def _train_on(self, devices: Devices, resume: bool) -> dict[str, Any]:
         recipe, self.devices = self.recipe, devices
         if not devices.chief:
-            self.report = self.progress = lambda *_: None
+            self.report = lambda _: None
+            self.progress = lambda *_: None
         if resume or devices.chief:
             self._check_folder(resume)
         parts = load_data(recipe, self.report)
@@ -224,7 +226,8 @@ class Run:
             "test": self._evaluate(test),
         }
         self._write("results.json", json.dumps(results, indent=2) + "\n")
-        self._write("README.md", card(recipe, training, self.history, results))
+        validated = "the test set" if validation is test else f"{len(validation)} other pictures"
+        self._write("README.md", card(recipe, training, validated, self.history, results))
         if self.devices.chief and not draw_curves(self.history, self.folder / "curves.png"):
             self.report("no curves.png: it needs Matplotlib, pip install keras-se[train]")
         return results
@@ -281,16 +284,18 @@ class Run:
             return figures(logits(self.model, data, self.recipe.batch), data.labels)
 
     def _write_weights(self) -> None:
-        """The weights, or their moving average: the last, and the best where one is held out."""
+        """The network with its weights, or their moving average: the last, and the best."""
         best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
         with _averaged(self.model, self.recipe):
             # A network that is not compiled is stored without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
+        forms = {".keras": self.stored.save, ".weights.h5": self.stored.save_weights}
         for name in names if self.devices.chief else ():
-            path = self.folder / f"{name}.weights.h5"
-            with writing(path), atomic(path, ".weights.h5") as temporary:
-                self.stored.save_weights(temporary)
+            for suffix, save in forms.items():
+                path = self.folder / f"{name}{suffix}"
+                with writing(path), atomic(path, suffix) as temporary:
+                    save(temporary)
 
     def _write_history(self) -> None:
         text = io.StringIO()
@@ -353,19 +358,8 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
         raise ValueError(
             f"`batch` must be at most the {count} training pictures. Received: batch={recipe.batch}"
         )
-    return training[:count], training[count:] if held_out else test, test
-
-
-def network(recipe: Recipe, data: Data, classifier_activation: str | None = None) -> keras.Model:
-    """The network of a recipe for such pictures: 0..255 in, logits out."""
-    return getattr(keras_se, recipe.model)(
-        weights=recipe.weights,
-        input_shape=data.shape,
-        classes=data.classes,
-        classifier_activation=classifier_activation,
-        se=recipe.se_config(),
-        variant=recipe.variant,
-    )
+    validation = training[count:] if held_out else parts.get("validation", test)
+    return training[:count], validation, test
 
 
 def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:

@@ -1,0 +1,190 @@
+"""Random access to the pictures in the records of a prepared data set.
+
+TensorFlow Datasets writes TFRecord files unless it is told otherwise, which TensorFlow reads from
+the front only. Each record is a `tf.train.Example` between its length and a checksum, so one look
+at the headers says where every picture is; then it is read as if it were a file of its own, in any
+order, from any position.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Of a TFRecord: its length and that one's checksum, and the checksum of the data.
+HEADER, FOOTER = 12, 4
+# Wire types of protocol buffers, and the most bytes of a number.
+VARINT, LENGTH = 0, 2
+VARINT_BYTES = 10
+# What reads so many bytes from a position on.
+Read = Callable[[int, int], bytes]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Pictures in records.
+
+    Attributes:
+        title: What to call the data set in a message.
+        read: Gives the bytes of the picture of an index.
+        labels: int64, `(count,)`.
+    """
+
+    title: str
+    read: Callable[[int], bytes]
+    labels: np.ndarray
+
+    def data(self, index: tf.Tensor) -> tf.Tensor:
+        """Bytes of the picture of that index."""
+        import tensorflow as tf
+
+        data = tf.numpy_function(self.read, [index], tf.string, stateful=False)
+        return tf.ensure_shape(data, ())
+
+    def name(self, index: int) -> str:
+        """The data set and the index."""
+        return f"{self.title}: picture {index}"
+
+
+def tfrecords(
+    title: str, shards: Sequence[tuple[Path, int]], image: str, label: str
+) -> Records:  # fmt: skip
+    """The pictures in TFRecord files.
+
+    Args:
+        title: What to call them in a message.
+        shards: Each file, and how many records it has.
+        image: Name of the feature that has the picture.
+        label: Name of the feature that has the class.
+
+    Raises:
+        ValueError: If a file is not what it should be.
+        OSError: If a file cannot be read.
+    """
+
+    def look(shard: tuple[Path, int]) -> list[tuple[int, int, int]]:
+        path, count = shard
+        found = list(_places(path, image, label))
+        if len(found) != count:
+            raise ValueError(f"{path}: expected {count} TFRecords. Received: {len(found)}")
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(look, shards))
+    number = np.repeat(np.arange(len(shards)), [len(places) for places in found])
+    table = np.array([place for places in found for place in places], np.int64).reshape(-1, 3)
+
+    def read(index: int) -> bytes:
+        start, length, _ = table[index]
+        # Not kept open: a large data set has more files than a process may open.
+        with open(shards[number[index]][0], "rb", buffering=0) as file:
+            return os.pread(file.fileno(), length, start)
+
+    return Records(title, read, table[:, 2])
+
+
+def array_records(title: str, source: Sequence[bytes], image: str, label: str) -> Records:
+    """The pictures in records that are themselves read at random; else as `tfrecords`."""
+
+    def places(index: int) -> tuple[int, int, int]:
+        record = source[index]
+
+        def part(at: int, count: int) -> bytes:
+            return bytes(record[at : at + count])
+
+        return _example(f"{title}, record {index}", part, 0, len(record), image, label)
+
+    table = np.array([places(index) for index in range(len(source))], np.int64).reshape(-1, 3)
+
+    def read(index: int) -> bytes:
+        start, length, _ = table[index]
+        return bytes(source[int(index)][start : start + length])
+
+    return Records(title, read, table[:, 2])
+
+
+def _places(path: Path, image: str, label: str) -> Iterator[tuple[int, int, int]]:
+    """Of each record of a file: where its picture begins, how long it is, and its class."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+
+        def read(at: int, count: int) -> bytes:
+            return os.pread(file.fileno(), count, at)
+
+        at = 0
+        while at < size:
+            start = at + HEADER
+            end = start + int.from_bytes(read(at, 8), "little")
+            at = end + FOOTER
+            if at > size:
+                raise ValueError(
+                    f"{path}: expected whole TFRecords. Received: one that ends at byte {at} of "
+                    f"{size}"
+                )
+            yield _example(f"{path}, byte {start}", read, start, end, image, label)
+
+
+def _example(
+    where: str, read: Read, start: int, end: int, image: str, label: str
+) -> tuple[int, int, int]:  # fmt: skip
+    """Where the picture of a `tf.train.Example` begins, how long it is, and its class.
+
+    The bytes of the picture are not read.
+    """
+    values: dict[str, tuple[int, int]] = {}
+    try:
+        ((_, *features),) = _fields(read, start, end)
+        for _, *entry in _fields(read, *features):
+            parts = {number: (first, last) for number, first, last in _fields(read, *entry)}
+            name = read(parts[1][0], parts[1][1] - parts[1][0]).decode()
+            if name in (image, label):
+                # A `Feature` has one list, of bytes or of integers, and that one value.
+                ((_, *several),) = _fields(read, *parts[2])
+                ((_, first, last),) = _fields(read, *several)
+                values[name] = first, last
+        first, last = values[image]
+        number, _ = _varint(read(values[label][0], VARINT_BYTES), 0)
+    except (ValueError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"{where}: expected a `tf.train.Example` with {image!r} and {label!r}. "
+            f"Received: {error!r}"
+        ) from None
+    return first, last - first, number - (number >> 63 << 64)
+
+
+def _fields(read: Read, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, first byte and end of the fields of a protocol buffer."""
+    while at < end:
+        head = read(at, 2 * VARINT_BYTES)
+        tag, used = _varint(head, 0)
+        start = at + used
+        if tag & 7 == LENGTH:
+            length, used = _varint(head, used)
+            start = at + used
+            at = start + length
+        elif tag & 7 == VARINT:
+            at += _varint(head, used)[1]
+        else:
+            raise ValueError(f"a field of wire type {tag & 7}")
+        if at > end:
+            raise ValueError(f"a field that ends at byte {at} of {end}")
+        yield tag >> 3, start, at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at

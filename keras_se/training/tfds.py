@@ -1,0 +1,205 @@
+"""Data sets that TensorFlow Datasets has prepared, read where they are.
+
+Nothing is downloaded: `tfds build NAME` prepares a data set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_se.checks import unknown_choice
+from keras_se.training.batches import Data, Pictures
+from keras_se.training.datasets import check_labels
+from keras_se.training.files import EncodedPictures
+from keras_se.training.networks import encoded_as
+from keras_se.training.parts import with_test
+from keras_se.training.recipe import Recipe
+from keras_se.training.records import Records, array_records, tfrecords
+
+PREFIX = "tfds:"
+# As TFDS spells it; a namespace in front would be looked for on the internet.
+NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
+# Bytes of the largest data set that is held in memory.
+MOST = 4 * 2**30
+
+
+def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
+    """The parts of a data set that TensorFlow Datasets has prepared.
+
+    `"train"` is TFDS' split of that name. `"test"` is its `test`, where that has labels, else its
+    `validation`, else a fifth of `train`. `"validation"` is its `validation` where that is not
+    tested on. Pictures that all have one size keep it, and are held in memory, unless the recipe
+    gives an `image_size`; others stay encoded until they are needed.
+
+    Args:
+        recipe: Says the data set, its folder, and what to do with what is no picture.
+        report: Called with a line for each picture that is left out.
+
+    Raises:
+        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+    """
+    name = recipe.data.removeprefix(PREFIX)
+    builder = _builder(name, recipe.data_dir)
+    image, label = _features(name, builder.info)
+    names, shape = builder.info.features[label].names, builder.info.features[image].shape
+    held = recipe.image_size is None and None not in shape
+    if held:
+        _check_fits(recipe, builder.info, shape)
+    else:
+        shape, crop = encoded_as(recipe, shape[2])
+    parts: dict[str, Data] = {}
+    for part in ("train", "validation", "test"):
+        if part not in builder.info.splits or not builder.info.splits[part].num_examples:
+            continue
+        records = _records(f"{name} {part}", builder, part, image, label)
+        # What is kept from the public has the class -1.
+        if part == "test" and (records.labels == -1).all():
+            continue
+        check_labels(records.title, records.labels, len(names))
+        if held:
+            parts[part] = _held(records, shape, names, recipe, report)
+            continue
+        every = np.arange(len(records.labels))
+        encoded = EncodedPictures(records, every, records.labels, names, shape, crop)
+        parts[part] = encoded.sound(report) if recipe.bad_pictures == "skip" else encoded
+    if "train" not in parts:
+        raise ValueError(
+            f"{name}: expected a split `train`. Received: {', '.join(builder.info.splits)}"
+        )
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    return with_test(name, parts)
+
+
+def _builder(name: str, folder: str | None) -> Any:
+    """The builder of a data set that is prepared."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise ValueError(
+            f"data='{PREFIX}{name}' needs TensorFlow Datasets: pip install keras-se[tfds]"
+        ) from None
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"`data` must be '{PREFIX}NAME[/CONFIG][:VERSION]'. Received: data='{PREFIX}{name}'"
+        )
+    short = re.split("[/:]", name)[0]
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        near = [PREFIX + other for other in difflib.get_close_matches(short, known)]
+        more = f"'{PREFIX}NAME' of a data set of TFDS, or one prepared in `data_dir`"
+        raise ValueError(unknown_choice("data", PREFIX + name, near, more)) from None
+    except (ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"`data` must be a data set of TFDS. Received: {name} ({reason})"
+        ) from None
+    if not builder.info.splits:
+        place = "" if folder is None else f" --data_dir={folder}"
+        raise ValueError(
+            f"{builder.data_dir}: expected a data set that TFDS has prepared; nothing is "
+            f"downloaded here: tfds build {name}{place}"
+        )
+    return builder
+
+
+def _features(name: str, info: Any) -> tuple[str, str]:
+    """Names of the features that have the picture and the class."""
+    import tensorflow_datasets as tfds
+
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    keys: tuple[Any, ...] = info.supervised_keys or ()
+    if len(keys) != 2 or not all(
+        isinstance(key, str) and isinstance(info.features[key], kind)
+        for key, kind in zip(keys, kinds, strict=True)
+    ):
+        raise ValueError(
+            f"{name}: expected a data set of pictures with one class each. "
+            f"Received: supervised_keys={info.supervised_keys}, features {', '.join(info.features)}"
+        )
+    image, label = keys
+    feature = info.features[image]
+    if feature.np_dtype != np.uint8 or feature.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"{name}: expected grey or RGB pictures of 8 bits. "
+            f"Received: {feature.shape}, {feature.np_dtype.__name__}"
+        )
+    if info.features[label].num_classes is None or info.features[label].num_classes < 2:
+        raise ValueError(
+            f"{name}: expected at least two classes. Received: {info.features[label].num_classes}"
+        )
+    return image, label
+
+
+def _records(title: str, builder: Any, part: str, image: str, label: str) -> Records:
+    """The records of a split."""
+    import tensorflow_datasets as tfds
+
+    if builder.info.file_format.value == "tfrecord":
+        shards = [
+            (Path(shard.filename), shard.examples_in_shard)
+            for shard in builder.info.splits[part].file_instructions
+        ]
+        return tfrecords(title, shards, image, label)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    try:
+        source = builder.as_data_source(part, deserialize_method=raw)
+    except NotImplementedError:
+        raise ValueError(
+            f"{title}: expected records of a format with random access, or TFRecords. "
+            f"Received: {builder.info.file_format.value}"
+        ) from None
+    return array_records(title, source, image, label)
+
+
+def _check_fits(recipe: Recipe, info: Any, shape: tuple[int, int, int]) -> None:
+    """Raise a `ValueError` unless the pictures fit into memory."""
+    size = sum(split.num_examples for split in info.splits.values()) * int(np.prod(shape))
+    if size > MOST:
+        raise ValueError(
+            f"`image_size` must be given with data={recipe.data!r}, which is too large for memory "
+            f"({size / 2**30:.1f} GiB). Received: image_size=None"
+        )
+
+
+def _held(
+    records: Records, shape: tuple[int, int, int], names: list[str], recipe: Recipe,
+    report: Callable[[str], None],
+) -> Pictures:  # fmt: skip
+    """The pictures of a split in memory."""
+    mode = {1: "L", 3: "RGB"}[shape[2]]
+
+    def load(index: int) -> np.ndarray | None:
+        try:
+            with Image.open(io.BytesIO(records.read(index))) as picture:
+                if (picture.height, picture.width) != shape[:2]:
+                    raise ValueError(f"{picture.height} x {picture.width} pixels")
+                return np.asarray(picture.convert(mode)).reshape(shape)
+        except (OSError, SyntaxError, ValueError) as error:
+            if recipe.bad_pictures == "refuse":
+                raise ValueError(
+                    f"{records.name(index)}: expected an undamaged picture of {shape[0]} x "
+                    f"{shape[1]} pixels; bad_pictures=skip leaves it out. Received: {error}"
+                ) from None
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        loaded = list(pool.map(load, range(len(records.labels))))
+    sound = np.array([picture is not None for picture in loaded])
+    for index in np.flatnonzero(~sound).tolist():
+        report(f"no picture, left out: {records.name(index)}")
+    if not sound.any():
+        raise ValueError(f"{records.title}: expected a picture. Received: none")
+    pictures = np.stack([picture for picture in loaded if picture is not None])
+    return Pictures(pictures, records.labels[sound], names)
