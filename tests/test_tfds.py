@@ -132,6 +132,7 @@ def test_pictures_of_one_size_are_held_in_memory(prepared):
     assert len(got) == 25
 
 
+@pytest.mark.training
 def test_run_goes_on_bit_for_bit(prepared, tmp_path):
     chosen = recipe(prepared, "mixup=0.2", "flip=true")
     Run(chosen, tmp_path / "whole").train()
@@ -243,8 +244,9 @@ def test_tfds_is_not_installed(prepared, monkeypatch):
 def test_command_line(run, prepared, tmp_path):
     """Fine-tuned on a prepared set of colour pictures, which become grey as the weights want."""
     arguments = [
-        "finetune", "--set=model=SEResNet20", "--set=weights=fashion_mnist", "--set=epochs=2",
-        "--set=data=tfds:tiny_hidden", f"--set=data_dir={prepared}", "--set=batch=8",
+        "finetune", "--set=model=SEResNet20", "--set=weights=fashion_mnist", "--set=epochs=1",
+        "--set=warmup_epochs=0", "--set=data=tfds:tiny_hidden", f"--set=data_dir={prepared}",
+        "--set=batch=8",
     ]  # fmt: skip
     folder = tmp_path / "run"
     code, out, _ = run("train", *arguments, "--dry-run", "--json")
