@@ -1,5 +1,7 @@
 from . import layers as layers
 from . import models as models
+from .analysis.excitations import excitations as excitations
+from .analysis.result import Excitations as Excitations
 from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .config import SEConfig as SEConfig

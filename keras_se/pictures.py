@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_se.checks import unknown_choice
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
@@ -67,6 +69,46 @@ def load_image(
         Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
     entry = weights if isinstance(weights, Weights) else get_weights(weights)
+    colours = "L" if entry.input_shape[-1] == 1 else "RGB"
+    return read_picture(path_or_bytes, entry.preprocessing, colours, convert)
+
+
+def class_files(
+    folder: Path, places: Mapping[str, int], classes: str, argument: str = "data"
+) -> list[tuple[Path, int]]:
+    """The pictures in a folder of folders, one a class, and their classes.
+
+    Args:
+        folder: The outer folder.
+        places: Classes by the names that their folders may have.
+        classes: Whose classes they are, in words.
+        argument: What the folder is called in errors. Defaults to `"data"`.
+
+    Raises:
+        ValueError: If it is no folder, a folder in it is no class, or there is no picture.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"`{argument}` must be a folder. Received: {argument}={str(folder)!r}")
+    files = []
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if part.name not in places:
+            raise ValueError(
+                f"{folder}: every folder must be a class of {classes}. "
+                + unknown_choice("folder", part.name, [], f"{next(iter(places))!r} and so on")
+            )
+        pictures = [file for file in sorted(part.iterdir()) if file.suffix.lower() in SUFFIXES]
+        files += [(file, places[part.name]) for file in pictures]
+    if not files:
+        raise ValueError(
+            f"`{argument}` must be a folder of folders of pictures. Received: {folder}"
+        )
+    return files
+
+
+def read_picture(
+    path_or_bytes: str | Path | bytes, preprocessing: Preprocessing, colours: str, convert: bool
+) -> np.ndarray:
+    """`load_image` with the transform given, and the mode `"L"` or `"RGB"`."""
     source: Any
     if isinstance(path_or_bytes, bytes):
         label, size, source = "the bytes", len(path_or_bytes), io.BytesIO(path_or_bytes)
@@ -83,12 +125,11 @@ def load_image(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _damage_named(label), Image.open(source, formats=FORMATS) as image:
-            resized = _resized(image.size, entry.preprocessing, label)
-            colours = "L" if entry.input_shape[-1] == 1 else "RGB"
+            resized = _resized(image.size, preprocessing, label)
             if not convert:
                 _require(image, colours, label)
             image.load()
-            return _crop(_flatten(image, colours, label), resized, entry.preprocessing)
+            return _crop(_flatten(image, colours, label), resized, preprocessing)
 
 
 class _UnfitError(ValueError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -13,6 +16,20 @@ from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
 HALF_PRECISION = ("float16", "bfloat16")
 DATA_FORMATS = ("channels_last", "channels_first")
 VARIABLES = ("reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
+
+Calls = list[tuple["SqueezeExcite", Any]]
+_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
+
+
+@contextmanager
+def recorded_gates() -> Iterator[Calls]:
+    """The blocks that are called inside, in the order of their calls, each with its gates."""
+    calls: Calls = []
+    token = _recorded.set(calls)
+    try:
+        yield calls
+    finally:
+        _recorded.reset(token)
 
 
 def get_activation(argument: str, activation: Any) -> Any:
@@ -166,7 +183,11 @@ class SqueezeExcite(keras.layers.Layer):
         return keras.activations.get(self.gate)(z)
 
     def call(self, x: Any) -> Any:
-        s = ops.cast(self.gates(x), x.dtype)
+        gates = self.gates(x)
+        calls = _recorded.get()
+        if calls is not None:
+            calls.append((self, gates))
+        s = ops.cast(gates, x.dtype)
         rank = len(x.shape)
         if self.squeeze is None:
             return x * ops.moveaxis(s, -1, self._channel_axis(rank))

@@ -94,7 +94,7 @@ DATASETS: Mapping[str, Callable[[Path | None], dict[str, tuple[np.ndarray, np.nd
 }
 
 
-def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Data]:
+def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Pictures]:
     """The parts `"train"` and `"test"` of a data set.
 
     Args:
@@ -108,7 +108,7 @@ def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Data]:
     if name not in DATASETS:
         raise ValueError(unknown_choice("data", name, DATASETS))
     names = [name for _, name in class_names(name)]
-    parts: dict[str, Data] = {}
+    parts: dict[str, Pictures] = {}
     for part, (pictures, labels) in DATASETS[name](folder).items():
         pictures = pictures[..., None] if pictures.ndim == 3 else pictures
         labels = np.asarray(labels).reshape(-1).astype(np.int64)

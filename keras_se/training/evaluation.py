@@ -14,7 +14,7 @@ import numpy as np
 import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
-from keras_se.pictures import load_image
+from keras_se.pictures import class_files, load_image
 from keras_se.training.batches import Data
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import from_dict
@@ -22,7 +22,6 @@ from keras_se.training.run import figures, logits
 from keras_se.weights.entries import Weights, list_weights
 
 BATCH = 100
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 BAD_PICTURES = ("refuse", "skip")
 
 
@@ -105,7 +104,7 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
         raise ValueError(f"`data` must be a folder of pictures for {entry.name}. Received: None")
     if not entry.classes:
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
-    files = None if data is None else _files(data, dataset)
+    files = None if data is None else data_set_files(data, dataset)
     test: Data | None = None if data is not None else load_pictures(dataset)["test"]
     model = getattr(keras_se, entry.model)(weights=entry, classifier_activation=None)
     if test is not None:
@@ -143,24 +142,10 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
     return _account(entry.name, names, scores, np.array(labels), skipped)
 
 
-def _files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
-    """The pictures in a folder of folders, and their classes."""
-    if not folder.is_dir():
-        raise ValueError(f"`data` must be a folder. Received: data={str(folder)!r}")
+def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
+    """The pictures in a folder of folders, named by the identifiers or names of the classes."""
     names = class_names(dataset)
-    places = {name: n for n, both in enumerate(names) for name in both}
-    files = []
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if part.name not in places:
-            raise ValueError(
-                f"{folder}: every folder must be a class of {dataset}. "
-                + unknown_choice("folder", part.name, [], f"{names[0]} and so on")
-            )
-        pictures = [file for file in sorted(part.iterdir()) if file.suffix.lower() in SUFFIXES]
-        files += [(file, places[part.name]) for file in pictures]
-    if not files:
-        raise ValueError(f"`data` must be a folder of folders of pictures. Received: {folder}")
-    return files
+    return class_files(folder, {name: n for n, both in enumerate(names) for name in both}, dataset)
 
 
 def _account(

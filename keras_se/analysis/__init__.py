@@ -1,0 +1,1 @@
+"""What Squeeze-and-Excitation does in a network that is trained."""

@@ -1,0 +1,76 @@
+"""`keras-se excitations`: networks and pictures by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+import keras_se
+from keras_se.analysis.excitations import excitations, measure
+from keras_se.analysis.gates import Gates
+from keras_se.analysis.result import Excitations
+from keras_se.analysis.samples import Samples, of_files
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.labels import class_names
+from keras_se.pictures import load_image
+from keras_se.training.datasets import DATASETS, load_pictures
+from keras_se.training.evaluation import data_set_files
+from keras_se.weights.entries import Weights, list_weights
+
+
+def excitations_of(what: str, data: Path | None, samples: str) -> Excitations:
+    """The excitations of a set of weights or of a model in a file.
+
+    Args:
+        what: Name of a set of weights, or a `.keras` file.
+        data: Folder with one folder of pictures a class; for a set named by the identifiers or
+            names of its classes, and put through its own evaluation transform. `None` for the test
+            part of a set's own data set.
+        samples: Pictures of each class, or `"all"`.
+
+    Raises:
+        ValueError: If there is no such set or file, or no such data.
+    """
+    per_class = _per_class(samples)
+    entries = {entry.name: entry for entry in list_weights()}
+    if what in entries:
+        return _of_set(entries[what], data, per_class)
+    if not what.endswith(".keras"):
+        raise ValueError(unknown_choice("model", what, entries, "the path of a .keras file"))
+    if not Path(what).is_file():
+        raise ValueError(f"`model` names a file that does not exist. Received: model={what!r}")
+    if data is None:
+        raise ValueError(f"`data` must be a folder of pictures for {what}. Received: None")
+    model = keras.saving.load_model(what, compile=False)
+    return excitations(model, data, samples_per_class=per_class)
+
+
+def _of_set(entry: Weights, data: Path | None, per_class: int | None) -> Excitations:
+    dataset = str(entry.dataset).removesuffix("_backbone")
+    if data is None and dataset not in DATASETS:
+        raise ValueError(f"`data` must be a folder of pictures for {entry.name}. Received: None")
+    if entry.plain:
+        raise ValueError(
+            "`model` must have been trained with Squeeze-and-Excitation; all gates of "
+            f"{entry.name} are one half. Received: model={entry.name!r}"
+        )
+    names = [name for _, name in class_names(dataset)]
+    if data is None:
+        test = load_pictures(dataset)["test"]
+        source = Samples(test.labels, lambda indices: test.pictures[indices], len(names))
+    else:
+        files = data_set_files(data, dataset)
+        source = of_files(files, lambda path: load_image(path, entry, convert=True), len(names))
+    head = {"classes": entry.classes} if entry.classes else {"include_top": False}
+    model = getattr(keras_se, entry.model)(weights=entry, **head)
+    return measure(Gates(model), source, per_class, names)
+
+
+def _per_class(samples: str) -> int | None:
+    if samples != "all" and not samples.isdecimal():
+        raise ValueError(
+            "`samples-per-class` must be an integer of at least 1, or 'all'. "
+            f"Received: samples-per-class={samples!r}"
+        )
+    return None if samples == "all" else positive_integer("samples-per-class", int(samples))

@@ -1,0 +1,227 @@
+"""`excitations`: the gates of a network by class."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_se.analysis.gates import Gates
+from keras_se.analysis.moments import Moments
+from keras_se.analysis.result import Excitations
+from keras_se.analysis.samples import (
+    LEFT_OUT,
+    Samples,
+    Source,
+    Stream,
+    check_range,
+    class_numbers,
+    of_files,
+)
+from keras_se.checks import positive_integer
+from keras_se.graph import is_functional
+from keras_se.pictures import class_files, read_picture
+from keras_se.weights.entries import Preprocessing
+
+HIGH, LOW = 0.9, 0.1
+CLASSIFIERS = (keras.layers.Dense, keras.layers.Activation, keras.layers.Softmax)
+
+
+def excitations(
+    model: keras.Model,
+    images: Any,
+    labels: Any = None,
+    *,
+    samples_per_class: int | None = 50,
+    class_names: Sequence[str] | None = None,
+) -> Excitations:
+    """Mean and standard deviation of every Squeeze-and-Excitation gate, class by class.
+
+    Any network that holds `SqueezeExcite` layers will do: one of this package, fine-tuned, from a
+    file, inside another model, or made by `add_squeeze_excite`. It runs in inference and stays as
+    it is. Pictures go through it in batches, and only sums are kept: memory does not grow with
+    their number. A block without a squeeze has a gate at each position, of which the mean is
+    taken.
+
+    Args:
+        model: A built model with `SqueezeExcite` layers.
+        images: What the model takes: an array `(count, H, W, C)` or `(count, C, H, W)`, of RGB in
+            0..255 for a network of this package (one mapped into memory is read batch by batch); a
+            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches `(pictures,
+            labels)`; or a folder with one folder of pictures a class. The shorter side of pictures
+            in files is resized to the input's size and the centre cut out; the input must be
+            square, of one or three channels.
+        labels: Classes of an array's pictures: whole numbers `(count,)`, or one-hot `(count,
+            classes)`. `None` (default) where `images` tells them.
+        samples_per_class: The first so many pictures of each class are measured, in the order of
+            the data (by file name in a folder); `None` for all. Defaults to 50, the paper's number.
+            A class may have fewer.
+        class_names: Names of all classes, in the order of the labels. Defaults to `None`: in a
+            folder those of its folders, sorted; else the numbers, as many as a classifier has
+            outputs or one-hot labels have columns, or up to the largest label.
+
+    Returns:
+        The `Excitations`. A class without pictures has the count 0 and NaN for mean and standard
+        deviation; a warning names such classes.
+
+    Raises:
+        ValueError: If the model has no such layers or is not built, there are no pictures, labels
+            are not as many as the pictures or out of range, or an argument is none of the above.
+
+    Example:
+
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> pictures, labels = np.random.randint(0, 256, (20, 28, 28, 1)), np.arange(20) % 10
+    >>> found = keras_se.excitations(model, pictures, labels)
+    >>> found.mean["stage2_block1_se"].shape, found.counts
+    ((10, 16), array([2, 2, 2, 2, 2, 2, 2, 2, 2, 2]))
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2: fifty pictures
+        of each class.
+    """
+    gates = Gates(model)
+    if samples_per_class is not None:
+        samples_per_class = positive_integer("samples_per_class", samples_per_class)
+    names = _names(class_names)
+    if isinstance(images, str | Path):
+        source, names = _folder(model, Path(images), labels, names)
+    else:
+        classes = _outputs(model) if names is None else len(names)
+        source = _source(model, images, labels, classes)
+    return measure(gates, source, samples_per_class, names)
+
+
+def measure(
+    gates: Gates, source: Source, samples_per_class: int | None, names: Sequence[str] | None
+) -> Excitations:
+    """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
+    moments = Moments()
+    widths: dict[str, int] = {}
+    largest = 0
+    for pictures, labels in source.batches(samples_per_class):
+        found = gates(pictures)
+        widths = {name: array.shape[1] for name, array in found.items()}
+        high = [(array > HIGH).mean(1, keepdims=True) for array in found.values()]
+        low = [(array < LOW).mean(1, keepdims=True) for array in found.values()]
+        counted = labels != LEFT_OUT
+        moments.add(np.concatenate([*found.values(), *high, *low], 1)[counted], labels[counted])
+        largest = max(largest, int(labels.max()))
+    if not widths:
+        raise ValueError("`images` must hold at least one picture. Received: none")
+    if names is None:
+        names = [str(n) for n in range(source.classes or largest + 1)]
+    counts = moments.counts(len(names))
+    _warn_of_empty(counts, names)
+    # Columns of the gates, then the shares.
+    mean, std = moments.mean(len(names)), moments.std(len(names))
+    *edges, last = np.cumsum(list(widths.values())).tolist()
+    shares = np.split(mean[:, last:].T, 2)
+    return Excitations(
+        tuple(names),
+        counts,
+        mean=dict(zip(widths, np.split(mean[:, :last], edges, 1), strict=True)),
+        std=dict(zip(widths, np.split(std[:, :last], edges, 1), strict=True)),
+        high=dict(zip(widths, shares[0], strict=True)),
+        low=dict(zip(widths, shares[1], strict=True)),
+    )
+
+
+def _warn_of_empty(counts: np.ndarray, names: Sequence[str]) -> None:
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        more = " and so on" if len(empty) > 5 else ""
+        warnings.warn(
+            f"{len(empty)} of {len(names)} classes have no pictures; their means are NaN: "
+            f"{', '.join(empty[:5])}{more}",
+            stacklevel=4,
+        )
+
+
+def _names(names: Any) -> list[str] | None:
+    """`class_names` as a list, checked."""
+    if names is None:
+        return None
+    known = [] if isinstance(names, str) else list(names)
+    if not known or len(set(known)) < len(known) or not all(isinstance(x, str) for x in known):
+        raise ValueError(
+            f"`class_names` must be different texts, one for each class. Received: {names!r}"
+        )
+    return known
+
+
+def _outputs(model: keras.Model) -> int | None:
+    """How many classes the model tells apart, if it ends in a classifier of two or more."""
+    shape = getattr(model, "output_shape", None) if is_functional(model) else None
+    last = model
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    classifier = isinstance(last, CLASSIFIERS) and isinstance(shape, tuple) and len(shape) == 2
+    return shape[1] if classifier and shape and (shape[1] or 0) > 1 else None
+
+
+def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -> Source:
+    """Arrays with their labels, or batches."""
+    is_array = isinstance(images, list | tuple) or hasattr(images, "shape")
+    if not is_array:
+        if labels is not None:
+            raise ValueError("`labels` must be None where `images` tells them. Received: labels")
+        if isinstance(images, keras.utils.PyDataset):
+            images = map(images.__getitem__, range(len(images)))
+        if not isinstance(images, Iterable):
+            raise ValueError(
+                "`images` must be an array, batches of (pictures, labels), or a folder. "
+                f"Received: images of type {type(images).__name__}"
+            )
+        return Stream(images, classes)
+    if labels is None:
+        raise ValueError("`labels` must be given with an array of pictures. Received: labels=None")
+    try:
+        pictures = images if isinstance(images, np.ndarray) else np.asarray(images)
+    except ValueError:
+        pictures = np.array(None)
+    expected = tuple(model.inputs[0].shape[1:]) if is_functional(model) else pictures.shape[1:]
+    fits = len(pictures.shape[1:]) == len(expected) and all(
+        size in (None, found) for size, found in zip(expected, pictures.shape[1:], strict=True)
+    )
+    if pictures.dtype.kind not in "uif" or pictures.ndim < 2 or not fits:
+        raise ValueError(
+            f"`images` must be numbers of the shape {('count', *expected)}, which the model takes. "
+            f"Received: {pictures.dtype} of the shape {pictures.shape}"
+        )
+    if not len(pictures):
+        raise ValueError("`images` must hold at least one picture. Received: none")
+    numbers, width = class_numbers(labels, len(pictures))
+    classes = classes or width or int(numbers.max()) + 1
+    check_range(numbers, classes)
+    return Samples(numbers, lambda indices: pictures[indices], classes)
+
+
+def _folder(
+    model: keras.Model, folder: Path, labels: Any, names: list[str] | None
+) -> tuple[Source, list[str]]:
+    """The pictures in a folder of folders, and the names of the classes."""
+    if labels is not None:
+        raise ValueError("`labels` must be None for a folder, whose folders tell. Received: labels")
+    shape = tuple(model.inputs[0].shape[1:]) if is_functional(model) else ()
+    if keras.config.image_data_format() == "channels_first":
+        shape = (*shape[1:], *shape[:1])
+    if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] not in (1, 3):
+        raise ValueError(
+            "`images` must be an array or a data set for a model that does not take square "
+            f"pictures of a known size, grey or RGB. Received: a folder, input of shape {shape}"
+        )
+    if names is None and folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    names = names or []
+    places = {name: n for n, name in enumerate(names)}
+    files = class_files(folder, places, "`class_names`", "images")
+    transform = Preprocessing(shape[0], 1.0, "bilinear", (), ())
+    colours = "L" if shape[2] == 1 else "RGB"
+    return of_files(
+        files, lambda path: read_picture(path, transform, colours, True), len(names)
+    ), names

@@ -1,0 +1,95 @@
+"""The gates of every Squeeze-and-Excitation block of a network, batch by batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_se.layers.squeeze_excite import SqueezeExcite, recorded_gates
+
+
+class Gates:
+    """Computes the gates of a network, in inference; the network stays as it is.
+
+    One compiled prediction a batch, in which the network runs as it always does, so that nested
+    models, shared layers and a `call` of the user's own are what they are.
+
+    Args:
+        model: A built network that holds `SqueezeExcite` layers.
+
+    Raises:
+        ValueError: If it is no model, holds none, or is not built.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"`model` must be a `keras.Model`. Received: model of type {type(model).__name__}"
+            )
+        blocks = dict(_blocks(model, "", set()))
+        if not blocks:
+            raise ValueError(
+                "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
+                f"network). Received: model={model.name!r}, which has none"
+            )
+        if not any(block.built for block in blocks.values()):
+            raise ValueError(
+                "`model` must be built: loaded, or called on a batch. "
+                f"Received: model={model.name!r}, whose blocks have no weights"
+            )
+        self._predictor = _Predictor(model, {id(block): name for name, block in blocks.items()})
+
+    def __call__(self, pictures: Any) -> dict[str, np.ndarray]:
+        """The gates for a batch: block names, in the order of the calls, to `(batch, C)`."""
+        outputs = self._predictor.predict_on_batch(pictures)
+        return {key.partition(" ")[2]: np.asarray(outputs[key]) for key in sorted(outputs)}
+
+
+class _Predictor(keras.Model):
+    """Gates in place of a network's outputs, `(batch, C)`, by the number and name of the call."""
+
+    def __init__(self, model: keras.Model, names: dict[int, str]) -> None:
+        super().__init__(name="gates")
+        self.model = model
+        self.name_of = names.__getitem__
+        self.built = True
+
+    def call(self, x: Any) -> dict[str, Any]:
+        with recorded_gates() as calls:
+            self.model(x, training=False)
+        times: Counter[str] = Counter()
+        outputs = {}
+        for number, (block, gates) in enumerate(calls):
+            name = self.name_of(id(block))
+            times[name] += 1
+            again = f":{times[name]}" if times[name] > 1 else ""
+            if len(gates.shape) > 2:
+                gates = ops.mean(gates, axis=range(1, len(gates.shape) - 1))
+            # Keras sorts the keys.
+            outputs[f"{number:06} {name}{again}"] = gates
+        return outputs
+
+
+def _blocks(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, SqueezeExcite]]:
+    """The blocks in a layer with their names; inside a nested model `"nested/layer"`."""
+    if isinstance(layer, keras.Model):
+        inside = layer.layers
+    else:
+        inside = [x for x in keras.tree.flatten(list(vars(layer).values())) if _is_layer(x)]
+    for child in inside:
+        if id(child) in seen:
+            continue
+        seen.add(id(child))
+        if isinstance(child, SqueezeExcite):
+            yield f"{path}{child.name}", child
+        else:
+            yield from _blocks(child, f"{path}{child.name}/", seen)
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, keras.layers.Layer)

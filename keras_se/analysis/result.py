@@ -1,0 +1,179 @@
+"""`Excitations`: what was measured, as a file, a figure and a table."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_se.analysis.summary import Summary, summarise
+from keras_se.weights.variable_file import atomic, writing
+
+STATISTICS = ("mean", "std", "high", "low")
+# Names of this package's blocks: stage, and block or place within it.
+STAGE_AND_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)_se|se(\d+))")
+
+
+@dataclass(frozen=True, eq=False)
+class Excitations:
+    """Gates of a network's Squeeze-and-Excitation blocks by class; `excitations` measures them.
+
+    A class without pictures has the count 0 and NaN everywhere else. Standard deviations are of the
+    pictures that were measured (divided by their count).
+
+    Args:
+        classes: Names of the classes.
+        counts: Pictures of each class, `(classes,)`.
+        mean: Mean gates, by block `(classes, C)`, float64.
+        std: Their standard deviation within the class, by block `(classes, C)`.
+        high: Share of the gates above 0.9, by block `(classes,)`.
+        low: Share of the gates below 0.1, by block `(classes,)`.
+
+    Example:
+
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> found = keras_se.excitations(model, x, [9])
+    >>> found.blocks[-1], found.label("stage4_block3_se"), found.mean["stage4_block3_se"].shape
+    ('stage4_block3_se', 'SE_4_3', (10, 64))
+    >>> found.save("excitations.npz")
+    >>> keras_se.Excitations.load("excitations.npz").counts
+    array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.
+    """
+
+    classes: tuple[str, ...]
+    counts: np.ndarray
+    mean: dict[str, np.ndarray]
+    std: dict[str, np.ndarray]
+    high: dict[str, np.ndarray]
+    low: dict[str, np.ndarray]
+
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the blocks, in the order of the network.
+
+        The layer's name; inside a nested model `"nested/layer"`; of a layer's second call
+        `"layer:2"`.
+        """
+        return list(self.mean)
+
+    def label(self, block: str) -> str:
+        """The paper's name of a block, `SE_stage_block`; else, or if two share it, its own."""
+        return self._labels()[block]
+
+    def _labels(self) -> dict[str, str]:
+        found = {name: STAGE_AND_BLOCK.fullmatch(name.rsplit("/", 1)[-1]) for name in self.mean}
+        labels = {n: f"SE_{m[1]}_{m[2] or m[3]}" if m else n for n, m in found.items()}
+        times = Counter(labels.values())
+        return {n: label if times[label] == 1 else n for n, label in labels.items()}
+
+    def summary(self) -> Summary:
+        """Figures of each block: are its gates open or closed, and do they depend on the class?
+
+        With n pictures a class that are no more alike than those of two classes, the ratio of
+        between-class to within-class variance is still about 1 / n.
+
+        Returns:
+            A `Summary`: `.blocks` has for each block the mean gate (`mean`), the shares above 0.9
+            (`high`) and below 0.1 (`low`), the spread between classes (`between`) and within them
+            (`within`), and the `ratio` of the variances; every class with pictures counts alike.
+            `str` gives a table.
+        """
+        return summarise(self._labels(), self.mean, self.std, self.high, self.low)
+
+    def plot(
+        self,
+        path: str | Path,
+        classes: Sequence[str | int] | None = None,
+        channels: int = 50,
+        *,
+        blocks: Sequence[str] | None = None,
+    ) -> None:
+        """Draw the gates as the paper's Figs. 6 and 7 do: a row of panels for each block.
+
+        The left panel has the mean gates of each class and of all classes (Fig. 6), the others the
+        mean and the standard deviation within one class (Fig. 7), over evenly spaced channels. A
+        class has the same colour, line and marker throughout; all panels have the same scale.
+
+        Args:
+            path: File to write: `.png`, `.pdf` or `.svg`.
+            classes: One to six names or numbers of classes. Defaults to `None`, for four (the
+                paper's number) spread evenly over those that have pictures.
+            channels: How many channels to draw, at least 1; all, if a block has fewer. Defaults to
+                50, as in the paper.
+            blocks: Blocks to draw, by their names or labels. Defaults to `None`, for all; the paper
+                has the last of each stage and all of the last stage.
+
+        Raises:
+            ValueError: If there is no such class or block, a class has no pictures, an argument is
+                none of the above, or Matplotlib is not installed; nothing is written then.
+            OSError: If the file cannot be written.
+        """
+        from keras_se.analysis.figure import draw
+
+        draw(self, Path(path), classes, channels, blocks)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one `.npz` file, atomically.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        path = Path(path)
+        arrays: dict[str, Any] = {
+            "classes": np.array(self.classes, str),
+            "blocks": np.array(self.blocks, str),
+            "counts": self.counts,
+        }
+        for statistic in STATISTICS:
+            tables = getattr(self, statistic).values()
+            arrays |= {f"{statistic}/{n}": table for n, table in enumerate(tables)}
+        with writing(path), atomic(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Excitations:
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is another file, or damaged.
+        """
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                blocks = [str(name) for name in arrays["blocks"]]
+                found = cls(
+                    tuple(str(name) for name in arrays["classes"]),
+                    arrays["counts"],
+                    *(
+                        {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
+                        for statistic in STATISTICS
+                    ),
+                )
+            found._check()
+        except FileNotFoundError:
+            raise
+        except (ValueError, TypeError, LookupError, OSError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path}: expected a file that `Excitations.save` wrote. Received: {reason}"
+            ) from None
+        return found
+
+    def _check(self) -> None:
+        classes = (len(self.classes),)
+        shapes = {self.counts.shape == classes}
+        for name, mean in self.mean.items():
+            shapes.add(mean.ndim == 2 and mean.shape[:1] == classes)
+            shapes.add(self.std[name].shape == mean.shape)
+            shapes.add(self.high[name].shape == self.low[name].shape == classes)
+        if shapes != {True} or not self.mean:
+            raise ValueError("arrays that do not fit together")

@@ -1,0 +1,732 @@
+"""`keras_se.excitations`: the gates of any network by class, their summary, file and figure."""
+
+import io
+import json
+import tracemalloc
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import assert_mistake
+from keras import layers
+from PIL import Image
+from reference import noise_pictures, sigmoid, trained_like
+
+import keras_se
+from keras_se import Excitations, SEConfig, SqueezeExcite, excitations
+from keras_se.analysis.figure import STYLES, compose
+from keras_se.analysis.gates import Gates
+from keras_se.analysis.moments import Moments
+
+# A gate of a float32 network, against the formula in float64 on the same feature maps.
+FORMULA = 1e-5
+# The same gates in batches, and all at once.
+STREAMED = 1e-6
+# Gates of a float32 network, computed layer by layer and compiled as a whole.
+COMPILED = 1e-5
+
+SIZE, CLASSES = (33, 32), 7
+SHORT = {"blocks": (1, 2), "widths": (16, 32)}
+BLOCKS = ["stage2_block1_se", "stage3_block1_se", "stage3_block2_se"]
+
+
+@pytest.fixture(autouse=True)
+def _clean_session():
+    yield
+    keras.config.set_image_data_format("channels_last")
+    keras.backend.clear_session()
+
+
+def network(**options):
+    options = {"input_shape": (*SIZE, 3), "classes": CLASSES, "variant": SHORT} | options
+    return trained_like(keras_se.SEResNet20(weights=None, **options), seed=3)
+
+
+def small(*, classes=CLASSES, shape=(*SIZE, 3)):
+    keras.utils.set_random_seed(4)
+    x = inputs = keras.Input(shape)
+    for name in ("one", "two"):
+        x = layers.Rescaling(1 / 255)(x) if name == "one" else x
+        x = SqueezeExcite(2, name=name)(layers.Conv2D(8, 3, 2, activation="relu")(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x) if classes else x)
+
+
+def pictures(count, classes=CLASSES):
+    """Pictures and labels of which every class has some, not in turn."""
+    labels = np.random.default_rng(1).permutation(np.arange(count) % classes)
+    return noise_pictures(count, *SIZE), labels
+
+
+def gates_of(model, x):
+    """All gates at once, by name: outputs of the blocks over their inputs."""
+    blocks = [layer for layer in model.layers if isinstance(layer, SqueezeExcite)]
+    taps = keras.Model(model.inputs[0], [block.input for block in blocks])
+    maps = taps(x.astype("float32"))
+    return {b.name: np.asarray(b.gates(y)) for b, y in zip(blocks, maps, strict=True)}
+
+
+def assert_same(found, expected, tolerance=STREAMED):
+    assert found.blocks == expected.blocks
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    for statistic in ("mean", "std", "high", "low"):
+        for name, array in getattr(expected, statistic).items():
+            received = getattr(found, statistic)[name]
+            np.testing.assert_allclose(received, array, rtol=0, atol=tolerance, err_msg=name)
+
+
+# What is measured
+
+
+def test_gates_are_those_of_the_formula():
+    """On the bundled network, picture by picture: each is a class of its own."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    x = noise_pictures(20, 28, 28, 1)
+    found = excitations(model, x, np.arange(20), class_names=[f"picture {n}" for n in range(20)])
+    blocks = [layer for layer in model.layers if isinstance(layer, SqueezeExcite)]
+    assert found.blocks == [block.name for block in blocks]
+    taps = keras.Model(model.inputs[0], [block.input for block in blocks])
+    for block, maps in zip(blocks, taps(x.astype("float32")), strict=True):
+        w1, b1, w2, b2 = (
+            np.asarray(getattr(block, name), "float64")
+            for name in ("reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
+        )
+        z = np.asarray(maps, "float64").mean((1, 2))
+        expected = sigmoid(np.maximum(z @ w1 + b1, 0) @ w2 + b2)
+        assert np.ptp(expected, axis=0).max() > 10 * FORMULA, "all pictures look alike"
+        np.testing.assert_allclose(found.mean[block.name], expected, rtol=0, atol=FORMULA)
+        np.testing.assert_array_equal(found.std[block.name], 0)
+
+
+def test_streaming_is_all_at_once():
+    model, (x, labels) = network(), pictures(150)
+    found = excitations(model, x, labels, samples_per_class=None)
+    assert found.blocks == BLOCKS
+    assert found.classes == tuple("0123456")
+    np.testing.assert_array_equal(found.counts, np.bincount(labels))
+    for name, gates in Gates(model)(x).items():
+        np.testing.assert_allclose(gates, gates_of(model, x)[name], rtol=0, atol=COMPILED)
+        for label in range(CLASSES):
+            own = gates[labels == label].astype("float64")
+            for statistic, expected in (
+                ("mean", own.mean(0)),
+                ("std", own.std(0)),
+                ("high", (own > 0.9).mean()),
+                ("low", (own < 0.1).mean()),
+            ):
+                received = getattr(found, statistic)[name][label]
+                np.testing.assert_allclose(received, expected, rtol=0, atol=STREAMED)
+
+
+def test_moments_of_any_parts_are_those_of_the_whole():
+    random = np.random.default_rng(0)
+    # A large mean beside a small deviation is what naive sums lose.
+    rows, labels = 1e4 + random.normal(0, 1e-2, (500, 3)), random.integers(0, 4, 500)
+    moments = Moments()
+    for part in np.split(np.arange(500), np.sort(random.integers(0, 500, 30))):
+        moments.add(rows[part], labels[part])
+    for label in range(4):
+        own = rows[labels == label]
+        np.testing.assert_allclose(moments.mean(5)[label], own.mean(0), rtol=1e-13)
+        np.testing.assert_allclose(moments.std(5)[label], own.std(0), rtol=1e-8)
+    assert moments.counts(5).tolist() == [*np.bincount(labels), 0]
+    assert np.isnan(moments.mean(5)[4]).all()
+    assert np.isnan(moments.std(5)[4]).all()
+
+
+def test_samples_per_class_are_the_first():
+    model, (x, labels) = small(), pictures(150)
+    first = np.sort(np.concatenate([np.flatnonzero(labels == n)[:5] for n in range(CLASSES)]))
+    expected = excitations(model, x[first], labels[first], samples_per_class=None)
+    assert expected.counts.tolist() == [5] * CLASSES
+    assert_same(excitations(model, x, labels, samples_per_class=5), expected)
+    few = excitations(model, x, labels, samples_per_class=22)
+    assert few.counts.tolist() == np.minimum(np.bincount(labels), 22).tolist()
+    everything = excitations(model, x, labels)
+    assert_same(everything, excitations(model, x, labels, samples_per_class=None))
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of 16, and how many of them were asked for."""
+
+    def __init__(self, x, labels):
+        super().__init__()
+        self.x, self.labels, self.asked = x, labels, 0
+
+    def __len__(self):
+        return -(-len(self.x) // 16)
+
+    def __getitem__(self, n):
+        self.asked += 1
+        part = slice(16 * n, 16 * n + 16)
+        return self.x[part], self.labels[part]
+
+
+SOURCES = {
+    "list": lambda x, y: (x.tolist(), y.tolist()),
+    "tensors": lambda x, y: (tf.constant(x), tf.constant(y)),
+    "column of labels": lambda x, y: (x, y[:, None]),
+    "float labels": lambda x, y: (x, y.astype("float32")),
+    "one-hot": lambda x, y: (x, np.eye(CLASSES)[y]),
+    "tf.data": lambda x, y: (tf.data.Dataset.from_tensor_slices((x, y)).batch(16), None),
+    "tf.data, one-hot": lambda x, y: (
+        tf.data.Dataset.from_tensor_slices((x, np.eye(CLASSES)[y], y)).batch(16),
+        None,
+    ),
+    "PyDataset": lambda x, y: (Batches(x, y), None),
+    "generator": lambda x, y: (((x[n : n + 9], y[n : n + 9]) for n in range(0, 40, 9)), None),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources(source):
+    model, (x, labels) = small(), pictures(40)
+    expected = excitations(model, x, labels, samples_per_class=4)
+    found = excitations(model, *SOURCES[source](x, labels), samples_per_class=4)
+    assert_same(found, expected)
+    assert found.classes == expected.classes
+
+
+def test_a_data_set_is_read_until_every_class_is_full():
+    model, (x, _) = small(), pictures(160)
+    data = Batches(x, np.arange(160) % CLASSES)
+    excitations(model, data, samples_per_class=2)
+    assert data.asked == 1
+    # Without a classifier only the labels tell how many classes there are.
+    data.asked = 0
+    headless = small(classes=None)
+    assert excitations(headless, data, samples_per_class=2).counts.tolist() == [2] * CLASSES
+    assert data.asked == 10
+
+
+def test_array_mapped_into_memory(tmp_path):
+    model, (x, labels) = small(), pictures(20)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert_same(excitations(model, mapped, labels), excitations(model, x, labels))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven folders of three pictures, one of which has a colour depth that is converted."""
+    for n in range(CLASSES):
+        part = tmp_path / "pictures" / f"class_{n}"
+        part.mkdir(parents=True)
+        (part / "notes.txt").write_text("no picture")
+        for m, picture in enumerate(noise_pictures(3, 32, 32, 3, seed=n)):
+            Image.fromarray(picture).save(part / f"{m}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_folder(folder, data_format):
+    keras.config.set_image_data_format(data_format)
+    first = data_format == "channels_first"
+    model = small(shape=(3, 32, 32) if first else (32, 32, 3))
+    x = np.concatenate([noise_pictures(3, 32, 32, 3, seed=n)[:2] for n in range(CLASSES)])
+    x, labels = np.moveaxis(x, -1, 1) if first else x, np.repeat(np.arange(CLASSES), 2)
+    found = excitations(model, folder, samples_per_class=2)
+    assert_same(found, excitations(model, x, labels))
+    assert found.classes == tuple(f"class_{n}" for n in range(CLASSES))
+    # In another order, with one more.
+    names = ["absent", *reversed(found.classes)]
+    with pytest.warns(UserWarning, match="1 of 8 classes have no pictures.*: absent$"):
+        other = excitations(model, str(folder), samples_per_class=2, class_names=names)
+    assert other.counts.tolist() == [0, *[2] * CLASSES]
+    for name in found.blocks:
+        np.testing.assert_allclose(other.mean[name][:0:-1], found.mean[name], rtol=0, atol=STREAMED)
+
+
+def test_memory_does_not_grow_with_the_pictures():
+    """NumPy's, which Python traces; the pictures are made as they are asked for."""
+    model = small()
+
+    class Made(Batches):
+        def __init__(self, count):
+            super().__init__(range(count), None)
+
+        def __getitem__(self, n):
+            return noise_pictures(16, *SIZE, seed=n), np.arange(16) % CLASSES
+
+    def peak(count):
+        tracemalloc.start()
+        excitations(model, Made(count), samples_per_class=None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak(160)
+    assert peak(1600) < 1.2 * peak(160)
+
+
+# Which networks
+
+
+def test_nested_models_and_files(tmp_path):
+    inner, (x, labels) = small(classes=None), pictures(20)
+    inputs = keras.Input((*SIZE, 3))
+    outputs = layers.Dense(3, activation="softmax")(layers.Dropout(0.5)(inner(inputs)))
+    outer = keras.Sequential([layers.Identity(), keras.Model(inputs, outputs, name="outer")])
+    outer.build((None, *SIZE, 3))
+    outer.save(tmp_path / "outer.keras")
+    expected = excitations(inner, x, labels % 3)
+    for model in (outer, keras.saving.load_model(tmp_path / "outer.keras")):
+        found = excitations(model, x, labels % 3)
+        assert found.blocks == [f"outer/{inner.name}/{name}" for name in found.blocks]
+        assert [found.label(name) for name in found.blocks] == ["SE_2_1", "SE_3_1", "SE_3_2"]
+        for name in found.blocks:
+            np.testing.assert_allclose(
+                found.mean[f"outer/{inner.name}/{name}"], expected.mean[name], atol=STREAMED
+            )
+
+
+def test_after_fine_tuning():
+    model, (x, labels) = small(), pictures(20)
+    before = excitations(model, x, labels)
+    model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    model.fit(x, labels, verbose=0)
+    found = excitations(model, x, labels)
+    for name, gates in gates_of(model, x).items():
+        assert np.abs(found.mean[name] - before.mean[name]).max() > 10 * STREAMED
+        own = gates[labels == 0].mean(0)
+        np.testing.assert_allclose(found.mean[name][0], own, rtol=0, atol=COMPILED)
+
+
+def test_network_that_was_given_blocks():
+    plain, (x, labels) = network(se=None), pictures(20)
+    model = keras_se.add_squeeze_excite(plain)
+    found = excitations(model, x, labels)
+    assert len(found.blocks) == 3
+    for name in found.blocks:
+        np.testing.assert_array_equal(found.mean[name], 0.5)
+        np.testing.assert_array_equal(found.std[name], 0)
+
+
+def test_layers_that_are_called_twice():
+    block, conv = SqueezeExcite(2, name="se"), layers.Conv2D(3, 3, name="conv")
+    inputs = keras.Input((None, None, 3))
+    inner = keras.Model(inputs, block(conv(inputs)), name="inner")
+    x = keras.Input((*SIZE, 3))
+    model = keras.Model(x, inner(inner(0.01 * x)))
+    images, labels = pictures(20)
+    found = excitations(model, images, labels)
+    assert found.blocks == ["inner/se", "inner/se:2"]
+    y = 0.01 * images.astype("float32")
+    for name in found.blocks:
+        expected = np.asarray(block.gates(conv(y)))[labels == 2].mean(0)
+        np.testing.assert_allclose(found.mean[name][2], expected, rtol=0, atol=COMPILED)
+        y = inner(y)
+
+
+def test_layers_and_models_with_a_call_of_their_own():
+    class Branch(layers.Layer):
+        def __init__(self):
+            super().__init__(name="branch")
+            self.conv, self.se = layers.Conv2D(8, 3), SqueezeExcite(2, name="se")
+
+        def call(self, x):
+            return self.se(self.conv(x))
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.branches = [Branch()]
+            self.pool = layers.GlobalAveragePooling2D()
+
+        def call(self, x, training=None):
+            assert not training
+            return self.pool(self.branches[0](x))
+
+    model, (images, labels) = Mine(), pictures(20)
+    images = images.astype("float32")
+    with pytest.raises(ValueError, match="`model` must be built"):
+        excitations(model, images, labels)
+    model(images[:1])
+    found = excitations(model, images, labels)
+    assert found.blocks == ["branch/se"]
+    branch = model.branches[0]
+    gates = np.asarray(branch.se.gates(branch.conv(images)))
+    expected = gates[labels == 2].mean(0)
+    np.testing.assert_allclose(found.mean["branch/se"][2], expected, rtol=0, atol=COMPILED)
+
+
+@pytest.mark.parametrize("squeeze", ["max", None])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_settings_of_the_blocks(squeeze, data_format):
+    """Without a squeeze the mean over the positions."""
+    keras.config.set_image_data_format(data_format)
+    first = data_format == "channels_first"
+    shape = (3, *SIZE) if first else (*SIZE, 3)
+    model = network(input_shape=shape, se=SEConfig(squeeze=squeeze, gate="tanh"))
+    x, labels = pictures(20)
+    x = np.moveaxis(x, -1, 1) if first else x
+    found = excitations(model, x, labels)
+    for name, gates in gates_of(model, x).items():
+        own = gates[labels == 0]
+        own = own if squeeze else own.mean((1, 2))
+        assert found.mean[name].shape == (CLASSES, gates.shape[-1])
+        np.testing.assert_allclose(found.mean[name][0], own.mean(0), rtol=0, atol=COMPILED)
+        np.testing.assert_allclose(found.std[name][0], own.std(0), rtol=0, atol=COMPILED)
+
+
+def test_half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, (x, labels) = network(), pictures(20)
+        found = excitations(model, x, labels)
+        for name, gates in gates_of(model, x).items():
+            own = gates[labels == 0]
+            # Feature maps of 8 bits, computed in another order.
+            np.testing.assert_allclose(found.mean[name][0], own.mean(0), rtol=0, atol=0.02)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_the_model_stays_as_it_is():
+    model, (x, labels) = network(), pictures(20)
+    model.get_layer("stage2_block1_bn1").trainable = False
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    before = [np.array(v) for v in model.variables]
+    state = (model.predict(x, verbose=0), model.optimizer, model.predict_function)
+    nodes = [len(layer._outbound_nodes) for layer in model.layers]
+    trainable = [layer.trainable for layer in model.layers]
+    paths = [v.path for v in model.variables]
+    excitations(model, x, labels)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert (model.optimizer, model.predict_function) == state[1:]
+    np.testing.assert_array_equal(model.predict(x, verbose=0), state[0])
+    assert [len(layer._outbound_nodes) for layer in model.layers] == nodes
+    assert [layer.trainable for layer in model.layers] == trainable
+    assert [v.path for v in model.variables] == paths
+
+
+# The result
+
+
+@pytest.fixture
+def found():
+    """Three blocks of which the first tells no classes apart, the last saturates; class 3 empty."""
+    random = np.random.default_rng(5)
+    moved = {"stage2_block3_se": (0.5, 0.0), "stage10_block6_se": (0.5, 0.3), "odd/name": (0.98, 0)}
+    mean = {}
+    for (name, (centre, between)), width in zip(moved.items(), (16, 128, 7), strict=True):
+        own = random.normal(0, 0.01, width) + between * random.uniform(-1, 1, (CLASSES, width))
+        mean[name] = np.clip(centre + own, 0, 1)
+    std = {name: random.uniform(0.01, 0.1, array.shape) for name, array in mean.items()}
+    high = {name: (array > 0.9).mean(1) for name, array in mean.items()}
+    low = {name: (array < 0.1).mean(1) for name, array in mean.items()}
+    for part in (mean, std, high, low):
+        for array in part.values():
+            array[3] = np.nan
+    counts = np.array([50, 50, 50, 0, 50, 50, 50])
+    names = (
+        "goldfish",
+        "pug",
+        "plane",
+        "nothing",
+        "cliff",
+        "a name_much too long for a panel",
+        "x",
+    )
+    return Excitations(names, counts, mean, std, high, low)
+
+
+def test_summary(found):
+    rows = found.summary().blocks
+    assert [row.label for row in rows] == ["SE_2_3", "SE_10_6", "odd/name"]
+    for row in rows:
+        mean, std = (np.delete(part[row.name], 3, axis=0) for part in (found.mean, found.std))
+        assert row.channels == mean.shape[1]
+        assert row.mean == pytest.approx(mean.mean())
+        assert row.high == pytest.approx((mean > 0.9).mean())
+        assert row.low == pytest.approx((mean < 0.1).mean())
+        assert row.between == pytest.approx(np.sqrt(((mean - mean.mean(0)) ** 2).mean()))
+        assert row.within == pytest.approx(np.sqrt((std**2).mean()))
+        assert row.ratio == pytest.approx(row.between**2 / row.within**2)
+    assert rows[0].ratio < 1e-6 < 1 < rows[1].ratio
+    assert rows[2].high > 0.9
+    lines = str(found.summary()).splitlines()
+    assert lines[0].split() == [
+        "block", "layer", "channels", "mean", ">", "0.9", "<", "0.1", "between", "within", "ratio"
+    ]  # fmt: skip
+    assert lines[1].split()[:3] == ["SE_2_3", "stage2_block3_se", "16"]
+    assert len(lines) == 4
+
+
+def test_summary_of_one_picture_a_class():
+    model, (x, _) = small(), pictures(CLASSES)
+    summary = excitations(model, x, np.arange(CLASSES)).summary()
+    assert {(row.within, row.ratio) for row in summary.blocks} == {(0.0, None)}
+    assert str(summary)
+
+
+def test_saved_and_loaded(found, tmp_path):
+    found.save(tmp_path / "found.npz")
+    loaded = Excitations.load(str(tmp_path / "found.npz"))
+    assert loaded.classes == found.classes
+    assert_same(loaded, found, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["found.npz"]
+    with pytest.raises(OSError, match="cannot be written"):
+        found.save(tmp_path / "absent" / "found.npz")
+
+
+def test_files_that_are_none(found, tmp_path):
+    path = tmp_path / "found.npz"
+    found.save(path)
+    whole = path.read_bytes()
+    with np.load(path) as file:
+        arrays = dict(file)
+
+    def written(**changes):
+        np.savez(path, **{k: v for k, v in (arrays | changes).items() if v is not None})
+        return path.read_bytes()
+
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    cases = {
+        "empty": b"",
+        "cut": whole[:-100],
+        "an array": array.getvalue(),
+        "pickle": written(classes=np.array([{"a": 1}], object)),
+        "missing": written(**{"std/1": None}),
+        "another shape": written(**{"std/1": np.zeros((2, 2))}),
+        "other counts": written(counts=np.zeros(3)),
+        "no blocks": written(blocks=np.array([], str)),
+    }
+    for name, data in cases.items():
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="expected a file that") as caught:
+            Excitations.load(path)
+        assert len(str(caught.value).splitlines()) == 1, name
+    with pytest.raises(FileNotFoundError):
+        Excitations.load(tmp_path / "absent.npz")
+
+
+# The figure
+
+
+def drawn(figure):
+    """The boxes of all texts that are seen, by the text."""
+    figure.draw_without_rendering()
+    texts = figure.legends[0].get_texts()
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            texts += [
+                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+            ]
+    return [(x.get_text(), x.get_window_extent()) for x in texts if x.get_text()]
+
+
+@pytest.mark.parametrize("classes", [None, ["x"], [5, 4, "pug", 0, 2, 6]])
+def test_no_labels_overlap(found, classes):
+    boxes = drawn(compose(found, classes, 50, None))
+    assert len(boxes) > 20
+    for n, (text, box) in enumerate(boxes):
+        for other, second in boxes[:n]:
+            assert not box.overlaps(second), (text, other)
+
+
+def test_panels_are_the_papers_figures(found):
+    figure = compose(found, ["plane", 0], 50, ["SE_10_6", "odd/name"])
+    panels = np.array(figure.axes).reshape(2, 3)
+    assert [axes.get_title() for axes in panels[0]] == ["mean of each class", "plane", "goldfish"]
+    assert [row[0].get_ylabel().split("\n")[0] for row in panels] == ["SE_10_6", "odd/name"]
+    for row, name, count in zip(panels, found.blocks[1:], (50, 7), strict=True):
+        mean, std = found.mean[name], found.std[name]
+        at = np.linspace(0, mean.shape[1] - 1, count).round().astype(int)
+        every, *lines = row[0].get_lines()
+        np.testing.assert_allclose(every.get_ydata(), np.nanmean(mean, axis=0)[at])
+        for line, axes, number in zip(lines, row[1:], (2, 0), strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), at)
+            np.testing.assert_array_equal(line.get_ydata(), mean[number, at])
+            (own,) = axes.get_lines()
+            np.testing.assert_array_equal(own.get_ydata(), mean[number, at])
+            # The same colour, line and marker everywhere.
+            for get in ("get_color", "get_linestyle", "get_marker"):
+                assert getattr(line, get)() == getattr(own, get)()
+            band = axes.collections[0].get_paths()[0].vertices
+            assert band[:, 1].max() == pytest.approx((mean + std)[number, at].max())
+            assert band[:, 1].min() == pytest.approx((mean - std)[number, at].min())
+        assert len({axes.get_ylim() for axes in panels.ravel()}) == 1
+
+
+def test_classes_are_told_apart_without_colour():
+    assert len({line for _, line, _ in STYLES}) == len({m for *_, m in STYLES}) == len(STYLES)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_plot_writes_one_file(found, suffix, tmp_path):
+    path = tmp_path / f"figure{suffix}"
+    found.plot(path, ["pug"], channels=5)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    magic = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
+    assert path.read_bytes().startswith(magic)
+
+
+PLOT_MISTAKES = {
+    "another suffix": ({"path": "figure.bmp"}, "`path` must end in"),
+    "no class": ({"classes": []}, "`classes` must be one to 6"),
+    "too many": ({"classes": [0, 1, 2, 4, 5, 6, 3]}, "`classes` must be one to 6"),
+    "twice": ({"classes": [1, "pug"]}, "different"),
+    "unknown": ({"classes": ["pig"]}, "Did you mean 'pug'?"),
+    "number": ({"classes": [7]}, "classes=7"),
+    "without pictures": ({"classes": ["nothing"]}, "`classes` must have pictures.*'nothing'"),
+    "channels": ({"channels": 0}, "`channels` must be an integer"),
+    "block": ({"blocks": ["SE_2_2"]}, "Did you mean 'SE_2_3'?"),
+    "no blocks": ({"blocks": []}, "`blocks` must name a block"),
+}
+
+
+@pytest.mark.parametrize("name", PLOT_MISTAKES)
+def test_mistakes_of_a_figure(found, name, tmp_path):
+    arguments, expected = PLOT_MISTAKES[name]
+    path = tmp_path / str(arguments.get("path", "figure.png"))
+    with pytest.raises(ValueError, match=expected) as caught:
+        found.plot(**{**arguments, "path": path})
+    assert len(str(caught.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+# Mistakes
+
+
+def first(x, labels):
+    return {"images": x, "labels": labels}
+
+
+MISTAKES = {
+    "no model": (lambda x, y: {"model": None}, "`model` must be a `keras.Model`"),
+    "no blocks": (lambda x, y: {"model": network(se=None)}, "`model` must hold `SqueezeExcite`"),
+    "fewer labels": (lambda x, y: {"labels": y[1:]}, "as many as the pictures.*19 labels, 20"),
+    "no labels": (lambda x, y: {"labels": None}, "`labels` must be given"),
+    "label too large": (lambda x, y: {"labels": y + 1}, "from 0 to 6. Received: 7"),
+    "negative label": (lambda x, y: {"labels": y - 1}, "from 0 to 6. Received: -1"),
+    "fractions": (lambda x, y: {"labels": y / 2}, "`labels` must be whole numbers"),
+    "texts": (lambda x, y: {"labels": y.astype(str)}, "`labels` must be whole numbers"),
+    "no pictures": (lambda x, y: {"images": x[:0], "labels": y[:0]}, "at least one picture"),
+    "no batches": (lambda x, y: {"images": iter(()), "labels": None}, "at least one picture"),
+    "another size": (lambda x, y: {"images": x[:, 1:]}, r"'count', 33, 32, 3.*\(20, 32, 32, 3\)"),
+    "objects": (lambda x, y: {"images": [None] * 20}, "`images` must be numbers"),
+    "ragged": (lambda x, y: {"images": [[1], [1, 2]]}, "`images` must be numbers"),
+    "nothing": (lambda x, y: {"images": 3, "labels": None}, "`images` must be an array"),
+    "labels twice": (lambda x, y: {"images": Batches(x, y)}, "`labels` must be None"),
+    "only pictures": (
+        lambda x, y: {"images": iter([x]), "labels": None},
+        r"batches of \(pictures, labels\)",
+    ),
+    "not batched": (
+        lambda x, y: {"images": iter([(x[0], 1)]), "labels": None},
+        "as many as the pictures|whole numbers",
+    ),
+    "samples": (lambda x, y: {"samples_per_class": 0}, "`samples_per_class` must be an integer"),
+    "names": (lambda x, y: {"class_names": ["a", "a"]}, "`class_names` must be different"),
+    "one name": (lambda x, y: {"class_names": "cat"}, "`class_names` must be different"),
+    "fewer names": (lambda x, y: {"class_names": ["a", "b"]}, "from 0 to 1"),
+    "no folder": (lambda x, y: {"images": "absent", "labels": None}, "`images` must be a folder"),
+    "folder, not square": (lambda x, y: {"images": ".", "labels": None}, "square"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name, monkeypatch):
+    change, expected = MISTAKES[name]
+    shape = (32, 32, 3) if name == "no folder" else (*SIZE, 3)
+    x, labels = pictures(20)
+    arguments = {"model": small(shape=shape), "images": x, "labels": labels}
+    arguments |= change(x, labels)
+
+    def refuse(*_):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(Gates, "__call__", refuse)
+    with pytest.raises(ValueError, match=expected) as caught:
+        excitations(**arguments)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_class_without_pictures():
+    model, (x, labels) = small(), pictures(20)
+    labels[labels == 3] = 2
+    with pytest.warns(UserWarning, match="1 of 7 classes have no pictures.*: 3$") as caught:
+        found = excitations(model, x, labels)
+    assert caught[0].filename == __file__
+    assert found.counts[3] == 0
+    for name in found.blocks:
+        assert np.isnan(found.mean[name][3]).all()
+        assert np.isnan(found.std[name][3]).all()
+        assert np.isfinite(np.delete(found.mean[name], 3, axis=0)).all()
+    for row in found.summary().blocks:
+        assert np.isfinite([row.mean, row.high, row.low, row.between, row.within]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compose(found, None, 50, None)
+
+
+def test_classes_of_a_network_without_a_classifier():
+    """The labels tell, however many features it puts out."""
+    x, labels = pictures(20)
+    with pytest.warns(UserWarning, match="33 of 40 classes"):
+        found = excitations(small(classes=None), x, labels + 33)
+    assert found.counts.tolist() == [0] * 33 + np.bincount(labels).tolist()
+
+
+# The command line
+
+NAME = "se_resnet20.fashion_mnist"
+
+
+@pytest.fixture
+def garments(tmp_path):
+    """A picture of noise for each class of Fashion-MNIST, in folders of their identifiers."""
+    for n, picture in enumerate(noise_pictures(10, 28, 28, 1)):
+        (tmp_path / "garments" / str(n)).mkdir(parents=True)
+        Image.fromarray(picture[..., 0]).save(tmp_path / "garments" / str(n) / "0.png")
+    return tmp_path / "garments"
+
+
+def test_command(run, garments, tmp_path):
+    code, out, err = run(
+        "excitations", NAME, garments, "--json", "--samples-per-class", "all",
+        "--plot", tmp_path / "a.png", "--class", "Bag", "--block", "SE_4_3",
+        "--save", tmp_path / "a.npz",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    model = keras_se.SEResNet20(weights=NAME)
+    expected = excitations(model, noise_pictures(10, 28, 28, 1), np.arange(10))
+    assert_same(Excitations.load(tmp_path / "a.npz"), expected)
+    assert report["counts"]["Bag"] == 1
+    for row, wanted in zip(report["blocks"], expected.summary().blocks, strict=True):
+        assert (row["label"], row["name"]) == (wanted.label, wanted.name)
+        assert row["mean"] == pytest.approx(wanted.mean, abs=STREAMED)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG"
+    model.save(tmp_path / "a.keras")
+    code, out, _ = run("excitations", tmp_path / "a.keras", garments)
+    assert code == 0
+    assert out.splitlines() == str(expected.summary()).splitlines()
+
+
+def test_mistakes_of_the_command(run, garments, tmp_path):
+    network(se=None, input_shape=(32, 32, 3)).save(tmp_path / "plain.keras")
+    for arguments, expected in {
+        ("se_resnet20.fashion",): f"Did you mean '{NAME}'?",
+        ("absent.keras", garments): "does not exist",
+        (tmp_path / "plain.keras",): "`data` must be a folder",
+        (tmp_path / "plain.keras", garments): "`model` must hold `SqueezeExcite`",
+        (NAME, "absent"): "`data` must be a folder",
+        (NAME, tmp_path): "every folder must be a class",
+        (NAME, "--samples-per-class", "some"): "or 'all'",
+        (NAME, "--samples-per-class", "0"): "`samples-per-class` must be an integer",
+        (NAME, "--plot", "a.bmp"): "`path` must end in",
+        (NAME, "--class", "Bag"): "`--plot` must be given",
+        (NAME, garments, "--plot", tmp_path / "a.png", "--class", "Bog"): "Did you mean 'Bag'?",
+        (NAME, garments, "--save", tmp_path / "absent" / "a.npz"): "cannot be written",
+        ("se_resnet50.osmr_imagenet",): "must be a folder of pictures",
+    }.items():
+        assert_mistake(run("excitations", *arguments), expected)
