@@ -1,0 +1,103 @@
+"""SavedModels whose signatures take pictures, or files, and name what is on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_se.serving.decoding import decode
+from keras_se.serving.network import Network
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def write(network: Network, folder: Path) -> None:
+    """Write a SavedModel.
+
+    Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or without them what
+    `serve_images` takes; `serve_images` and `features` take `images`, float32 `(N, H, W, C)` in
+    0..255; `serve_images_uint8` takes 8-bit ones.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.held = [variable.value for variable in network.model.variables]
+    served = _functions(network)
+    module.serve_images = served["serve_images"]
+    spec = tf.TensorSpec((None, *network.shape), tf.float32, "images")
+    small = tf.TensorSpec(spec.shape, tf.uint8, "images")
+    signatures = {
+        "serve_images": served["serve_images"].get_concrete_function(spec),
+        "serve_images_uint8": served["serve_images"].get_concrete_function(small),
+    }
+    signatures["serving_default"] = signatures["serve_images"]
+    if "features" in served:
+        module.features = served["features"]
+        signatures["features"] = served["features"].get_concrete_function(spec)
+    if network.transform is not None:
+        module.serve_bytes = served["serve_bytes"]
+        files = tf.TensorSpec((None,), tf.string, "image_bytes")
+        signatures["serving_default"] = served["serve_bytes"].get_concrete_function(files)
+    tf.saved_model.save(module, str(folder), signatures)
+
+
+def run(path: Path, images: np.ndarray) -> np.ndarray:
+    """What the file answers to pictures."""
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(path)).signatures["serve_images"]
+    return served(images=tf.constant(images))["probabilities"].numpy()
+
+
+def _functions(network: Network) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    import tensorflow as tf
+
+    labels = tf.constant(network.labels)
+    features = network.features
+
+    def at_least_one(images: tf.Tensor) -> tf.Tensor:
+        """Convolutions of no pictures fail on some builds."""
+        missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
+        return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+
+    def probabilities(images: tf.Tensor) -> tf.Tensor:
+        outputs = network.probabilities(at_least_one(tf.cast(images, tf.float32)))
+        return outputs[: tf.shape(images)[0]]
+
+    def named(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores, best = tf.math.top_k(probabilities, network.top_k)
+        return {
+            "scores": scores,
+            "class_ids": tf.cast(best, tf.int64),
+            "labels": tf.gather(labels, best),
+            "probabilities": probabilities,
+        }
+
+    def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return named(probabilities(images))
+
+    def serve_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = tf.cast(network.call(features, at_least_one(images)), tf.float32)
+        return {"features": outputs[: tf.shape(images)[0]]}
+
+    def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pictures, rows, errors = decode(image_bytes, network.transform)
+        count = tf.shape(image_bytes, tf.int64)[0]
+        good = probabilities(pictures)
+        spread = tf.scatter_nd(rows[:, None], good, (count, len(network.labels)))
+        answer = named(spread)
+        bad = (errors != "")[:, None]
+        answer["class_ids"] = tf.where(bad, tf.constant(-1, tf.int64), answer["class_ids"])
+        answer["labels"] = tf.where(bad, "", answer["labels"])
+        return answer | {"error": errors}
+
+    functions: dict[str, Any] = {"serve_images": serve_images}
+    if features is not None:
+        functions["features"] = serve_features
+    if network.transform is not None:
+        functions["serve_bytes"] = serve_bytes
+    return {name: tf.function(function, autograph=False) for name, function in functions.items()}
