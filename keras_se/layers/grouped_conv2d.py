@@ -63,12 +63,25 @@ class GroupedConv2D(keras.layers.Conv2D):
         Xie et al., Aggregated Residual Transformations (arXiv:1611.05431), Fig. 3c.
     """
 
+    @property
+    def _natively(self) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.data_format == "channels_last"
+            and _tensorflow_groups_natively(self.compute_dtype)
+        )
+
+    def call(self, inputs: Any) -> Any:
+        if not self.use_bias or not self._natively:
+            return super().call(inputs)
+        # Not Keras' sum: TensorFlow makes one operation of a convolution and a BiasAdd after it,
+        # which without oneDNN takes no groups; an exported file has to run there, too.
+        outputs = self.convolution_op(inputs, self.kernel)
+        outputs = outputs + self.bias
+        return outputs if self.activation is None else self.activation(outputs)
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        if (
-            keras.backend.backend() != "tensorflow"
-            or self.data_format != "channels_last"
-            or not _tensorflow_groups_natively(self.compute_dtype)
-        ):
+        if not self._natively:
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 

@@ -139,12 +139,14 @@ def _error(header: Header, resized: tf.Tensor, transform: Transform) -> tf.Tenso
         tf.strings.join([f"expected {expected} with 8 bits a channel. Received: ", header.what]),
         "",
     )
-    error = tf.where(header.what == DAMAGED, UNDAMAGED + DAMAGED, error)
-    size = tf.strings.reduce_join(tf.strings.as_string([header.width, header.height]), separator="x")
+    size = tf.strings.reduce_join(
+        tf.strings.as_string([header.width, header.height]), separator="x"
+    )
     large = tf.strings.join([f"expected at most {most} pixels, also resized. Received: ", size])
     too_large = (header.height * header.width > most) | (resized > most)
     error = tf.where(too_large, large, error)
-    return tf.where(tf.minimum(header.height, header.width) < 1, UNDAMAGED + DAMAGED, error)
+    damaged = (header.what == DAMAGED) | (tf.minimum(header.height, header.width) < 1)
+    return tf.where(damaged, UNDAMAGED + DAMAGED, error)
 
 
 def _picture(
@@ -158,7 +160,7 @@ def _picture(
         return tf.io.decode_gif(data)[0, ..., :channels]
 
     def bmp() -> tf.Tensor:
-        # Padded: a picture of 8 bits has one channel, one of 32 bits four.
+        # One of 32 bits has four channels.
         return tf.io.decode_bmp(data)[..., :channels]
 
     picture = tf.switch_case(

@@ -97,6 +97,7 @@ def _read_png(data: tf.Tensor) -> Header:
     import tensorflow as tf
 
     header = _octets(data, 16, 10)
+    headed = tf.strings.substr(data, 12, 4) == b"IHDR"
     depth, colours = header[8], header[9]
     size = tf.cast(tf.strings.length(data), tf.int64)
 
@@ -116,7 +117,7 @@ def _read_png(data: tf.Tensor) -> Header:
     at, count, transparent, frames = tf.while_loop(before_pixels, next_chunk, start)
     what = _choose(
         DAMAGED,
-        ((at + 8 > size) | (count == MAX_CHUNKS), DAMAGED),
+        (~headed | (at + 8 > size) | (count == MAX_CHUNKS), DAMAGED),
         (frames > 1, ANIMATION),
         (transparent | (colours == 4) | (colours == 6), MODES["RGBA"]),
         (depth == 16, DEEP),

@@ -57,7 +57,7 @@ class Network:
 
     @property
     def features(self) -> keras.Model | None:
-        """The model up to its classifier, the last layer that has weights, as vectors.
+        """The model up to its classifier, the last layer that has weights.
 
         `None` if that layer is a model of its own or called several times.
         """
@@ -69,7 +69,7 @@ class Network:
         except (AttributeError, ValueError):
             return None
         with recursion(2 * len(self.model.layers)):
-            return keras.Model(self.model.inputs, keras.layers.Flatten()(x))
+            return keras.Model(self.model.inputs, x)
 
 
 def _ends_in_logits(model: keras.Model) -> bool:
@@ -81,16 +81,21 @@ def _ends_in_logits(model: keras.Model) -> bool:
 
 def in_float32(model: keras.Model) -> keras.Model:
     """The model, or a copy of it that computes in float32 throughout."""
-    if not any(layer.compute_dtype in HALF_PRECISION for layer in _layers(model)):
+    if not is_half(model):
         return model
 
     def clone(layer: Any) -> Any:
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    with recursion(2 * len(model.layers)):
+        copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 
 
-def _layers(model: keras.Model) -> list[Any]:
-    return model._flatten_layers(include_self=False)
+def is_half(model: keras.Model) -> bool:
+    """Whether a layer computes in half precision."""
+    return any(
+        is_half(layer) if isinstance(layer, keras.Model) else layer.compute_dtype in HALF_PRECISION
+        for layer in model.layers
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def write(network: Network, folder: Path) -> None:
-    """Write a SavedModel.
+def convert(network: Network) -> Callable[[Path], None]:
+    """What writes the network as a SavedModel.
 
     Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or without them what
     `serve_images` takes; `serve_images` and `features` take `images`, float32 `(N, H, W, C)` in
@@ -42,7 +43,14 @@ def write(network: Network, folder: Path) -> None:
         module.serve_bytes = served["serve_bytes"]
         files = tf.TensorSpec((None,), tf.string, "image_bytes")
         signatures["serving_default"] = served["serve_bytes"].get_concrete_function(files)
-    tf.saved_model.save(module, str(folder), signatures)
+
+    def save(folder: Path) -> None:
+        try:
+            tf.saved_model.save(module, str(folder), signatures)
+        except tf.errors.OpError as error:
+            raise OSError(error.message) from error
+
+    return save
 
 
 def run(path: Path, images: np.ndarray) -> np.ndarray:
@@ -53,11 +61,14 @@ def run(path: Path, images: np.ndarray) -> np.ndarray:
     return served(images=tf.constant(images))["probabilities"].numpy()
 
 
-def _functions(network: Network) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+def _functions(network: Network) -> dict[str, Any]:
     import tensorflow as tf
 
     labels = tf.constant(network.labels)
-    features = network.features
+    features, transform = network.features, network.transform
+    # One function that all signatures call: the network is in the file once.
+    pictures = tf.TensorSpec((None, *network.shape), tf.float32)
+    inner = tf.function(network.probabilities, [pictures], autograph=False)
 
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
         """Convolutions of no pictures fail on some builds."""
@@ -65,8 +76,7 @@ def _functions(network: Network) -> dict[str, Callable[..., dict[str, tf.Tensor]
         return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
     def probabilities(images: tf.Tensor) -> tf.Tensor:
-        outputs = network.probabilities(at_least_one(tf.cast(images, tf.float32)))
-        return outputs[: tf.shape(images)[0]]
+        return inner(at_least_one(tf.cast(images, tf.float32)))[: tf.shape(images)[0]]
 
     def named(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         scores, best = tf.math.top_k(probabilities, network.top_k)
@@ -81,11 +91,15 @@ def _functions(network: Network) -> dict[str, Callable[..., dict[str, tf.Tensor]
         return named(probabilities(images))
 
     def serve_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = tf.cast(network.call(features, at_least_one(images)), tf.float32)
-        return {"features": outputs[: tf.shape(images)[0]]}
+        count = tf.shape(images)[0]
+        images = at_least_one(images)
+        outputs = tf.cast(network.call(features, images), tf.float32)
+        outputs = tf.reshape(outputs, (tf.shape(images)[0], math.prod(outputs.shape[1:])))
+        return {"features": outputs[:count]}
 
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pictures, rows, errors = decode(image_bytes, network.transform)
+        assert transform is not None
+        pictures, rows, errors = decode(image_bytes, transform)
         count = tf.shape(image_bytes, tf.int64)[0]
         good = probabilities(pictures)
         spread = tf.scatter_nd(rows[:, None], good, (count, len(network.labels)))
@@ -98,6 +112,6 @@ def _functions(network: Network) -> dict[str, Callable[..., dict[str, tf.Tensor]
     functions: dict[str, Any] = {"serve_images": serve_images}
     if features is not None:
         functions["features"] = serve_features
-    if network.transform is not None:
+    if transform is not None:
         functions["serve_bytes"] = serve_bytes
     return {name: tf.function(function, autograph=False) for name, function in functions.items()}
