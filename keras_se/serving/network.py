@@ -59,7 +59,7 @@ class Network:
     def features(self) -> keras.Model | None:
         """The model up to its classifier, the last layer that has weights.
 
-        `None` if that layer is a model of its own or called several times.
+        `None` if that layer is a model of its own, is called several times, or takes feature maps.
         """
         layer = next((layer for layer in reversed(self.model.layers) if layer.weights), None)
         if layer is None or isinstance(layer, keras.Model):
@@ -67,6 +67,8 @@ class Network:
         try:
             x = layer.input
         except (AttributeError, ValueError):
+            return None
+        if any(size != 1 for size in x.shape[1:-1]):
             return None
         with recursion(2 * len(self.model.layers)):
             return keras.Model(self.model.inputs, x)

@@ -25,24 +25,21 @@ def convert(network: Network) -> Callable[[Path], None]:
     """
     import tensorflow as tf
 
+    functions = _functions(network)
+    # Traced here: what the network does not allow is no fault of the disk.
+    functions.pop("network").get_concrete_function()
+    serve_images = functions.pop("serve_images")
+    spec = tf.TensorSpec((None, *network.shape), tf.float32, "images")
+    signatures = functions | {
+        "serve_images": serve_images.get_concrete_function(spec),
+        "serve_images_uint8": serve_images.get_concrete_function(
+            tf.TensorSpec(spec.shape, tf.uint8, "images")
+        ),
+    }
+    signatures.setdefault("serving_default", signatures["serve_images"])
     module = tf.Module()
     module.held = [variable.value for variable in network.model.variables]
-    served = _functions(network)
-    module.serve_images = served["serve_images"]
-    spec = tf.TensorSpec((None, *network.shape), tf.float32, "images")
-    small = tf.TensorSpec(spec.shape, tf.uint8, "images")
-    signatures = {
-        "serve_images": served["serve_images"].get_concrete_function(spec),
-        "serve_images_uint8": served["serve_images"].get_concrete_function(small),
-    }
-    signatures["serving_default"] = signatures["serve_images"]
-    if "features" in served:
-        module.features = served["features"]
-        signatures["features"] = served["features"].get_concrete_function(spec)
-    if network.transform is not None:
-        module.serve_bytes = served["serve_bytes"]
-        files = tf.TensorSpec((None,), tf.string, "image_bytes")
-        signatures["serving_default"] = served["serve_bytes"].get_concrete_function(files)
+    module.serve_images = serve_images
 
     def save(folder: Path) -> None:
         try:
@@ -109,9 +106,14 @@ def _functions(network: Network) -> dict[str, Any]:
         answer["labels"] = tf.where(bad, "", answer["labels"])
         return answer | {"error": errors}
 
-    functions: dict[str, Any] = {"serve_images": serve_images}
+    functions = {
+        "network": inner,
+        "serve_images": tf.function(serve_images, autograph=False),
+    }
     if features is not None:
-        functions["features"] = serve_features
+        images = tf.TensorSpec(pictures.shape, tf.float32, "images")
+        functions["features"] = tf.function(serve_features, [images], autograph=False)
     if transform is not None:
-        functions["serve_bytes"] = serve_bytes
-    return {name: tf.function(function, autograph=False) for name, function in functions.items()}
+        files = tf.TensorSpec((None,), tf.string, "image_bytes")
+        functions["serving_default"] = tf.function(serve_bytes, [files], autograph=False)
+    return functions
