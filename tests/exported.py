@@ -46,14 +46,16 @@ def bad_files() -> dict[str, bytes]:
 
 
 def trained_like(model: keras.Model, seed: int = 0) -> keras.Model:
-    """The model with values, and statistics of BatchNorm, as training leaves them."""
+    """The model with seeded values, and statistics of BatchNorm as training leaves them."""
     generator = np.random.default_rng(seed)
     for variable in model.variables:
         shape, name = tuple(variable.shape), variable.name
         if name in ("gamma", "moving_variance"):
             variable.assign(generator.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "moving_mean", "bias"):
+        elif name in ("beta", "moving_mean") or name.endswith("bias"):
             variable.assign(generator.normal(0, 0.2, shape))
+        elif name.endswith("kernel"):
+            variable.assign(generator.normal(0, np.prod(shape[:-1]) ** -0.5, shape))
     return model
 
 
