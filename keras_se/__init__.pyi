@@ -38,6 +38,7 @@ from .models import list_models as list_models
 from .pictures import load_image as load_image
 from .pictures import preprocess_input as preprocess_input
 from .pyramid import feature_pyramid as feature_pyramid
+from .serving.exporting import export as export
 from .surgery import add_squeeze_excite as add_squeeze_excite
 from .weights.checkpoint import load_checkpoint as load_checkpoint
 from .weights.entries import Weights as Weights

@@ -63,12 +63,18 @@ class GroupedConv2D(keras.layers.Conv2D):
         Xie et al., Aggregated Residual Transformations (arXiv:1611.05431), Fig. 3c.
     """
 
+    def call(self, inputs: Any) -> Any:
+        if not (self.use_bias and self._native):
+            return super().call(inputs)
+        import tensorflow as tf
+
+        # Without oneDNN TensorFlow would fuse a BiasAdd, which Keras makes of this sum, and the
+        # activation into an operation that takes no groups.
+        bias = tf.reshape(tf.convert_to_tensor(self.bias), (1, 1, 1, self.filters))
+        return self.activation(self.convolution_op(inputs, self.kernel) + bias)
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        if (
-            keras.backend.backend() != "tensorflow"
-            or self.data_format != "channels_last"
-            or not _tensorflow_groups_natively(self.compute_dtype)
-        ):
+        if not self._native:
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
@@ -78,4 +84,12 @@ class GroupedConv2D(keras.layers.Conv2D):
             strides=self.strides,
             padding=self.padding.upper(),
             dilations=self.dilation_rate,
+        )
+
+    @property
+    def _native(self) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.data_format == "channels_last"
+            and _tensorflow_groups_natively(self.compute_dtype)
         )

@@ -203,6 +203,7 @@ def network_builder(
                 place_variables(model, arrays, () if include_top else (HEAD,), added)
             if added:
                 start_neutral(model, {name.split("/")[0] for name in added})
+            model.trained_weights = source
         elif isinstance(source, Path):
             _load_weights(model, source)
         return model

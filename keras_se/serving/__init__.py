@@ -1,0 +1,1 @@
+"""Exported networks: files that name pictures without this package."""

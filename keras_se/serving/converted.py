@@ -1,0 +1,158 @@
+"""ONNX, OpenVINO and LiteRT: the network in one graph without variables, converted.
+
+Inside, functions that XLA must compile are traced as what they consist of, so that every grouped
+convolution is one operation of groups in each format.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_se.serving.network import Network
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+OPSET = 18
+INPUT, OUTPUT = "images", "predictions"
+DIMENSIONS = ("batch", "height", "width")
+
+
+def _frozen(network: Network) -> Any:
+    """The network as a TensorFlow function of constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    def predictions(images: tf.Tensor) -> tf.Tensor:
+        return tf.identity(network.outputs(images), OUTPUT)
+
+    spec = tf.TensorSpec((None, *network.shape), tf.float32, INPUT)
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        function = tf.function(predictions, autograph=False).get_concrete_function(spec)
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+    return convert_variables_to_constants_v2(function)
+
+
+def convert_to_onnx(network: Network) -> Callable[[Path], None]:
+    """What writes an ONNX file; its class names are the property `labels`, as JSON."""
+    import onnx
+    import tf2onnx
+
+    function = _frozen(network)
+    proto, _ = tf2onnx.convert.from_graph_def(
+        function.graph.as_graph_def(),
+        name=network.model.name,
+        input_names=[f"{INPUT}:0"],
+        output_names=[function.outputs[0].name],
+        opset=OPSET,
+        tensors_to_rename={f"{INPUT}:0": INPUT, function.outputs[0].name: OUTPUT},
+    )
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, DIMENSIONS, strict=False):
+            if not dimension.HasField("dim_value"):
+                dimension.dim_param = name
+    onnx.helper.set_model_props(proto, {"labels": json.dumps(network.labels)})
+    return lambda path: onnx.save(proto, path)
+
+
+def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    """What the file answers to pictures."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run([OUTPUT], {INPUT: images})[0]
+
+
+def convert_to_openvino(
+    network: Network, representative: np.ndarray | None = None
+) -> Callable[[Path], None]:
+    """What writes an OpenVINO file and beside it one of weights.
+
+    The class names are its runtime information `labels`, as JSON.
+    """
+    import openvino
+
+    model = openvino.convert_model(_frozen(network).graph.as_graph_def())
+    model.inputs[0].get_tensor().set_names({INPUT})
+    model.outputs[0].get_tensor().set_names({OUTPUT})
+    if representative is not None:
+        import nncf
+
+        pictures = [images[None] for images in representative]
+        model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
+    model.set_rt_info(json.dumps(network.labels), "labels")
+    return lambda path: openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def run_openvino(path: Path, images: np.ndarray) -> np.ndarray:
+    """What the file answers to pictures, in float32 also where the CPU prefers half precision."""
+    import openvino
+
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return model(images)[0]
+
+
+def convert_to_litert(
+    network: Network, representative: np.ndarray | None = None
+) -> Callable[[Path], None]:
+    """What writes a LiteRT file, that unzips to `labels.txt`."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
+    if representative is not None:
+
+        def pictures() -> Iterator[list[np.ndarray]]:
+            for images in representative:
+                yield [images[None]]
+
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = pictures
+    data = _without_names(converter.convert())
+
+    def save(path: Path) -> None:
+        path.write_bytes(data)
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(network.labels))
+
+    return save
+
+
+def _without_names(data: bytes) -> bytes:
+    """The file without the names of its inner tensors, which can be a tenth of a small network."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(data)
+    for graph in model.subgraphs:
+        kept = {*graph.inputs, *graph.outputs}
+        for number, tensor in enumerate(graph.tensors):
+            if number not in kept:
+                tensor.name = b""
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def run_litert(path: Path, images: np.ndarray) -> np.ndarray:
+    """What the file answers to pictures."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        # That it moves to a package of its own.
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(str(path))
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(taken["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(taken["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(given["index"])

@@ -1,0 +1,193 @@
+"""Pictures from bytes inside a TensorFlow graph, as `load_image` gives them.
+
+A picture that cannot be decoded costs its own row of a batch only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keras_se.pictures import MAX_BYTES, MODES
+from keras_se.serving.headers import DAMAGED, FORMATS, UNKNOWN, Header, picture_format, read_header
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Pictures of a batch that are decoded at once: each may need three bytes a pixel and more.
+DECODERS = 4
+UNDAMAGED = f"expected an undamaged picture ({', '.join(FORMATS)}). Received: "
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What becomes of a picture before it is given to a network.
+
+    It is resized so that it covers `floor(height / crop)` x `floor(width / crop)` pixels, then the
+    centre is cut out: for a square the transform of `load_image`.
+
+    Attributes:
+        height: Rows of the result.
+        width: Columns of the result.
+        channels: 3 for RGB, 1 for grey.
+        crop: Share of the resized picture's shorter side that is kept.
+        interpolation: `"bilinear"` or `"bicubic"`, both with anti-aliasing.
+        max_pixels: Larger pictures are refused, before they are decoded.
+    """
+
+    height: int
+    width: int
+    channels: int
+    crop: float
+    interpolation: str
+    max_pixels: int
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Rows and columns that the resized picture covers."""
+        return int(self.height / self.crop), int(self.width / self.crop)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the result."""
+        return self.height, self.width, self.channels
+
+    def resized(self, header: Header) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows and columns after the resize; truncated, not rounded, as in `load_image`."""
+        import tensorflow as tf
+
+        rows, columns = tf.unstack(tf.constant(self.covered, tf.int64))
+        height, width = tf.maximum(header.height, 1), tf.maximum(header.width, 1)
+        flat = height * columns <= width * rows
+        return (
+            tf.where(flat, rows, columns * height // width),
+            tf.where(flat, rows * width // height, columns),
+        )
+
+
+def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The pictures of a batch that can be shown to a network.
+
+    Args:
+        image_bytes: Files, string `(N,)`.
+        transform: What becomes of them.
+
+    Returns:
+        The good pictures, float32 `(M, height, width, channels)` in 0..255; the rows that they are
+        of, int64 `(M,)`; and of all rows why they are bad, string `(N,)`, empty where they are not.
+    """
+    import tensorflow as tf
+
+    count = tf.size(image_bytes, out_type=tf.int64)
+    data = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+    data = data.map(
+        lambda row, picture: (row, *_decode_one(picture, transform)),
+        num_parallel_calls=DECODERS,
+        deterministic=True,
+    ).ignore_errors()
+    # One row more: of a data set without rows no batch can be made.
+    last = (count, tf.zeros(transform.shape), tf.constant("the end"))
+    data = data.concatenate(tf.data.Dataset.from_tensors(last)).batch(count + 1)
+    rows, pictures, errors = data.get_single_element()
+    every = tf.fill([count + 1], UNDAMAGED + DAMAGED)
+    every = tf.tensor_scatter_nd_update(every, rows[:, None], errors)
+    good = tf.squeeze(tf.where(errors == ""), 1)
+    return tf.gather(pictures, good), tf.gather(rows, good), every[:count]
+
+
+def _decode_one(data: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor]:
+    """The picture and why it is bad; the operation fails where a decoder does."""
+    import tensorflow as tf
+
+    size, kind = tf.strings.length(data), picture_format(data)
+
+    def refused(error: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.zeros(transform.shape), error
+
+    def sized() -> tuple[tf.Tensor, tf.Tensor]:
+        header = read_header(data, kind)
+        rows, columns = transform.resized(header)
+        error = _error(header, rows * columns, transform)
+        return tf.cond(
+            error == "",
+            lambda: (_picture(data, kind, rows, columns, transform), error),
+            lambda: refused(error),
+        )
+
+    limits = f"expected a picture of 1 to {MAX_BYTES} bytes. Received: "
+    return tf.case(
+        [
+            (
+                (size == 0) | (size > MAX_BYTES),
+                lambda: refused(tf.strings.join([limits, tf.strings.as_string(size)])),
+            ),
+            (kind == UNKNOWN, lambda: refused(tf.constant(UNDAMAGED + "unknown format"))),
+        ],
+        default=sized,
+    )
+
+
+def _error(header: Header, resized: tf.Tensor, transform: Transform) -> tf.Tensor:
+    import tensorflow as tf
+
+    most = transform.max_pixels
+    expected = MODES["L" if transform.channels == 1 else "RGB"]
+    taken = [expected] if transform.channels == 1 else [expected, MODES["P"]]
+    unfit = tf.reduce_all(header.what != tf.constant(taken))
+    error = tf.where(
+        unfit,
+        tf.strings.join([f"expected {expected} with 8 bits a channel. Received: ", header.what]),
+        "",
+    )
+    size = tf.strings.reduce_join(
+        tf.strings.as_string([header.width, header.height]), separator="x"
+    )
+    large = tf.strings.join([f"expected at most {most} pixels, also resized. Received: ", size])
+    too_large = (header.height * header.width > most) | (resized > most)
+    error = tf.where(too_large, large, error)
+    damaged = (header.what == DAMAGED) | (tf.minimum(header.height, header.width) < 1)
+    return tf.where(damaged, UNDAMAGED + DAMAGED, error)
+
+
+def _picture(
+    data: tf.Tensor, kind: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, transform: Transform
+) -> tf.Tensor:
+    import tensorflow as tf
+
+    channels = transform.channels
+
+    def gif() -> tf.Tensor:
+        return tf.io.decode_gif(data)[0, ..., :channels]
+
+    def bmp() -> tf.Tensor:
+        # One of 32 bits has four channels.
+        return tf.io.decode_bmp(data)[..., :channels]
+
+    picture = tf.switch_case(
+        kind,
+        [
+            # As Pillow decodes.
+            lambda: tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_png(data, channels),
+            gif,
+            bmp,
+        ],
+    )
+    picture = tf.ensure_shape(picture, (None, None, channels))
+    rows, columns = tf.cast(rows, tf.int32), tf.cast(columns, tf.int32)
+    # Pillow resizes the rows, rounds to 8 bits, and then the columns.
+    picture = _resize(picture, tf.shape(picture)[0], columns, transform.interpolation)
+    picture = _resize(picture, rows, columns, transform.interpolation)
+    top, left = (
+        tf.cast(tf.round((whole - part) / 2), tf.int32)
+        for whole, part in ((rows, transform.height), (columns, transform.width))
+    )
+    picture = picture[top : top + transform.height, left : left + transform.width]
+    return tf.ensure_shape(picture, transform.shape)
+
+
+def _resize(picture: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, method: str) -> tf.Tensor:
+    import tensorflow as tf
+
+    picture = tf.image.resize(picture, tf.stack([rows, columns]), method, antialias=True)
+    return tf.clip_by_value(tf.floor(picture + 0.5), 0, 255)

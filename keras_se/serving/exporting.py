@@ -1,0 +1,279 @@
+"""`export`: a trained network as a file that names pictures elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_se
+from keras_se.checks import boolean, unknown_choice
+from keras_se.pictures import MAX_PIXELS
+from keras_se.serving import converted, saved_model, warmup
+from keras_se.serving.decoding import Transform
+from keras_se.serving.description import any_size, describe, pictures, transform_of
+from keras_se.serving.network import in_float32, is_half
+from keras_se.weights.entries import Preprocessing, Weights
+from keras_se.weights.variable_file import writing
+
+# Of the largest output: float32 sums in another order; half precision keeps 8 bits.
+TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written and run.
+
+    Attributes:
+        suffix: Of its path; "" for a folder.
+        needs: Modules besides TensorFlow.
+        convert: What writes a network to a path; also takes pictures to quantise it by if
+            `quantises`.
+        run: What the file at a path answers to pictures.
+        quantises: The modules that int8 needs more, or `None`: it is not known how.
+    """
+
+    suffix: str
+    needs: tuple[str, ...]
+    convert: Callable[..., Callable[[Path], None]]
+    run: Callable[[Path, np.ndarray], np.ndarray]
+    quantises: tuple[str, ...] | None = None
+
+
+ONNX = ("tf2onnx", "onnx", "onnxruntime")
+FORMATS = {
+    "tf_saved_model": Format("", (), saved_model.convert, saved_model.run),
+    "onnx": Format(".onnx", ONNX, converted.convert_to_onnx, converted.run_onnx),
+    "openvino": Format(
+        ".xml",
+        ("openvino",),
+        converted.convert_to_openvino,
+        converted.run_openvino,
+        quantises=("nncf",),
+    ),
+    "litert": Format(
+        ".tflite", (), converted.convert_to_litert, converted.run_litert, quantises=()
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        path: The folder or file.
+        format: Its format.
+        bytes: Its size, with all files that belong to it.
+        difference: The largest difference between its answers to a batch of pictures and the
+            model's.
+        labels: Names of the classes.
+        transform: What becomes of a picture's file, or `None`.
+    """
+
+    path: Path
+    format: str
+    bytes: int
+    difference: float
+    labels: tuple[str, ...]
+    transform: Transform | None
+
+
+def export(
+    model: keras.Model,
+    path: str | Path,
+    format: str = "tf_saved_model",
+    *,
+    fuse: bool = True,
+    image_bytes: bool = True,
+    labels: Sequence[str] | str | None = None,
+    top_k: int = 5,
+    preprocessing: str | Weights | Preprocessing | None = None,
+    max_pixels: int = MAX_PIXELS,
+    serving: bool = False,
+    representative: Any = None,
+) -> Export:
+    """Write a trained network to a file that needs neither this package nor Keras.
+
+    What was written is run on a batch of pictures and compared with the model, then renamed to
+    `path`: nothing half-written is ever there.
+
+    A SavedModel has these signatures; all scores are float32 under any policy:
+
+    - `serving_default`: `image_bytes`, string `(N,)`, the JPEG, PNG, GIF or BMP files, to `scores`,
+      `class_ids` and `labels`, `(N, top_k)`, best first; `probabilities`, `(N, classes)`; and
+      `error`, string `(N,)`: "" or why the picture is refused, by the rules of `load_image`. A
+      refused picture costs its own row only, whose scores are 0, ids -1 and labels "".
+    - `serve_images` and `serve_images_uint8`: `images`, `(N, H, W, C)` in 0..255, to the same
+      without `error`. H and W may be any if the network takes any.
+    - `features`: `images` to what the classifier takes, float32 `(N, features)`; where the last
+      layer with weights is a layer of the model itself.
+
+    The other formats take `images`, float32 `(N, H, W, C)` in 0..255 in the model's own size, and
+    answer `predictions`, the model's output.
+
+    Args:
+        model: A functional or Sequential model: pictures in 0..255 to `(batch, classes)`. One that
+            ends in logits gets a softmax in a SavedModel.
+        path: What to write, that must not exist: a folder, or a file that ends in `.onnx`, `.xml`
+            (OpenVINO, with a `.bin` beside it) or `.tflite`.
+        format: `"tf_saved_model"` (default), `"onnx"`, `"openvino"` or `"litert"`.
+        fuse: `True` (default): in the inference form of `keras_se.fuse`.
+        image_bytes: `True` (default): a SavedModel takes files; its `serving_default` is
+            `serve_images` otherwise.
+        labels: Names of the classes, or the name of a data set such as `"imagenet"`. Defaults to
+            those of the set of weights that the model was built with, else to "0", "1", ...
+        top_k: How many classes are named, at most all. Defaults to 5.
+        preprocessing: The evaluation transform of the files' pictures: a set of weights, its name,
+            or a `Preprocessing`. Defaults to that of the weights that the model (or the network
+            inside of it) was built with, else bilinear with the centre 87.5 % of the shorter side,
+            or all of it below 96 pixels. A model loaded from a file does not know its weights.
+        max_pixels: Larger pictures are refused. Defaults to 100 megapixels, as in `load_image`.
+        serving: `True`: `path` is the base folder of a model in TensorFlow Serving; the next
+            version is written into it, with requests to warm up.
+        representative: Pictures as the network takes them, `(n, H, W, C)` in 0..255, or a folder
+            of files; with them OpenVINO and LiteRT files compute in 8-bit integers, whose ranges
+            they tell: a hundred or more. Of a folder up to 300 are taken. Defaults to `None`.
+
+    Returns:
+        An `Export`: `path`, `bytes`, `difference` and more.
+
+    Raises:
+        ValueError: If an argument is not one of the above, the format cannot hold the network, or
+            the written network differs by more than a thousandth of the largest output.
+        OSError: If it cannot be written.
+
+    Example:
+
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> keras_se.export(model, "shoes").labels[9]
+    'Ankle_boot'
+    """
+    if format not in FORMATS:
+        raise ValueError(unknown_choice("format", format, FORMATS))
+    chosen, folder = FORMATS[format], format == "tf_saved_model"
+    boolean("fuse", fuse)
+    boolean("image_bytes", image_bytes)
+    path = _check_path(path, chosen, boolean("serving", serving), folder)
+    _check_modules(chosen, serving, representative)
+    network = describe(model, labels, top_k, preprocessing, max_pixels, folder and image_bytes)
+    height, width, channels = network.shape
+    transform = network.transform or transform_of(model, network.shape, preprocessing, max_pixels)
+    fixed = (height or transform.height, width or transform.width, channels)
+    images = None if representative is None else pictures(representative, transform, fixed)
+    with _staged(path) as stage:
+        temporary = stage / path.name
+        written = replace(network, model=model if folder else in_float32(model))
+        if folder:
+            written = replace(written, shape=any_size(written))
+        if fuse:
+            written = replace(written, model=keras_se.fuse(written.model))
+        with _converting(format):
+            save = chosen.convert(written, *([] if images is None else [images]))
+        with writing(path):
+            save(temporary)
+        batch = np.random.default_rng(0).integers(0, 256, (2, *fixed)).astype("float32")
+        batch = batch if images is None else images[:8]
+        with _converting(format):
+            received = chosen.run(temporary, batch)
+        expected = np.asarray(network.probabilities(batch) if folder else network.outputs(batch))
+        difference = float(np.abs(received - expected).max())
+        tolerance = HALF_TOLERANCE if is_half(model) else TOLERANCE
+        if images is None and not difference <= tolerance * np.abs(expected).max():
+            raise ValueError(
+                f"{path}: the written network must differ by at most {tolerance} of the largest "
+                f"output from the model; nothing was written. Received: {difference}"
+            )
+        if serving:
+            with writing(path):
+                warmup.write(written, temporary, fixed)
+        size = _publish(stage, path)
+    return Export(path, format, size, difference, network.labels, network.transform)
+
+
+@contextmanager
+def _converting(format: str) -> Iterator[None]:
+    """Whatever a converter or runtime raises becomes one line; they print nothing."""
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"format={format!r} cannot hold this network ({reason})") from error
+
+
+def _check_path(path: Any, chosen: Format, serving: bool, folder: bool) -> Path:
+    if not isinstance(path, str | Path) or not str(path):
+        raise ValueError(f"`path` must be a path. Received: path={path!r}")
+    path = Path(path)
+    if serving:
+        if not folder:
+            raise ValueError("`serving` must be False but with format='tf_saved_model'")
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"`path` must be a folder with serving=True. Received: {path}")
+        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        path /= str(1 + max((int(name) for name in names if name.isdecimal()), default=0))
+    if chosen.suffix and path.suffix != chosen.suffix:
+        raise ValueError(f"`path` must end in {chosen.suffix}. Received: {path}")
+    for part in _parts(path):
+        if part.exists() or part.is_symlink():
+            raise ValueError(f"`path` must not exist yet. Received: {part}")
+    return path
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of an export; OpenVINO's are two."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "export needs Keras' TensorFlow backend (KERAS_BACKEND=tensorflow). "
+            f"Received: {keras.backend.backend()!r}"
+        )
+    if representative is not None and chosen.quantises is None:
+        raise ValueError("`representative` must be None but with format 'openvino' or 'litert'")
+    needed = chosen.needs + ((chosen.quantises or ()) if representative is not None else ())
+    needed += ("tensorflow_serving",) if serving else ()
+    for name in needed:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"this export needs the module {name}: pip install 'keras-se[export]'")
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, made before any work is done and gone afterwards."""
+    stage = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, path: Path) -> int:
+    """Sync what was written, give it its name, and tell its size."""
+    files = [file for file in stage.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    with writing(path):
+        for file in files:
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        # The file of the given name last.
+        for part in reversed(_parts(path)):
+            os.rename(stage / part.name, part)
+    return size

@@ -1,0 +1,103 @@
+"""What is exported: a model and all that a file says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_se.graph import recursion
+from keras_se.layers.squeeze_excite import HALF_PRECISION
+from keras_se.serving.decoding import Transform
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model to export.
+
+    Attributes:
+        model: One input, pictures; one output, a value a class.
+        shape: Of one picture, channels last; height and width may be `None`.
+        channels_first: Whether the model itself takes them first.
+        labels: Names of the classes.
+        top_k: How many classes are named.
+        transform: What becomes of a file's picture, or `None`: files are not taken.
+    """
+
+    model: keras.Model
+    shape: tuple[int | None, int | None, int]
+    channels_first: bool
+    labels: tuple[str, ...]
+    top_k: int
+    transform: Transform | None
+
+    def call(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        """What `model` answers to pictures with channels last."""
+        import tensorflow as tf
+
+        images = tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
+        return model(images, training=False)
+
+    def outputs(self, images: tf.Tensor) -> tf.Tensor:
+        """What the model answers, as float32."""
+        import tensorflow as tf
+
+        return tf.cast(self.call(self.model, images), tf.float32)
+
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """The same through a softmax if the model answers logits."""
+        import tensorflow as tf
+
+        outputs = self.outputs(images)
+        return tf.nn.softmax(outputs) if _ends_in_logits(self.model) else outputs
+
+    @property
+    def features(self) -> keras.Model | None:
+        """The model up to its classifier, the last layer that has weights.
+
+        `None` if that layer is a model of its own, is called several times, or takes feature maps.
+        """
+        layer = next((layer for layer in reversed(self.model.layers) if layer.weights), None)
+        if layer is None or isinstance(layer, keras.Model):
+            return None
+        try:
+            x = layer.input
+        except (AttributeError, ValueError):
+            return None
+        if any(size != 1 for size in x.shape[1:-1]):
+            return None
+        with recursion(2 * len(self.model.layers)):
+            return keras.Model(self.model.inputs, x)
+
+
+def _ends_in_logits(model: keras.Model) -> bool:
+    last = model.layers[-1]
+    if isinstance(last, keras.Model):
+        return _ends_in_logits(last)
+    return getattr(last, "activation", None) is keras.activations.linear
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model, or a copy of it that computes in float32 throughout."""
+    if not is_half(model):
+        return model
+
+    def clone(layer: Any) -> Any:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    with recursion(2 * len(model.layers)):
+        copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def is_half(model: keras.Model) -> bool:
+    """Whether a layer computes in half precision."""
+    return any(
+        is_half(layer) if isinstance(layer, keras.Model) else layer.compute_dtype in HALF_PRECISION
+        for layer in model.layers
+    )
