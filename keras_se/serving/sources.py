@@ -12,8 +12,8 @@ import numpy as np
 import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
+from keras_se.training.files import EncodedPictures
 from keras_se.training.recipe import from_dict
-from keras_se.training.run import network
 from keras_se.weights.entries import Preprocessing, list_weights
 
 # Of a data set, to measure ranges by.
@@ -24,7 +24,7 @@ def load(what: str) -> tuple[keras.Model, dict[str, Any]]:
     """A model and what `export` has to be told of it.
 
     Args:
-        what: Name of a set of weights, a run folder, whose last weights are taken, or a `.keras`
+        what: Name of a set of weights, a run folder, whose last network is taken, or a `.keras`
             file.
 
     Raises:
@@ -50,9 +50,11 @@ def load(what: str) -> tuple[keras.Model, dict[str, Any]]:
 def _run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
     test = load_data(recipe, lambda line: None)["test"]
-    model = network(recipe, test, recipe.loss)
-    model.load_weights(folder / "last.weights.h5")
-    crop = recipe.crop if recipe.data == "folder" else 1.0
+    model = keras.saving.load_model(folder / "last.keras", compile=False)
+    # A run's network ends in logits.
+    outputs = keras.layers.Activation(recipe.loss, dtype="float32")(model.output)
+    model = keras.Model(model.inputs, outputs, name=model.name)
+    crop = test.crop if isinstance(test, EncodedPictures) else 1.0
     preprocessing = Preprocessing(test.shape[0], crop, "bilinear", (), ())
     return model, {"labels": test.names, "preprocessing": preprocessing}
 
