@@ -20,13 +20,14 @@ from side_by_side import conditions, measure
 from sklearn.datasets import load_sample_images
 
 import keras_se
-from keras_se.training.files import PictureFiles
+from keras_se.training.files import EncodedPictures
+from keras_se.training.folder import Files
 from keras_se.training.recipe import get_recipe
 
 COUNT, BATCH, SIZE = 128, 32, 224
 
 
-def make(folder: Path) -> PictureFiles:
+def make(folder: Path) -> EncodedPictures:
     """JPEGs as large as ImageNet's usual ones, with its amount of detail."""
     random = np.random.default_rng(0)
     photographs = [
@@ -40,14 +41,15 @@ def make(folder: Path) -> PictureFiles:
         picture += random.normal(0, 6, picture.shape)
         files.append(str(folder / f"{n}.jpg"))
         Image.fromarray(np.clip(picture, 0, 255).astype("uint8")).save(files[-1], quality=90)
-    return PictureFiles(files, np.arange(COUNT) % 2, ["a", "b"], SIZE, 0.875)
+    every, shape = np.arange(COUNT), (SIZE, SIZE, 3)
+    return EncodedPictures(Files(files), every, every % 2, ["a", "b"], shape, 0.875)
 
 
-def plain(data: PictureFiles) -> tf.data.Dataset:
+def plain(data: EncodedPictures) -> tf.data.Dataset:
     """Decode all of it, cut a part out, resize, flip: TensorFlow's own operations, one by one."""
 
-    def load(file: tf.Tensor) -> tf.Tensor:
-        picture = tf.io.decode_jpeg(tf.io.read_file(file), channels=3)
+    def load(index: tf.Tensor) -> tf.Tensor:
+        picture = tf.io.decode_jpeg(data.source.data(index), channels=3)
         begin, size, _ = tf.image.sample_distorted_bounding_box(
             tf.shape(picture),
             tf.zeros((1, 0, 4)),
@@ -59,9 +61,9 @@ def plain(data: PictureFiles) -> tf.data.Dataset:
         picture = tf.image.random_flip_left_right(tf.image.resize(picture, (SIZE, SIZE)))
         return tf.ensure_shape(picture, (SIZE, SIZE, 3))
 
-    files = tf.data.Dataset.from_tensor_slices(list(data.files)).shuffle(COUNT)
-    files = files.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    return files.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    pictures = tf.data.Dataset.from_tensor_slices(data.chosen).shuffle(COUNT)
+    pictures = pictures.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    return pictures.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def main() -> None:
