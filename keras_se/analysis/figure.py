@@ -59,6 +59,7 @@ def compose(
 ) -> Figure:
     """The figure, not drawn yet."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     channels = positive_integer("channels", channels)
     numbers = _classes(found, classes)
@@ -75,9 +76,15 @@ def compose(
         axes.set_title(_title(found, number), fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("channel", fontsize=9)
-    handles, texts = panels[0, 0].get_legend_handles_labels()
-    style = {"ncols": len(widths), "frameon": False, "handlelength": 4, "fontsize": 9}
-    figure.legend(handles, texts, loc="outside upper left", **style)
+    # Bands leave the range that gates have.
+    means = np.concatenate([found.mean[name][numbers].ravel() for name in names])
+    if means.min() >= 0 and means.max() <= 1:
+        low, high = panels[0, 0].get_ylim()
+        panels[0, 0].set_ylim(max(low, -0.03), min(high, 1.03))
+    handles, _ = panels[0, 0].get_legend_handles_labels()
+    handles.append(Patch(color="grey", alpha=0.3, lw=0, label="± standard deviation"))
+    style = {"ncols": len(handles), "frameon": False, "handlelength": 4, "fontsize": 9}
+    figure.legend(handles=handles, loc="outside upper left", **style)
     return figure
 
 
@@ -108,7 +115,7 @@ def _draw_block(
         row[0].plot(at, mean[number, at], label=_title(found, number), zorder=2, **style)
         own, spread = mean[number, at], std[number, at]
         row[1 + n].fill_between(at, own - spread, own + spread, color=colour, alpha=0.3, lw=0)
-        row[1 + n].plot(at, own, **style)
+        row[1 + n].plot(at, own, **style | {"linestyle": "-"})
     row[0].set_ylabel(f"{found.label(name)}\ngate", fontsize=9)
     for axes in row:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

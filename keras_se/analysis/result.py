@@ -38,12 +38,12 @@ class Excitations:
     Example:
 
     >>> model = keras_se.SEResNet20(weights="fashion_mnist")
-    >>> found = keras_se.excitations(model, x, [9])
+    >>> found = keras_se.excitations(model, np.repeat(x, 10, axis=0), np.arange(10))
     >>> found.blocks[-1], found.label("stage4_block3_se"), found.mean["stage4_block3_se"].shape
     ('stage4_block3_se', 'SE_4_3', (10, 64))
     >>> found.save("excitations.npz")
     >>> keras_se.Excitations.load("excitations.npz").counts
-    array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.
@@ -101,7 +101,7 @@ class Excitations:
 
         The left panel has the mean gates of each class and of all classes (Fig. 6), the others the
         mean and the standard deviation within one class (Fig. 7), over evenly spaced channels. A
-        class has the same colour, line and marker throughout; all panels have the same scale.
+        class has the same colour and marker throughout; all panels have the same scale.
 
         Args:
             path: File to write: `.png`, `.pdf` or `.svg`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +147,9 @@ def of_files(
     """
 
     def load(indices: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor() as pool:
+        # Reading a picture changes the filters of warnings, in several threads at once: afterwards
+        # they are as before.
+        with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
             pictures = np.concatenate(list(pool.map(read, [files[n][0] for n in indices])))
         first = keras.config.image_data_format() == "channels_first"
         return np.moveaxis(pictures, -1, 1) if first else pictures
