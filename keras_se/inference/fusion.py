@@ -29,6 +29,9 @@ REWRITES: Mapping[str, Callable[[Network], list[str]]] = {
 }
 
 
+TRAINING = "called with training=True"
+
+
 @dataclass(frozen=True)
 class Fusion:
     """What `keras_se.fuse` did; `str()` lists it.
@@ -123,29 +126,29 @@ def _rewrite(network: Network, name: str, labels: list[str]) -> bool:
 
 
 def _left(network: Network, done: Iterable[str]) -> dict[str, str]:
-    """The layers that a rewrite exists for, still there after it, with the reason."""
+    """The layers that a chosen rewrite is for, still there after it, with the reason."""
     left = {}
     for part in network.parts(Copy):
-        source, calls = part.source, network.calls_of(part)
-        training = any(map(trains, calls))
-        if isinstance(source, keras.Model):
-            own = "called with training=True" if training else "has a call or inputs of its own"
-            left[part.label] = f"a model that is {own}" if training else f"a model that {own}"
-        elif "fold" in done and isinstance(source, layers.BatchNormalization):
-            affine = isinstance(part, Affine)
-            left[part.label] = (
-                "scale and offset: no linear layer of its own beside it"
-                if affine
-                else "called with training=True, or not Keras' own"
-            )
-        elif "training_only" in done and type(source).__name__ in TRAINING_ONLY:
-            left[part.label] = (
-                "called with training=True" if training else "casts, or is not Keras'"
-            )
-        elif "squeeze" in done and isinstance(source, SqueezeExcite):
-            left[part.label] = (
-                "no linear 1x1 convolution of a narrower input before it"
-                if source.squeeze == "avg"
-                else f"squeeze={source.squeeze!r} does not commute with a convolution"
-            )
+        training = any(trains(part.source, call) for call in network.calls_of(part))
+        reason = _reason(part, training, done)
+        if reason:
+            left[part.label] = reason
     return left
+
+
+def _reason(part: Copy, training: bool, done: Iterable[str]) -> str:
+    """Why a part is what it is; empty where it could be nothing else."""
+    source = part.source
+    if isinstance(source, keras.Model):
+        return TRAINING if training else "a model with a `call` or arguments of its own"
+    if "fold" in done and isinstance(source, layers.BatchNormalization):
+        if isinstance(part, Affine):
+            return "a ScaleOffset: no layer beside it could take it in alone and exactly"
+        return TRAINING if training else "of a class that is not Keras' own"
+    if "training_only" in done and type(source).__name__ in TRAINING_ONLY:
+        return TRAINING if training else "casts, or of a class that is not Keras' own"
+    if "squeeze" in done and isinstance(source, SqueezeExcite):
+        if source.squeeze != "avg":
+            return f"squeeze={source.squeeze!r} and a convolution do not commute"
+        return "no linear 1x1 convolution of fewer channels before it"
+    return ""

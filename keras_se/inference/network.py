@@ -197,9 +197,10 @@ def _cast(name: str, dtype: str) -> Any:
 def _opens(call: Call) -> bool:
     """Whether the call is one of a nested model that only computes its graph."""
     model = call.layer
-    if not (is_functional(model) and computes_its_graph(model)) or trains(call):
+    if not (is_functional(model) and computes_its_graph(model)) or trains(model, call):
         return False
-    if len(call.args) != 1 or not call.kwargs.keys() <= {"training"}:
+    others = {key for key, value in call.kwargs.items() if value is not None} - {"training"}
+    if len(call.args) != 1 or others:
         return False
     if len(model.inputs) > 1:
         try:

@@ -6,6 +6,7 @@ until the layer is filled with them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -229,8 +230,8 @@ class Affine(Copy):
         self.scale, self.offset = (np.broadcast_to(v, (channels,)) for v in (scale, offset))
         self.activation = keras.activations.linear
         self.jit_compile = False
-        # Keras' BatchNorm computes its factors from four vectors at every call.
-        self.changed = isinstance(source, layers.BatchNormalization)
+        # These compute their factors anew at every call.
+        self.changed = isinstance(source, layers.BatchNormalization | layers.Normalization)
 
     @property
     def activated(self) -> bool:
@@ -283,7 +284,11 @@ Part = Copy | New
 
 def lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
     """The part for a layer of the model and all its calls."""
-    if known(layer) and getattr(layer, "built", False) and not any(map(trains, calls)):
+    if (
+        known(layer)
+        and getattr(layer, "built", False)
+        and not any(trains(layer, call) for call in calls)
+    ):
         if Linear.accepts(layer, calls):
             return Linear(layer, path)
         if Affine.accepts(layer, calls):
@@ -291,10 +296,14 @@ def lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
     return Copy(layer, path)
 
 
-def trains(call: Call) -> bool:
+def trains(layer: Any, call: Call) -> bool:
     """Whether the call says `training=True`, as Monte Carlo dropout does."""
     said = [*call.args[1:], call.kwargs.get("training")]
-    return any(isinstance(value, bool | int) and bool(value) for value in said)
+    if not any(isinstance(value, bool | int) and bool(value) for value in said):
+        return False
+    # Keras notes down the default, which is true of augmentation.
+    training = inspect.signature(layer.call).parameters.get("training")
+    return training is None or training.default is not True
 
 
 def numbers(variable: Any) -> np.ndarray:

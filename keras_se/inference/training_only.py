@@ -27,7 +27,7 @@ def remove_training_only(network: Network) -> list[str]:
     done = []
     for call in list(network.calls):
         part = call.layer
-        if not isinstance(part, Copy) or not known(part.source) or trains(call):
+        if not isinstance(part, Copy) or not known(part.source) or trains(part.source, call):
             continue
         if _does_nothing(part.source) and _keeps(call):
             network.replace(call, call.inputs[0])
