@@ -16,19 +16,26 @@ import keras
 from keras_se.checks import positive_integer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Call:
     """One call of a layer.
 
     Attributes:
         layer: The model's own layer; also a nested model, or an operation of `keras.ops`.
-        inputs: The symbolic tensors among the call's arguments, in their order.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
         outputs: The symbolic tensors that it returned.
     """
 
     layer: Any
-    inputs: list[Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     outputs: list[Any]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic tensors among the arguments, in their order."""
+        return symbolic((self.args, self.kwargs))
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def trace(
     calls: list[Call] = []
 
     def call(probe: _Probe, *args: Any, **kwargs: Any) -> Any:
-        inputs = _tensors((args, kwargs))
+        inputs = symbolic((args, kwargs))
         try:
             _check_sizes(probe.operation, inputs)
             outputs = probe(*args, **kwargs)
@@ -97,7 +104,7 @@ def trace(
                 f"{probe.operation.name!r} does not take {', '.join(str(x.shape) for x in inputs)}."
                 f" Received: input_shape={input_shape}"
             ) from error
-        calls.append(Call(probe.operation, inputs, _tensors(outputs)))
+        calls.append(Call(probe.operation, args, kwargs, symbolic(outputs)))
         return outputs
 
     with recursion(2 * len(getattr(model, "operations", model.layers))):
@@ -123,6 +130,26 @@ def is_functional(model: Any) -> bool:
     return known and isinstance(model, keras.Model)
 
 
+def computes_its_graph(model: keras.Model) -> bool:
+    """Whether a functional model's `call` is Keras' own."""
+    return type(model).call.__module__.split(".")[0] == "keras"
+
+
+def ends(model: keras.Model) -> tuple[Any, Any]:
+    """The inputs and outputs of a functional model in the structure that its calls have."""
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0], model.outputs[0]
+    return model.input, model.output
+
+
+def merges(call: Call) -> bool:
+    """Whether the call concatenates or adds nothing but symbolic tensors, no arrays."""
+    layer, count = call.layer, len(call.inputs)
+    if isinstance(layer, keras.layers.Concatenate | keras.layers.Add):
+        return len((layer.get_build_config() or {}).get("input_shape", ())) == count
+    return type(layer).__name__ == "Add" and count == 2
+
+
 @contextmanager
 def recursion(depth: int) -> Iterator[None]:
     """Keras walks a graph by recursion, a call a layer; Python allows 1000 by default."""
@@ -134,7 +161,8 @@ def recursion(depth: int) -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 
-def _tensors(structure: Any) -> list[Any]:
+def symbolic(structure: Any) -> list[Any]:
+    """The symbolic tensors of a structure, in their order."""
     return [x for x in keras.tree.flatten(structure) if keras.utils.is_keras_tensor(x)]
 
 

@@ -8,11 +8,9 @@ floating point: the network's outputs are the same bits.
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import Any
 
 import keras
@@ -21,7 +19,17 @@ from keras import layers
 
 from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
-from keras_se.graph import Call, Graph, is_functional, recursion, trace
+from keras_se.copies import copy_values, known, plain, twin
+from keras_se.graph import (
+    Call,
+    Graph,
+    computes_its_graph,
+    ends,
+    is_functional,
+    merges,
+    recursion,
+    trace,
+)
 from keras_se.layers import SqueezeExcite
 from keras_se.layers.squeeze_excite import HALF_PRECISION
 
@@ -223,7 +231,7 @@ class _Plan:
         self.blocks = blocks
         self.scopes: dict[int, _Scope] = {}
         self.powers: Counter[tuple[Any, str]] = Counter()
-        if is_functional(model) and not _computes_its_graph(model):
+        if is_functional(model) and not computes_its_graph(model):
             raise ValueError(
                 "`model` must be a functional or Sequential `keras.Model` without a `call` of its "
                 f"own. Received: model of type {type(model).__name__}"
@@ -238,7 +246,7 @@ class _Plan:
             return
         scope = self.scopes[id(model)] = _Scope(path, trace(model))
         for call in scope.graph.calls:
-            if is_functional(call.layer) and _computes_its_graph(call.layer):
+            if is_functional(call.layer) and computes_its_graph(call.layer):
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
     def weigh(self, requirement: str) -> None:
@@ -278,7 +286,7 @@ class _Plan:
     def _before(self, scope: _Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
         """Add to `found` the calls whose weights, doubled, double `x`; False if there are none."""
         call = scope.producers.get(id(x))
-        if call is None or not _known(call.layer):
+        if call is None or not known(call.layer):
             return False
         layer, inputs = call.layer, call.inputs
         if isinstance(layer, NORMALISATIONS):
@@ -286,10 +294,10 @@ class _Plan:
             # The copy of a BatchNorm can be given a scale.
             given = isinstance(layer, layers.BatchNormalization) and not self.blocks
             return given or layer.gamma is not None
-        if isinstance(layer, WEIGHTED) and layer.activation in HOMOGENEOUS and _plain(layer):
+        if isinstance(layer, WEIGHTED) and layer.activation in HOMOGENEOUS and plain(layer):
             found[call, "all"] += 1
             return True
-        if not (_homogeneous(call) or _merges(call)):
+        if not (_homogeneous(call) or merges(call)):
             return False
         return all(scope.only_use(y, call) and self._before(scope, y, found) for y in inputs)
 
@@ -299,26 +307,16 @@ class _Plan:
         if id(x) in scope.outputs or not consumers:
             return False
         for call in consumers:
-            if _known(call.layer) and isinstance(call.layer, WEIGHTED) and _plain(call.layer):
+            if known(call.layer) and isinstance(call.layer, WEIGHTED) and plain(call.layer):
                 found[call, "kernel"] += 1
             elif not _homogeneous(call) or not self._behind(scope, call.outputs[0], found):
                 return False
         return True
 
 
-def _known(operation: Any) -> bool:
-    """Whether the class is Keras' or this package's: a user's subclass may compute anything."""
-    return type(operation).__module__.split(".")[0] in ("keras", "keras_se")
-
-
-def _computes_its_graph(model: keras.Model) -> bool:
-    """Whether a functional model's `call` is Keras' own."""
-    return type(model).call.__module__.split(".")[0] == "keras"
-
-
 def _homogeneous(call: Call) -> bool:
     layer, kind = call.layer, type(call.layer).__name__
-    if len(call.inputs) != 1 or len(call.outputs) != 1 or not _known(layer):
+    if len(call.inputs) != 1 or len(call.outputs) != 1 or not known(layer):
         return False
     if isinstance(layer, layers.ReLU):
         return layer.max_value is None and not layer.threshold
@@ -327,19 +325,6 @@ def _homogeneous(call: Call) -> bool:
     if isinstance(layer, layers.Rescaling):
         return not np.any(layer.offset)
     return kind in RESHAPING | RECTIFIERS
-
-
-def _merges(call: Call) -> bool:
-    """Whether the call concatenates or adds nothing but symbolic tensors, no arrays."""
-    layer, count = call.layer, len(call.inputs)
-    if isinstance(layer, layers.Concatenate | layers.Add):
-        return len((layer.get_build_config() or {}).get("input_shape", ())) == count
-    return type(layer).__name__ == "Add" and count == 2
-
-
-def _plain(layer: Any) -> bool:
-    """Whether the layer's kernel is a variable that can be multiplied."""
-    return not (getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
 def _multiply(layer: Any, part: str, factor: float) -> None:
@@ -534,14 +519,15 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
     """The copy of the whole model, with its blocks and weights."""
     copies: dict[int, tuple[Any, Any]] = {}
     blocks: list[SqueezeExcite] = []
-    scaled = {layer for layer, _ in plan.powers}
+    normalised = (layer for layer, _ in plan.powers)
+    scaled = {x for x in normalised if isinstance(x, layers.BatchNormalization)}
 
     def copied(layer: Any, frozen: bool) -> Any:
         if id(layer) not in copies:
             if id(layer) in plan.scopes:
                 new = rebuilt(layer, layer.name, frozen)
             else:
-                new = _twin(layer, scale=layer in scaled)
+                new = twin(layer, **({"scale": True} if layer in scaled else {}))
                 if frozen:
                     new.trainable = False
             copies[id(layer)] = layer, new
@@ -571,54 +557,19 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
                 blocks.append(followers[id(layer)])
             return keras.tree.map_structure(followers[id(layer)], outputs)
 
-        if isinstance(model, keras.Sequential):
-            ends = tuple(x[0] if len(x) == 1 else x for x in (model.inputs, model.outputs))
-        else:
-            ends = (model.input, model.output)
         # A model of its own: cloning the user's would compile the clone, too.
-        plain = keras.Model(*ends, name=name)
-        return keras.models.clone_model(plain, clone_function=clone, call_function=call)
+        bare = keras.Model(*ends(model), name=name)
+        return keras.models.clone_model(bare, clone_function=clone, call_function=call)
 
     whole = rebuilt(model, name, False)
     for old, new in copies.values():
         if isinstance(old, layers.Layer) and id(old) not in plan.scopes:
-            _copy_values(old, new)
+            copy_values(old, new)
     for (layer, part), power in plan.powers.items():
         _multiply(copies[id(layer)][1], part, 2.0**power)
     for block in blocks:
         _make_neutral(block)
     return whole
-
-
-def _twin(layer: Any, scale: bool) -> Any:
-    """A layer or operation with the same settings; a BatchNorm with a scale where asked."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lambdas in a file may be unsafe: these are in none.
-            config = layer.get_config()
-        # A user's functions need not be known to Keras by a name, so they are handed over.
-        functions = {k: f for k, f in vars(layer).items() if isinstance(f, FunctionType)}
-        if isinstance(layer, layers.Lambda):
-            named = {f.__name__: f for f in functions.values()}
-            new = layers.Lambda.from_config(config, custom_objects=named, safe_mode=False)
-            new.function = layer.function
-            return new
-        if isinstance(layer, layers.BatchNormalization) and scale:
-            config["scale"] = True
-        for key in functions.keys() & config.keys():
-            if isinstance(config[key], dict):
-                config[key] = functions[key]
-        return type(layer).from_config(config)
-    except Exception as error:  # Of a user's own class.
-        raise _undescribed(layer, error) from error
-
-
-def _undescribed(layer: Any, reason: object) -> ValueError:
-    return ValueError(
-        "`model` must have layers that `get_config` and `from_config` can copy. "
-        f"Received: layer {layer.name!r} of type {type(layer).__name__} "
-        f"({' '.join(str(reason).split())[:200]})"
-    )
 
 
 def _block(place: Any, scope: _Scope, taken: set[str], dtype: str, se: SEConfig) -> SqueezeExcite:
@@ -637,22 +588,3 @@ def _block(place: Any, scope: _Scope, taken: set[str], dtype: str, se: SEConfig)
         dtype=f"mixed_{dtype}" if dtype in HALF_PRECISION else dtype,
         name=name,
     )
-
-
-def _copy_values(old: Any, new: Any) -> None:
-    sources, targets = old.variables, new.variables
-    if isinstance(old, layers.BatchNormalization) and old.gamma is None and new.gamma is not None:
-        new.gamma.assign(np.ones(new.gamma.shape))
-        targets = [variable for variable in targets if variable is not new.gamma]
-    if [x.shape for x in targets] != [x.shape for x in sources]:
-        raise _undescribed(old, "the copy has other variables")
-    if len(targets) == len(new.variables):
-        # A preprocessing layer computes something from its variables when they are loaded.
-        store: dict[str, Any] = {}
-        old.save_own_variables(store)
-        new.load_own_variables(store)
-    for target, source in zip(targets, sources, strict=True):
-        if target is source:
-            raise _undescribed(old, "the copy has the same variables")
-        target.assign(source)
-        target.trainable = source.trainable

@@ -3,6 +3,7 @@
 from keras_se.layers.adaptive_average_pooling2d import AdaptiveAveragePooling2D
 from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.grouped_conv2d import GroupedConv2D
+from keras_se.layers.multiply_add import MultiplyAdd, ScaleOffset
 from keras_se.layers.shake_shake import ShakeShake
 from keras_se.layers.squeeze_excite import SqueezeExcite
 from keras_se.layers.stochastic_depth import StochasticDepth
@@ -11,6 +12,8 @@ __all__ = [
     "AdaptiveAveragePooling2D",
     "ChannelShuffle",
     "GroupedConv2D",
+    "MultiplyAdd",
+    "ScaleOffset",
     "ShakeShake",
     "SqueezeExcite",
     "StochasticDepth",

@@ -1,0 +1,214 @@
+"""A network in the making: the calls of a model, nested models' among them, open to change."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from keras_se.graph import (
+    Call,
+    Graph,
+    computes_its_graph,
+    ends,
+    is_functional,
+    recursion,
+    symbolic,
+    trace,
+)
+from keras_se.inference.parts import New, Part, lift, trains
+
+
+class Network:
+    """The calls of a model, changed in place; the model stays as it is.
+
+    The layer of a call is a `Part`, one for each layer of the model. A nested model's calls take
+    the place of the call of the nested model.
+
+    Args:
+        model: A functional or built Sequential model.
+
+    Attributes:
+        calls: Every call, after those whose outputs it takes.
+        inputs: The symbolic tensors of the model's inputs.
+        outputs: Those of its outputs.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        paths: dict[int, tuple[str, ...]] = {}
+        graph = _flat(model, (), paths)
+        self.calls, self.inputs, self.outputs = graph.calls, graph.inputs, graph.outputs
+        by_layer = defaultdict(list)
+        for call in self.calls:
+            by_layer[id(call.layer)].append(call)
+        for calls in by_layer.values():
+            layer = calls[0].layer
+            if not isinstance(layer, New):
+                part = lift(layer, paths[id(layer)], calls)
+                for call in calls:
+                    call.layer = part
+        self._producers = {id(x): call for call in self.calls for x in call.outputs}
+        self._consumers: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for x in call.inputs:
+                self._consumers[id(x)].append(call)
+
+    def parts(self, kind: type[Any]) -> list[Any]:
+        """The parts of that class, in the order of their first calls."""
+        return [x for x in dict.fromkeys(call.layer for call in self.calls) if isinstance(x, kind)]
+
+    def calls_of(self, part: Part) -> list[Call]:
+        """The calls of a part."""
+        return [call for call in self.calls if call.layer is part]
+
+    def producer(self, x: Any) -> Call | None:
+        """The call that puts `x` out; `None` for an input."""
+        return self._producers.get(id(x))
+
+    def consumers(self, x: Any) -> list[Call]:
+        """The calls that take `x`, as often as they do."""
+        return self._consumers[id(x)]
+
+    def is_output(self, x: Any) -> bool:
+        """Whether the model puts `x` out."""
+        return any(x is y for y in self.outputs)
+
+    def only_consumer(self, x: Any) -> Call | None:
+        """The call that alone takes `x`, and once; `None` if there are others or `x` is put out."""
+        consumers = self.consumers(x)
+        return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
+
+    def insert(self, place: Call, part: Part, arguments: Any, shape: Any, dtype: str) -> Any:
+        """Call `part` before the call `place`; its output, of that shape."""
+        output = keras.KerasTensor(shape, dtype)
+        call = Call(part, (arguments,), {}, [output])
+        self.calls.insert(self.calls.index(place), call)
+        self._producers[id(output)] = call
+        for x in call.inputs:
+            self._consumers[id(x)].append(call)
+        return output
+
+    def replace(self, call: Call, x: Any) -> None:
+        """Take the call out; `x` takes the place of its one output."""
+        (old,) = call.outputs
+        self.remove(call)
+        for consumer in self._consumers.pop(id(old), []):
+            consumer.args, consumer.kwargs = _mapped({id(old): x}, (consumer.args, consumer.kwargs))
+            self._consumers[id(x)].append(consumer)
+        self.outputs = [x if y is old else y for y in self.outputs]
+
+    def remove(self, call: Call) -> None:
+        """Take out a call whose output nothing takes."""
+        self.calls.remove(call)
+        for x in call.outputs:
+            del self._producers[id(x)]
+        for x in call.inputs:
+            self._consumers[id(x)].remove(call)
+
+    def build(self) -> keras.Model:
+        """The model that computes these calls, with variables of its own."""
+        inputs = [
+            keras.Input(batch_shape=x.shape, dtype=x.dtype, sparse=x.sparse, name=x.name)
+            for x in self.model.inputs
+        ]
+        tensors = {id(x): y for x, y in zip(self.inputs, inputs, strict=True)}
+        names = _names(self.parts(object), (x.name for x in inputs))
+        made: dict[int, Any] = {}
+        with recursion(2 * len(self.calls)):
+            for call in self.calls:
+                part = call.layer
+                new = id(part) not in made
+                if new:
+                    made[id(part)] = part.make(names[id(part)])
+                layer = made[id(part)]
+                args, kwargs = _mapped(tensors, (call.args, call.kwargs))
+                outputs = symbolic(part.call(layer, args, kwargs))
+                tensors.update((id(x), y) for x, y in zip(call.outputs, outputs, strict=True))
+                if new:
+                    part.fill(layer)
+            outputs = [tensors[id(x)] for x in self.outputs]
+            source, target = ends(self.model)
+            return keras.Model(
+                keras.tree.pack_sequence_as(source, inputs),
+                keras.tree.pack_sequence_as(target, outputs),
+                name=self.model.name,
+            )
+
+
+def _names(parts: Iterable[Part], taken: Iterable[str]) -> dict[int, str]:
+    """A name for each part: its own if it can, the model's own layers before all others."""
+    used, names = set(taken), {}
+    for part in sorted(parts, key=lambda part: (isinstance(part, New), len(part.path))):
+        name, number = part.name, 1
+        if name in used and part.path:
+            name = "_".join((*part.path, name))
+        stem = name
+        while name in used:
+            number += 1
+            name = f"{stem}_{number}"
+        used.add(name)
+        names[id(part)] = name
+    return names
+
+
+def _mapped(tensors: dict[int, Any], structure: Any) -> Any:
+    return keras.tree.map_structure(lambda x: tensors.get(id(x), x), structure)
+
+
+def _flat(model: keras.Model, path: tuple[str, ...], paths: dict[int, Any]) -> Graph:
+    """The graph with those of nested models in it; `paths` gets the place of each layer."""
+    graph = trace(model)
+    tensors: dict[int, Any] = {}
+    calls = []
+    for call in graph.calls:
+        call.args, call.kwargs = _mapped(tensors, (call.args, call.kwargs))
+        if not _opens(call):
+            paths.setdefault(id(call.layer), path)
+            calls.append(call)
+            continue
+        inner = _flat(call.layer, (*path, call.layer.name), paths)
+        inside = {}
+        for x, y in zip(inner.inputs, call.inputs, strict=True):
+            inside[id(x)] = y
+            if x.dtype != y.dtype:
+                # A nested model casts what it is given.
+                inside[id(x)] = keras.KerasTensor(y.shape, x.dtype)
+                cast = functools.partial(_cast, dtype=x.dtype)
+                calls.append(Call(New(cast, "cast"), (y,), {}, [inside[id(x)]]))
+        for inner_call in inner.calls:
+            inner_call.args, inner_call.kwargs = _mapped(
+                inside, (inner_call.args, inner_call.kwargs)
+            )
+            calls.append(inner_call)
+        for x, y in zip(call.outputs, inner.outputs, strict=True):
+            tensors[id(x)] = inside.get(id(y), y)
+    outputs = [tensors.get(id(x), x) for x in graph.outputs]
+    return Graph(calls, graph.inputs, outputs)
+
+
+def _cast(name: str, dtype: str) -> Any:
+    return functools.partial(keras.ops.cast, dtype=dtype)
+
+
+def _opens(call: Call) -> bool:
+    """Whether the call is one of a nested model that only computes its graph."""
+    model = call.layer
+    if not (is_functional(model) and computes_its_graph(model)) or trains(model, call):
+        return False
+    others = {key for key, value in call.kwargs.items() if value is not None} - {"training"}
+    if len(call.args) != 1 or others:
+        return False
+    if len(model.inputs) > 1:
+        try:
+            keras.tree.assert_same_structure(model.input, call.args[0])
+        except (TypeError, ValueError):
+            return False
+    given = call.inputs
+    return len(given) == len(model.inputs) and all(
+        len(x.shape) == len(y.shape) and x.sparse == y.sparse
+        for x, y in zip(model.inputs, given, strict=True)
+    )

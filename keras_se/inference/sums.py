@@ -1,0 +1,109 @@
+"""Multiplication, addition and activation in one pass over the feature maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_se.copies import known
+from keras_se.graph import Call, merges
+from keras_se.inference.folding import multiplies
+from keras_se.inference.network import Network
+from keras_se.inference.parts import Affine, Copy, New
+from keras_se.inference.squeeze import excites, split
+from keras_se.layers import MultiplyAdd
+
+
+def join_sums(network: Network) -> list[str]:
+    """One layer for `activation(x * gates + shortcut)`, and for a BatchNorm with its activation."""
+    done = []
+    for call in list(network.calls):
+        product = _product(network, call)
+        if product is None:
+            continue
+        if excites(product.layer):
+            split(network, product.layer)
+            product = _product(network, call)
+            assert product is not None
+        done.append(call.layer.label)
+        (y,) = product.outputs
+        shortcut = next(x for x in call.inputs if x is not y)
+        last, activation = _activation(network, call)
+        part = New(
+            MultiplyAdd,
+            last.layer.name,
+            activation=activation,
+            dtype=call.layer.source.dtype_policy,
+        )
+        x = last.outputs[0]
+        arguments = [*product.inputs, shortcut]
+        output = network.insert(last, part, arguments, x.shape, x.dtype)
+        network.replace(last, output)
+        for used in (call, product):
+            if used is not last:
+                network.remove(used)
+    for affine in network.parts(Affine):
+        ends = [_activation(network, call) for call in network.calls_of(affine)]
+        activations = {activation for _, activation in ends}
+        if affine.changed and not affine.activated and len(activations) == 1:
+            (activation,) = activations
+            if activation is not None:
+                affine.activation, affine.name = activation, ends[0][0].layer.name
+                for last, _ in ends:
+                    network.replace(last, last.inputs[0])
+                done.append(affine.label)
+    return done
+
+
+def compile_sums(network: Network) -> list[str]:
+    """Let XLA make one loop of each of these layers on TensorFlow."""
+    done = []
+    for part in network.parts(New):
+        if part.create is MultiplyAdd and "jit_compile" not in part.settings:
+            part.settings["jit_compile"] = True
+            done.append(part.name)
+    for affine in network.parts(Affine):
+        if affine.changed and not affine.jit_compile:
+            affine.jit_compile = True
+            done.append(affine.label)
+    return done
+
+
+def _product(network: Network, call: Call) -> Call | None:
+    """The multiplication or block whose output the call adds to something of its shape."""
+    part = call.layer
+    if not isinstance(part, Copy) or not known(part.source):
+        return None
+    whole = merges(Call(part.source, call.args, call.kwargs, call.outputs))
+    if type(part.source).__name__ != "Add" or len(call.inputs) != 2 or not whole:
+        return None
+    (y,) = call.outputs
+    for x in call.inputs:
+        product = network.producer(x)
+        if (
+            product is not None
+            and network.only_consumer(x) is call
+            and (excites(product.layer) or multiplies(product))
+            and all(z.shape == y.shape for z in call.inputs)
+            and all(z.dtype == y.dtype for z in (*call.inputs, *product.inputs))
+        ):
+            return product
+    return None
+
+
+def _activation(network: Network, call: Call) -> tuple[Call, Any]:
+    """The call of an activation that alone follows, with its function; else the call, `None`."""
+    (x,) = call.outputs
+    following = network.only_consumer(x)
+    layer = getattr(following.layer, "source", None) if following else None
+    if following and known(layer) and following.outputs[0].dtype == x.dtype:
+        if isinstance(layer, layers.Activation):
+            return following, layer.activation
+        plain = isinstance(layer, layers.ReLU) and not (
+            layer.max_value is not None or layer.threshold or layer.negative_slope
+        )
+        if plain or type(layer).__name__ == "Relu":
+            return following, keras.activations.relu
+    return call, None

@@ -1,0 +1,159 @@
+"""A multiplication, an addition and an activation in one pass over the feature maps.
+
+As single operations they read and write the maps three times, which is most of what a
+Squeeze-and-Excitation block costs at inference.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_se.checks import boolean
+from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+
+
+def _multiply_add(activation: Callable[[Any], Any], x: Any, factor: Any, summand: Any) -> Any:
+    return activation(x * factor + summand)
+
+
+@functools.cache
+def _compiled(activation: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """One function for all layers: XLA compiles it once for each shape of the feature maps."""
+    import tensorflow as tf
+
+    return tf.function(functools.partial(_multiply_add, activation), jit_compile=True)
+
+
+class _MultiplyAddBase(keras.layers.Layer):
+    """`activation(x * factor + summand)`."""
+
+    def __init__(
+        self, activation: Any = None, jit_compile: bool = False, **layer_kwargs: Any
+    ) -> None:
+        super().__init__(**layer_kwargs)
+        self.activation = get_activation("activation", activation)
+        self.jit_compile = boolean("jit_compile", jit_compile)
+
+    def multiply_add(self, x: Any, factor: Any, summand: Any) -> Any:
+        # TensorFlow's Metal plugin has no XLA. The other backends compile whole models.
+        if (
+            self.jit_compile
+            and keras.backend.backend() == "tensorflow"
+            and platform.system() != "Darwin"
+        ):
+            return _compiled(self.activation)(x, factor, summand)
+        return _multiply_add(self.activation, x, factor, summand)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "activation": keras.activations.serialize(self.activation),
+            "jit_compile": self.jit_compile,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class MultiplyAdd(_MultiplyAddBase):
+    """`activation(x * factor + summand)`: the end of a residual unit with its gates.
+
+    Args:
+        activation: A Keras activation name, a callable, or `None` (default), the identity.
+        jit_compile: On TensorFlow, whether XLA makes one loop of it, anew for each shape of the
+            input: faster, but not for every runtime. Defaults to `False`.
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        Three tensors that broadcast to the shape of the last, such as `(batch, height, width, C)`,
+        `(batch, 1, 1, C)` and `(batch, height, width, C)`, or the same with the channels first.
+
+    Output shape:
+        That of the last.
+
+    Raises:
+        ValueError: If an argument is not one of the above.
+
+    Example:
+
+    >>> x, gates = np.ones((2, 7, 7, 64), "float32"), np.full((2, 1, 1, 64), 0.5, "float32")
+    >>> layer = keras_se.layers.MultiplyAdd("relu")
+    >>> float(layer([x, gates, -2 * x])[0, 0, 0, 0])
+    0.0
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Fig. 3 and Eq. 4.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        return self.multiply_add(*inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return tuple(input_shape[2])
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class ScaleOffset(_MultiplyAddBase):
+    """`activation(x * scale + offset)` with a scale and an offset for each channel.
+
+    What a BatchNorm computes at inference. Under a half-precision policy it computes in float32,
+    as BatchNorm does.
+
+    Args:
+        axis: Axis of the channels. Defaults to -1.
+        activation: A Keras activation name, a callable, or `None` (default), the identity.
+        jit_compile: As for `MultiplyAdd`. Defaults to `False`.
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        Any with a known number of channels.
+
+    Output shape:
+        The input's shape.
+
+    Raises:
+        ValueError: If an argument is not one of the above.
+
+    Example:
+
+    >>> layer = keras_se.layers.ScaleOffset(activation="relu")
+    >>> tuple(layer(np.ones((2, 7, 7, 64), "float32")).shape)
+    (2, 7, 7, 64)
+
+    Reference:
+        Ioffe and Szegedy, Batch Normalization (arXiv:1502.03167), Algorithm 2.
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        activation: Any = None,
+        jit_compile: bool = False,
+        **layer_kwargs: Any,
+    ) -> None:
+        super().__init__(activation, jit_compile, **layer_kwargs)
+        self.axis = axis
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (input_shape[self.axis],)
+        # The products have a precision of their own.
+        options: dict[str, Any] = {"shape": shape, "autocast": False}
+        self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        self.offset = self.add_weight(name="offset", initializer="zeros", **options)
+
+    def call(self, x: Any) -> Any:
+        dtype = "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
+        shape = [1] * len(x.shape)
+        shape[self.axis] = -1
+        scale, offset = (ops.reshape(ops.cast(v, dtype), shape) for v in (self.scale, self.offset))
+        return ops.cast(self.multiply_add(ops.cast(x, dtype), scale, offset), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
