@@ -13,10 +13,7 @@ import keras_se
 from keras_se.weights.variable_file import named_variables, write_variables
 
 NAMES = keras_se.list_models()
-QUICK = {
-    "SEBNInception", "SEMobileNet", "SEResNeXt50", "SEResNet18", "SEResNet20", "SEShakeShake26",
-    "SEShuffleNet", "SEVGG16", "SEWRN16x8",
-}  # fmt: skip
+QUICK = {"SEMobileNet", "SEResNet18", "SEResNet20", "SEShuffleNet", "SEVGG16", "SEWRN16x8"}
 SLOWER_FAMILIES = {"SEDenseNet121", "SEInceptionV3"}
 
 
