@@ -12,6 +12,7 @@ import platform
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -290,12 +291,16 @@ class Run:
         with _averaged(self.model, self.recipe):
             # A network that is not compiled is stored without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
-        forms = {".keras": self.stored.save, ".weights.h5": self.stored.save_weights}
         for name in names if self.devices.chief else ():
-            for suffix, save in forms.items():
-                path = self.folder / f"{name}{suffix}"
-                with writing(path), atomic(path, suffix) as temporary:
-                    save(temporary)
+            path = self.folder / f"{name}.keras"
+            with writing(path), atomic(path, ".keras") as temporary:
+                self.stored.save(temporary)
+            # What `save_weights` would write, but that HDF5 crashes on a full disk.
+            with zipfile.ZipFile(path) as archive:
+                weights = archive.read("model.weights.h5")
+            path = self.folder / f"{name}.weights.h5"
+            with writing(path), atomic(path) as temporary:
+                temporary.write_bytes(weights)
 
     def _write_history(self) -> None:
         text = io.StringIO()
