@@ -307,6 +307,43 @@ def test_stochastic_depth(backend, tmp_path):
     assert_left_out(start(backend, left_out, tmp_path))
 
 
+def excited(folder):
+    """Means, deviations and summaries of the gates, of arrays and of batches."""
+    import keras
+
+    import keras_se
+
+    results = {}
+    for name, squeeze in (("avg", "avg"), ("none", None)):
+        se = keras_se.SEConfig(squeeze=squeeze)
+        model = build("SEResNet20", se=se, variant={"blocks": (1, 1), "widths": (16, 32)})
+        inner = trained_like(model, seed=9)
+        inputs = keras.Input((32, 32, 3))
+        outer = keras.Model(inputs, inner(inputs))
+        labels = np.arange(4) % 2
+        found = keras_se.excitations(outer, pictures(), labels, class_names=["even", "odd"])
+        batches = [(pictures()[:3], labels[:3]), (pictures()[3:], labels[3:])]
+        streamed = keras_se.excitations(outer, iter(batches), class_names=["even", "odd"])
+        for block in found.blocks:
+            results[f"{name} {block} mean"] = found.mean[block]
+            results[f"{name} {block} std"] = found.std[block]
+            results[f"{name} {block} parts"] = streamed.mean[block] - found.mean[block]
+    return results
+
+
+def test_excitations(tmp_path):
+    expected, *others = (start(backend, excited, tmp_path) for backend in BACKENDS)
+    for statistic in ("mean", "std"):
+        arrays = [array for name, array in expected.items() if name.endswith(statistic)]
+        assert len(arrays) == 4
+        assert max(np.ptp(array) for array in arrays) > 10 * TOLERANCE, "all gates look alike"
+    for received in (expected, *others):
+        assert received.keys() == expected.keys()
+        for name, array in received.items():
+            wanted = 0 if name.endswith("parts") else expected[name]
+            np.testing.assert_allclose(array, wanted, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
 def imported(folder):
     """Top-level modules that are there once the package has built and called networks."""
     build("SEResNet20")

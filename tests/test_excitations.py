@@ -181,7 +181,7 @@ def test_array_mapped_into_memory(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Seven folders of three pictures, one of which has a colour depth that is converted."""
+    """A folder of three pictures for each class, and a file that is none."""
     for n in range(CLASSES):
         part = tmp_path / "pictures" / f"class_{n}"
         part.mkdir(parents=True)

@@ -69,7 +69,7 @@ class _Predictor(keras.Model):
             times[name] += 1
             again = f":{times[name]}" if times[name] > 1 else ""
             if len(gates.shape) > 2:
-                gates = ops.mean(gates, axis=range(1, len(gates.shape) - 1))
+                gates = ops.mean(gates, axis=tuple(range(1, len(gates.shape) - 1)))
             # Keras sorts the keys.
             outputs[f"{number:06} {name}{again}"] = gates
         return outputs
