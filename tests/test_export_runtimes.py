@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import exported
+import fashion_mnist_files
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import training_runs
 from command_line import Run, assert_mistake
 from exported import NAMES, TOLERANCE, fashion, noise, small_network
 
 import keras_se
 from keras_se.serving import exporting
+from keras_se.training import run as training
 
 pytestmark = pytest.mark.export
 
@@ -315,6 +318,23 @@ def test_half_precision_is_converted_in_float32(tmp_path: Path) -> None:
     images = noise(2, 33, 31, 3)
     received = exporting.FORMATS["onnx"].run(path, images)
     np.testing.assert_allclose(received, np.asarray(small_network()(images)), atol=TOLERANCE)
+
+
+def test_run_of_a_recipe(run: Run, tmp_path: Path) -> None:
+    """The last network of a run: its names, its logits through a softmax."""
+    recipe = training_runs.recipe(fashion_mnist_files.write(tmp_path / "data"), "epochs=2")
+    folder = tmp_path / "run"
+    training.Run(recipe, folder).train()
+    code, out, err = run("export", folder, tmp_path / "net", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["classes"] == 10
+    serve = tf.saved_model.load(str(tmp_path / "net")).signatures["serving_default"]
+    answer = serve(image_bytes=tf.constant(exported.files()))
+    logits = keras.saving.load_model(folder / "last.keras", compile=False)(fashion())
+    np.testing.assert_allclose(
+        answer["probabilities"], np.asarray(keras.ops.softmax(logits)), atol=TOLERANCE
+    )
+    assert set(answer["labels"].numpy().flat) <= {name.encode() for name in NAMES}
 
 
 def test_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,4 +64,4 @@ def pictures(data: str) -> str | np.ndarray:
     if data not in DATASETS:
         return data
     train = load_pictures(data)["train"][:PICTURES]
-    return np.asarray(next(iter(train.evaluation(PICTURES))))
+    return np.asarray(keras.tree.flatten(next(iter(train.evaluation(PICTURES))))[0])
