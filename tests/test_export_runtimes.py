@@ -320,6 +320,23 @@ def test_half_precision_is_converted_in_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(received, np.asarray(small_network()(images)), atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("name", exporting.FORMATS)
+def test_channels_first(name: str, tmp_path: Path) -> None:
+    """The files take channels last all the same."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        network = keras_se.SEResNet20(weights=None, input_shape=(3, 32, 32), classes=7)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    exported.trained_like(network)
+    path = tmp_path / f"net{SUFFIXES.get(name, '')}"
+    keras_se.export(network, path, name)
+    images = noise(2, 32, 32, 3)
+    expected = np.asarray(network(images.transpose(0, 3, 1, 2)))
+    received = exporting.FORMATS[name].run(path, images)
+    np.testing.assert_allclose(received, expected, atol=TOLERANCE)
+
+
 def test_run_of_a_recipe(run: Run, tmp_path: Path) -> None:
     """The last network of a run: its names, its logits through a softmax."""
     recipe = training_runs.recipe(fashion_mnist_files.write(tmp_path / "data"), "epochs=2")
