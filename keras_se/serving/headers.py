@@ -150,28 +150,34 @@ def _read_gif(data: tf.Tensor) -> Header:
         """Of the table that the flags announce."""
         return tf.where(flags >= 128, 2 ** (flags % 8 + 1), 0)
 
-    def goes_on(at: tf.Tensor, frames: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
-        return (at < size) & (frames < 2)
+    def pieces(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where data in pieces ends, and the length of its last piece: 0 if it is all there."""
+        return tf.while_loop(
+            lambda at, piece: (piece > 0) & (at < size),
+            lambda at, _: (at + 1 + number(at), number(at)),
+            (at, 1),
+        )
 
     def next_block(
-        at: tf.Tensor, frames: tf.Tensor, first: tf.Tensor, transparent: tf.Tensor,
-        inside: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:  # fmt: skip
-        """One block, or inside of it one piece of its data; a piece of no bytes ends it."""
+        at: tf.Tensor, frames: tf.Tensor, first: tf.Tensor, transparent: tf.Tensor, cut: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         block, label = number(at), number(at + 1)
-        extension, picture = ~inside & (block == 0x21), ~inside & (block == 0x2C)
+        extension, picture = block == 0x21, block == 0x2C
         transparent |= extension & (label == 0xF9) & (number(at + 3) % 2 == 1)
         first = tf.where(picture & (frames == 0), at, first)
         table = 3 * colours(number(tf.minimum(at + 9, size)))
-        step = tf.where(extension, 2, tf.where(picture, 11 + table, 1 + block))
-        ends = ~inside & ~extension & ~picture
-        at = tf.where(ends, size, at + step)
-        inside = extension | picture | (inside & (block > 0))
-        return at, frames + tf.cast(picture, tf.int32), first, transparent, inside
+        at, piece = tf.cond(
+            extension | picture,
+            lambda: pieces(at + tf.where(picture, 11 + table, 2)),
+            lambda: (size, tf.constant(0)),
+        )
+        return at, frames + tf.cast(picture, tf.int32), first, transparent, piece > 0
 
     table = colours(number(10))
     start = (13 + 3 * table, 0, 0, tf.constant(False), tf.constant(False))
-    _, frames, first, transparent, inside = tf.while_loop(goes_on, next_block, start)
+    _, frames, first, transparent, cut = tf.while_loop(
+        lambda at, frames, *_: (at < size) & (frames < 2), next_block, start
+    )
     own = colours(number(first + 9))
     at, count = tf.where(own > 0, first + 10, 13), tf.where(own > 0, own, table)
     palette = tf.cast(octets[at : at + 3 * count], tf.int32)
@@ -182,7 +188,7 @@ def _read_gif(data: tf.Tensor) -> Header:
     what = _choose(
         MODES["P"],
         (frames > 1, ANIMATION),
-        ((frames == 0) | inside, DAMAGED),
+        ((frames == 0) | cut, DAMAGED),
         (transparent, MODES["RGBA"]),
         (~fills, "a picture that does not fill its canvas"),
         (grey, MODES["L"]),

@@ -71,7 +71,7 @@ class Network:
         if any(size != 1 for size in x.shape[1:-1]):
             return None
         with recursion(2 * len(self.model.layers)):
-            return keras.Model(self.model.inputs, x)
+            return keras.Model(self.model.inputs[0], x)
 
 
 def _ends_in_logits(model: keras.Model) -> bool:

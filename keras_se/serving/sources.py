@@ -53,7 +53,7 @@ def _run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
     model = keras.saving.load_model(folder / "last.keras", compile=False)
     # A run's network ends in logits.
     outputs = keras.layers.Activation(recipe.loss, dtype="float32")(model.output)
-    model = keras.Model(model.inputs, outputs, name=model.name)
+    model = keras.Model(model.inputs[0], outputs, name=model.name)
     crop = test.crop if isinstance(test, EncodedPictures) else 1.0
     preprocessing = Preprocessing(test.shape[0], crop, "bilinear", (), ())
     return model, {"labels": test.names, "preprocessing": preprocessing}
@@ -64,4 +64,4 @@ def pictures(data: str) -> str | np.ndarray:
     if data not in DATASETS:
         return data
     train = load_pictures(data)["train"][:PICTURES]
-    return np.asarray(next(iter(train.evaluation(PICTURES))))
+    return np.asarray(keras.tree.flatten(next(iter(train.evaluation(PICTURES))))[0])
