@@ -5,7 +5,6 @@ from .analysis.result import Excitations as Excitations
 from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .config import SEConfig as SEConfig
-from .inference.fusion import Fusion as Fusion
 from .inference.fusion import fuse as fuse
 from .labels import decode_predictions as decode_predictions
 from .layers import SqueezeExcite as SqueezeExcite

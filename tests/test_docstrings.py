@@ -14,6 +14,8 @@ import keras_se
 DOCUMENTED = [
     *(name for name in keras_se.__all__ if callable(getattr(keras_se, name))),
     "layers.GroupedConv2D",
+    "layers.MultiplyAdd",
+    "layers.ScaleOffset",
     "layers.StochasticDepth",
 ]
 

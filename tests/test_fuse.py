@@ -21,7 +21,7 @@ import keras_se
 from keras_se import SEConfig, SqueezeExcite, add_squeeze_excite, fuse
 from keras_se.inference.fusion import REWRITES
 from keras_se.inference.training_only import TRAINING_ONLY
-from keras_se.layers import MultiplyAdd, ScaleOffset, ShakeShake
+from keras_se.layers import MultiplyAdd, ScaleOffset, ShakeShake, StochasticDepth
 
 # Of the largest activation: float32 has 6e-8, and random networks of some hundred layers amplify
 # the rounding of another order of operations up to 2e-5.
@@ -426,7 +426,8 @@ def regularised():
     x = conv_bn_relu(layers.GaussianNoise(0.5)(x), "a")
     x = layers.SpatialDropout2D(0.5)(x)
     y = layers.Activation("linear")(layers.BatchNormalization()(layers.Dropout(0.5)(conv(x, "b"))))
-    x = layers.Add()([ShakeShake(name="shake")([x, y]), layers.Identity()(x)])
+    x = ShakeShake(name="shake")([x, StochasticDepth(0.5)(y)])
+    x = layers.Add()([x, layers.Identity()(x)])
     return classifier(inputs, layers.Dropout(0.5, name="last")(x))
 
 

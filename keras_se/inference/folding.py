@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from keras_se.graph import Call, merges
+from keras_se.inference.affine import Affine
+from keras_se.inference.linear import Linear
 from keras_se.inference.network import Network
-from keras_se.inference.parts import Affine, Copy, Linear, New
+from keras_se.inference.parts import Copy, New
 
 # A part, and the channels of the affine layer that it puts out.
 Source = tuple[Linear | Affine, int, int]

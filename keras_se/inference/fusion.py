@@ -11,9 +11,10 @@ from keras import layers
 
 from keras_se.checks import unknown_choice
 from keras_se.graph import computes_its_graph, is_functional
+from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
 from keras_se.inference.network import Network
-from keras_se.inference.parts import Affine, Copy, trains
+from keras_se.inference.parts import Copy, trains
 from keras_se.inference.squeeze import move_squeeze
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
@@ -79,7 +80,7 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
             Squeeze-and-Excitation are computed from the convolution's narrower input; `"sums"`:
             one `keras_se.layers.MultiplyAdd` does the multiplication, addition and activation of
             a residual unit; `"compile"`: on TensorFlow, XLA makes one loop of each of those
-            layers, anew for each shape of the feature maps.
+            layers, anew for each shape of the feature maps (converters to ONNX do not take that).
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled. Its

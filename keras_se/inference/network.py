@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_se.copies import known
 from keras_se.graph import (
     Call,
     Graph,
@@ -19,7 +20,9 @@ from keras_se.graph import (
     symbolic,
     trace,
 )
-from keras_se.inference.parts import New, Part, lift, trains
+from keras_se.inference.affine import Affine
+from keras_se.inference.linear import Linear
+from keras_se.inference.parts import Copy, New, Part, trains
 
 
 class Network:
@@ -48,7 +51,7 @@ class Network:
         for calls in by_layer.values():
             layer = calls[0].layer
             if not isinstance(layer, New):
-                part = lift(layer, paths[id(layer)], calls)
+                part = _lift(layer, paths[id(layer)], calls)
                 for call in calls:
                     call.layer = part
         self._producers = {id(x): call for call in self.calls for x in call.outputs}
@@ -137,6 +140,20 @@ class Network:
                 keras.tree.pack_sequence_as(target, outputs),
                 name=self.model.name,
             )
+
+
+def _lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
+    """The part for a layer of the model and all its calls."""
+    if (
+        known(layer)
+        and getattr(layer, "built", False)
+        and not any(trains(layer, call) for call in calls)
+    ):
+        if Linear.accepts(layer):
+            return Linear(layer, path)
+        if Affine.accepts(layer, calls):
+            return Affine(layer, path, calls[0].inputs[0])
+    return Copy(layer, path)
 
 
 def _names(parts: Iterable[Part], taken: Iterable[str]) -> dict[int, str]:

@@ -13,8 +13,9 @@ from keras import layers
 
 from keras_se.copies import known
 from keras_se.graph import Call
+from keras_se.inference.linear import Linear
 from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, Linear, New, numbers
+from keras_se.inference.parts import Copy, New, numbers
 from keras_se.layers import SqueezeExcite
 from keras_se.layers.squeeze_excite import HALF_PRECISION
 

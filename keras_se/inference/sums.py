@@ -9,9 +9,10 @@ from keras import layers
 
 from keras_se.copies import known
 from keras_se.graph import Call, merges
+from keras_se.inference.affine import Affine
 from keras_se.inference.folding import multiplies
 from keras_se.inference.network import Network
-from keras_se.inference.parts import Affine, Copy, New
+from keras_se.inference.parts import Copy, New
 from keras_se.inference.squeeze import excites, split
 from keras_se.layers import MultiplyAdd
 
@@ -35,7 +36,7 @@ def join_sums(network: Network) -> list[str]:
             MultiplyAdd,
             last.layer.name,
             activation=activation,
-            dtype=call.layer.source.dtype_policy,
+            dtype=call.outputs[0].dtype,
         )
         x = last.outputs[0]
         arguments = [*product.inputs, shortcut]

@@ -23,11 +23,27 @@ def _multiply_add(activation: Callable[[Any], Any], x: Any, factor: Any, summand
 
 
 @functools.cache
-def _compiled(activation: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
+def _compiled(activation: Callable[[Any], Any], rank: int, dtype: str) -> Any:
     """One function for all layers: XLA compiles it once for each shape of the feature maps."""
     import tensorflow as tf
 
-    return tf.function(functools.partial(_multiply_add, activation), jit_compile=True)
+    return tf.function(
+        functools.partial(_multiply_add, activation),
+        input_signature=[tf.TensorSpec([None] * rank, dtype)] * 3,
+        jit_compile=True,
+    )
+
+
+def _multiply_add_compiled(
+    activation: Callable[[Any], Any], x: Any, factor: Any, summand: Any
+) -> Any:
+    import tensorflow as tf
+
+    compiled = _compiled(activation, len(summand.shape), tf.as_dtype(summand.dtype).name)
+    y = compiled(x, factor, summand)
+    # Traced once, the function does not know the shape.
+    y.set_shape(tf.broadcast_static_shape(x.shape, summand.shape))
+    return y
 
 
 class _MultiplyAddBase(keras.layers.Layer):
@@ -39,6 +55,7 @@ class _MultiplyAddBase(keras.layers.Layer):
         super().__init__(**layer_kwargs)
         self.activation = get_activation("activation", activation)
         self.jit_compile = boolean("jit_compile", jit_compile)
+        self.supports_masking = True
 
     def multiply_add(self, x: Any, factor: Any, summand: Any) -> Any:
         # TensorFlow's Metal plugin has no XLA. The other backends compile whole models.
@@ -47,7 +64,7 @@ class _MultiplyAddBase(keras.layers.Layer):
             and keras.backend.backend() == "tensorflow"
             and platform.system() != "Darwin"
         ):
-            return _compiled(self.activation)(x, factor, summand)
+            return _multiply_add_compiled(self.activation, x, factor, summand)
         return _multiply_add(self.activation, x, factor, summand)
 
     def get_config(self) -> dict[str, Any]:
@@ -69,14 +86,16 @@ class MultiplyAdd(_MultiplyAddBase):
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        Three tensors that broadcast to the shape of the last, such as `(batch, height, width, C)`,
-        `(batch, 1, 1, C)` and `(batch, height, width, C)`, or the same with the channels first.
+        Three tensors of one rank that broadcast to the shape of the last, such as
+        `(batch, height, width, C)`, `(batch, 1, 1, C)` and `(batch, height, width, C)`, or the same
+        with the channels first.
 
     Output shape:
         That of the last.
 
     Raises:
-        ValueError: If an argument is not one of the above.
+        ValueError: If an argument is not one of the above, or the input is not three tensors of
+            one rank.
 
     Example:
 
@@ -88,6 +107,13 @@ class MultiplyAdd(_MultiplyAddBase):
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Fig. 3 and Eq. 4.
     """
+
+    def build(self, input_shape: Any) -> None:
+        if len(input_shape) != 3 or len({len(shape) for shape in input_shape}) > 1:
+            raise ValueError(
+                "`MultiplyAdd` expects a list of three tensors of one rank. "
+                f"Received: input_shape={input_shape}"
+            )
 
     def call(self, inputs: Any) -> Any:
         return self.multiply_add(*inputs)
@@ -116,7 +142,7 @@ class ScaleOffset(_MultiplyAddBase):
         The input's shape.
 
     Raises:
-        ValueError: If an argument is not one of the above.
+        ValueError: If an argument is not one of the above, or the number of channels is unknown.
 
     Example:
 
@@ -136,10 +162,18 @@ class ScaleOffset(_MultiplyAddBase):
         **layer_kwargs: Any,
     ) -> None:
         super().__init__(activation, jit_compile, **layer_kwargs)
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
         self.axis = axis
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        shape = (input_shape[self.axis],)
+        axis = self.axis if -len(input_shape) <= self.axis < len(input_shape) else None
+        if axis is None or input_shape[axis] is None:
+            raise ValueError(
+                "`ScaleOffset` needs a known number of channels on its axis. "
+                f"Received: axis={self.axis}, input_shape={tuple(input_shape)}"
+            )
+        shape = (input_shape[axis],)
         # The products have a precision of their own.
         options: dict[str, Any] = {"shape": shape, "autocast": False}
         self.scale = self.add_weight(name="scale", initializer="ones", **options)

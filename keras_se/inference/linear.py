@@ -1,0 +1,145 @@
+"""Convolutions and dense layers, with what is folded into them.
+
+Factors and offsets of channels are float64 until the layer is filled with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_se.copies import plain, twin
+from keras_se.inference.parts import Copy, numbers
+
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+CONVOLUTIONS = (
+    layers.Conv1D, layers.Conv2D, layers.Conv3D, *DEPTHWISE, *SEPARABLE, *TRANSPOSED,
+)  # fmt: skip
+
+
+class Linear(Copy):
+    """A convolution or dense layer, with factors of its channels and another bias.
+
+    The kernel is seen as `(window, inputs of a group, groups, outputs of a group)`.
+
+    Attributes:
+        inputs: A factor for each input channel.
+        outputs: A factor for each output channel; not of the bias.
+        bias: The bias, or `None`.
+    """
+
+    def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:
+        super().__init__(source, path)
+        self._attribute = "pointwise_kernel" if isinstance(source, SEPARABLE) else "kernel"
+        shape = tuple(getattr(source, self._attribute).shape)
+        self._swapped = isinstance(source, TRANSPOSED)
+        groups = shape[-2] if isinstance(source, DEPTHWISE) else getattr(source, "groups", 1)
+        *_, n, m = (*shape[:-2], shape[-1], shape[-2]) if self._swapped else shape
+        # A depthwise kernel ends in (channels, multiplier).
+        per_group = (1, m) if isinstance(source, DEPTHWISE) else (n, m // groups)
+        self._view = (-1, per_group[0], groups, per_group[1])
+        self.inputs = np.ones(groups * per_group[0])
+        self.outputs = np.ones(groups * per_group[1])
+        self.bias = None if source.bias is None else numbers(source.bias)
+        self.changed = False
+
+    @staticmethod
+    def accepts(layer: Any) -> bool:
+        """Whether the layer is one of these."""
+        return isinstance(layer, (*CONVOLUTIONS, layers.Dense)) and plain(layer)
+
+    @property
+    def activated(self) -> bool:
+        """Whether a nonlinearity follows within the layer."""
+        return self.source.activation is not keras.activations.linear
+
+    def axis(self, rank: int) -> int:
+        """Axis of the channels."""
+        return 1 if getattr(self.source, "data_format", None) == "channels_first" else rank - 1
+
+    @property
+    def takes_factors(self) -> bool:
+        """Whether factors of the input channels can go into the kernel."""
+        return not isinstance(self.source, SEPARABLE)
+
+    @property
+    def borderless(self) -> bool:
+        """Whether every output sees the whole kernel: no padding, a window that stays inside."""
+        if isinstance(self.source, layers.Dense):
+            return True
+        if isinstance(self.source, SEPARABLE + TRANSPOSED):
+            return False
+        return self.source.padding == "valid" or set(self.source.kernel_size) == {1}
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each position of the output is computed from the same one of the input."""
+        if isinstance(self.source, layers.Dense):
+            return True
+        return self.borderless and {*self.source.kernel_size, *self.source.strides} == {1}
+
+    def kernel(self) -> np.ndarray:
+        """The kernel with its factors, in float64."""
+        kernel = numbers(getattr(self.source, self._attribute))
+        if self._swapped:
+            kernel = np.swapaxes(kernel, -1, -2)
+        _, n, groups, m = self._view
+        kernel = kernel.reshape(self._view) * self.inputs.reshape(groups, n).T[:, :, None]
+        return kernel * self.outputs.reshape(groups, m)
+
+    def matrix(self) -> np.ndarray:
+        """A pointwise kernel as a matrix `(inputs, outputs)`, with zeros between groups."""
+        (kernel,) = self.kernel()
+        n, groups, m = kernel.shape
+        matrix = np.zeros((groups, n, groups, m))
+        for group in range(groups):
+            matrix[group, :, group] = kernel[:, group]
+        return matrix.reshape(groups * n, groups * m)
+
+    def follow(self, scale: np.ndarray, offset: np.ndarray) -> None:
+        """Take in `y * scale + offset` of the output."""
+        self.outputs = self.outputs * scale
+        self._add(scale, offset)
+
+    def precede(self, scale: np.ndarray, offset: np.ndarray) -> None:
+        """Take in `x * scale + offset` of the input."""
+        _, n, groups, _ = self._view
+        sums = np.einsum("kngm,gn->gm", self.kernel(), offset.reshape(groups, n)).ravel()
+        self.inputs = self.inputs * scale
+        self._add(np.ones(()), sums)
+
+    def _add(self, scale: np.ndarray, offset: np.ndarray) -> None:
+        self.changed = True
+        if self.bias is not None:
+            self.bias = self.bias * scale + offset
+        elif offset.any():
+            self.bias = offset
+
+    def make(self, name: str) -> Any:
+        if not self.changed:
+            return super().make(name)
+        config = self.source.get_config()
+        # What regularizes and constrains in training has nothing to do any more.
+        idle = {key: None for key in config if key.endswith(("_regularizer", "_constraint"))}
+        idle |= {key: "zeros" for key in config if key.endswith("_initializer")}
+        return twin(self.source, name=name, use_bias=self.bias is not None, **idle)
+
+    def fill(self, layer: Any) -> None:
+        if not self.changed:
+            super().fill(layer)
+            return
+        target = getattr(layer, self._attribute)
+        shape = tuple(target.shape)
+        kernel = self.kernel()
+        if self._swapped:
+            kernel = np.swapaxes(kernel.reshape(*shape[:-2], shape[-1], shape[-2]), -1, -2)
+        if self._attribute != "kernel":
+            layer.depthwise_kernel.assign(self.source.depthwise_kernel)
+        target.assign(kernel.reshape(shape))
+        if self.bias is not None:
+            layer.bias.assign(self.bias)
