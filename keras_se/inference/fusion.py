@@ -84,7 +84,7 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled. Its
-        attribute `fusion` says what was done and what was left: print it.
+        attribute `fusion`, which is not saved, says what was done and what was left: print it.
 
     Raises:
         ValueError: If the model is not functional, or has a layer that its configuration does
