@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+import training_runs
 from PIL import Image
 
 from keras_se.pictures import load_image
@@ -190,24 +191,8 @@ def test_parts(folder, tmp_path):
 
 
 def test_run_goes_on_bit_for_bit(folder, tmp_path):
-    import os
-    import signal
-
-    import training_runs
-
-    from keras_se.training.run import Interrupted
-
     chosen = recipe(folder, "mixup=0.2", "held_out=4", "rand_augment=2", "repeats=2")
-    Run(chosen, tmp_path / "whole").train()
-
-    def step(run, epoch, done):
-        if (epoch, done) == (1, 3):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Interrupted):
-        Run(chosen, tmp_path / "run", progress=step).train()
-    Run(chosen, tmp_path / "run").train(resume=True)
-    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    expected, values = training_runs.whole_and_resumed(chosen, tmp_path)
     assert values == expected
 
 

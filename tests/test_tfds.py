@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import signal
 import sys
 
 import prepared_sets
@@ -16,7 +14,7 @@ from PIL import Image
 from keras_se.training.batches import Pictures
 from keras_se.training.datasets import load_data
 from keras_se.training.recipe import Recipe
-from keras_se.training.run import Interrupted, Run, split
+from keras_se.training.run import Run, split
 from keras_se.training.tfds import _records
 
 
@@ -135,16 +133,7 @@ def test_pictures_of_one_size_are_held_in_memory(prepared):
 @pytest.mark.training
 def test_run_goes_on_bit_for_bit(prepared, tmp_path):
     chosen = recipe(prepared, "mixup=0.2", "flip=true")
-    Run(chosen, tmp_path / "whole").train()
-
-    def step(run, epoch, done):
-        if (epoch, done) == (1, 3):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Interrupted):
-        Run(chosen, tmp_path / "run", progress=step).train()
-    Run(chosen, tmp_path / "run").train(resume=True)
-    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    expected, values = training_runs.whole_and_resumed(chosen, tmp_path)
     assert values == expected
     assert "Validation (8 other pictures)" in (tmp_path / "run" / "README.md").read_text()
 

@@ -5,6 +5,8 @@
 It goes on with the run if there is one, and prints a line at every step.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +31,23 @@ def final_values(folder):
     newest = sorted((folder / "checkpoints").glob("*.h5"))[-1]
     with h5py.File(newest) as file:
         return {name: file[name][()].tobytes() for name in file}
+
+
+def whole_and_resumed(recipe, folder):
+    """Final values of a run that nobody stops, and of one that is told to end, which goes on."""
+    from keras_se.training.run import Interrupted, Run
+
+    def step(run, epoch, done):
+        if (epoch, done) == (1, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Run(recipe, folder / "whole").train()
+    try:
+        Run(recipe, folder / "run", progress=step).train()
+    except Interrupted:
+        Run(recipe, folder / "run").train(resume=True)
+        return final_values(folder / "whole"), final_values(folder / "run")
+    raise AssertionError("the run was not interrupted")
 
 
 def main():

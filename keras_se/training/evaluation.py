@@ -17,12 +17,11 @@ from keras_se.labels import class_names
 from keras_se.pictures import class_files, load_image
 from keras_se.training.batches import Data
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
-from keras_se.training.recipe import from_dict
+from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
 from keras_se.weights.entries import Weights, list_weights
 
 BATCH = 100
-BAD_PICTURES = ("refuse", "skip")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
 
+BAD_PICTURES = ("refuse", "skip")
+
 Check = tuple[Callable[[Any], bool], str]
 
 
@@ -73,7 +75,7 @@ CHECKS: Mapping[str, Check] = {
     "image_size": _or_none(_COUNT),
     "crop_area": (_is_area, "two numbers above 0, at most 1, the smaller first"),
     "crop": _or_none(_number("above 0, at most 1", lambda value: 0 < value <= 1)),
-    "bad_pictures": _one_of("refuse", "skip"),
+    "bad_pictures": _one_of(*BAD_PICTURES),
     "batch": _COUNT,
     "epochs": _COUNT,
     "seed": _NATURAL,
