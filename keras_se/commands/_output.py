@@ -1,0 +1,41 @@
+"""What the commands print: tables, JSON, figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str] = ()) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False, show_header=bool(columns))
+    for row in rows:
+        table.add_row(*map(str, row))
+    # A pipe has no width: nothing is cut there.
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if console.is_terminal else 500).print(table)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def figure(value: Any) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def flat(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in report.items():
+        if isinstance(value, dict):
+            rows += [(f"{key} {name}", f"{part:.4f}") for name, part in value.items()]
+        else:
+            rows.append((key, figure(value)))
+    return rows

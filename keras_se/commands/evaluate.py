@@ -1,0 +1,48 @@
+"""`keras-se evaluate`: accuracy on test pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from keras_se.commands._output import as_json, print_json, print_table
+
+
+@click.command()
+@click.argument("what", metavar="WEIGHTS")
+@click.option("--data", metavar="FOLDER", help="One folder of pictures a class, named by it.")
+@click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
+@as_json
+def evaluate(what: str, data: str | None, bad_pictures: str, as_json: bool) -> None:
+    """Measure how well a set of WEIGHTS, or the run in a folder, names pictures.
+
+    Without --data these are the test pictures of its own data set. Pictures of a folder go through
+    the set's own evaluation transform.
+    """
+    from keras_se.training.evaluation import evaluate
+
+    report = evaluate(what, None if data is None else Path(data), bad_pictures=bad_pictures)
+    if as_json:
+        print_json(asdict(report))
+        return
+    figures = ("cross_entropy", "top1", "top5")
+    rows = [(name, f"{getattr(report, name):.4f}") for name in figures]
+    print_table([("weights", report.what), ("pictures", f"{report.pictures:,}"), *rows])
+    click.echo()
+    table = [
+        (name, count, "" if top1 is None else f"{top1:.2%}", _mistaken(report.confusion[n], n))
+        for n, (name, count, top1) in enumerate(report.per_class())
+        if count
+    ]
+    most = [(*row[:3], "" if row[3] is None else report.classes[row[3]]) for row in table]
+    print_table(most, ("class", "pictures", "top-1", "most often mistaken for"))
+    for path in report.skipped:
+        click.echo(f"no picture, left out: {path}")
+
+
+def _mistaken(row: list[int], own: int) -> int | None:
+    """The class, other than its own, that a class's pictures are named most often."""
+    others = [count if n != own else 0 for n, count in enumerate(row)]
+    return others.index(max(others)) if max(others) else None

@@ -1,0 +1,48 @@
+"""`keras-se excitations`: the gates by class."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from keras_se.commands._output import as_json, print_json
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", required=False, metavar="[DATA]")
+@click.option("--samples-per-class", "samples", default="50", show_default=True, metavar="N|all")
+@click.option("--plot", metavar="PATH", help="Draw the paper's figures: .png, .pdf or .svg.")
+@click.option("--class", "classes", multiple=True, help="Class to draw; may be repeated.")
+@click.option("--block", "blocks", multiple=True, help="Block to draw; may be repeated.")
+@click.option("--save", metavar="PATH", help="Keep what was measured, as .npz.")
+@as_json
+def excitations(
+    model: str, data: str | None, samples: str, plot: str | None, classes: tuple[str, ...],
+    blocks: tuple[str, ...], save: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure the gates of MODEL by class, as the paper does in Section 7.2.
+
+    MODEL is a set of weights or a .keras file, DATA a folder with one folder of pictures a class;
+    without it these are the test pictures of the set's own data set.
+    """
+    from keras_se.analysis.command import excitations_of
+    from keras_se.analysis.figure import check_path
+
+    if not plot and (classes or blocks):
+        raise ValueError("`--plot` must be given with --class and --block. Received: none")
+    if plot:
+        check_path(Path(plot))
+    found = excitations_of(model, None if data is None else Path(data), samples)
+    if save:
+        found.save(save)
+    if plot:
+        found.plot(plot, classes or None, blocks=blocks or None)
+    summary = found.summary()
+    if as_json:
+        counts = dict(zip(found.classes, found.counts.tolist(), strict=True))
+        print_json({"model": model, "counts": counts, **asdict(summary)})
+    else:
+        click.echo(str(summary))

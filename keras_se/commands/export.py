@@ -1,0 +1,60 @@
+"""`keras-se export`: files for servers and devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import keras_se
+from keras_se.commands._output import as_json, figure, print_json, print_table
+
+
+@click.command()
+@click.argument("what")
+@click.argument("path", required=False)
+@click.option("--format", default="tf_saved_model", show_default=True,
+              help="tf_saved_model, onnx, openvino or litert.")  # fmt: skip
+@click.option("--serving-dir", metavar="BASE", help="Write BASE/VERSION for TensorFlow Serving.")
+@click.option("--labels", metavar="FILE", help="Class names, one a line, or a data set's name.")
+@click.option("--preprocessing", metavar="WEIGHTS", help="Whose resize and crop; see `list`.")
+@click.option("--int8", metavar="DATA", help="Quantise by a folder of pictures or a data set.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
+@click.option("--no-fuse", is_flag=True, help="Leave the network as it was trained.")
+@as_json
+def export(
+    what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
+    preprocessing: str | None, int8: str | None, top: int, no_fuse: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Write WHAT to PATH, for servers and devices.
+
+    WHAT is a set of weights, a run folder or a .keras file. What was written is run and compared
+    with the model.
+    """
+    if (path is None) == (serving_dir is None):
+        raise ValueError("give either PATH or --serving-dir BASE")
+    from keras_se.serving import sources
+
+    model, options = sources.load(what)
+    if labels is not None:
+        file = Path(labels)
+        options["labels"] = file.read_text("utf-8").splitlines() if file.is_file() else labels
+    if preprocessing is not None:
+        options["preprocessing"] = preprocessing
+    if int8 is not None:
+        options["representative"] = sources.pictures(int8)
+    written = keras_se.export(
+        model, str(path or serving_dir), format, fuse=not no_fuse, top_k=top,
+        serving=serving_dir is not None, **options,
+    )  # fmt: skip
+    report = {
+        "path": str(written.path),
+        "format": written.format,
+        "bytes": written.bytes,
+        "largest_difference": written.difference,
+        "classes": len(written.labels),
+    }
+    if as_json:
+        print_json(report)
+    else:
+        print_table([(key, figure(value)) for key, value in report.items()])
