@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_se.analysis.extremes import Extremest
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
 from keras_se.analysis.result import Excitations
@@ -100,7 +101,7 @@ def measure(
     gates: Gates, source: Source, samples_per_class: int | None, names: Sequence[str] | None
 ) -> Excitations:
     """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
-    moments = Moments()
+    moments, extremest = Moments(), Extremest()
     widths: dict[str, int] = {}
     largest = 0
     for pictures, labels in source.batches(samples_per_class):
@@ -110,6 +111,7 @@ def measure(
         low = [(array < LOW).mean(1, keepdims=True) for array in found.values()]
         counted = labels != LEFT_OUT
         moments.add(np.concatenate([*found.values(), *high, *low], 1)[counted], labels[counted])
+        extremest.add(found, pictures, labels)
         largest = max(largest, int(labels.max()))
     if not widths:
         raise ValueError("`images` must hold at least one picture. Received: none")
@@ -128,6 +130,7 @@ def measure(
         std=dict(zip(widths, np.split(std[:, :last], edges, 1), strict=True)),
         high=dict(zip(widths, shares[0], strict=True)),
         low=dict(zip(widths, shares[1], strict=True)),
+        extremes=extremest.found(),
     )
 
 

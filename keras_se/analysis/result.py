@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_se.analysis.extremes import Extremes
 from keras_se.analysis.summary import Summary, summarise
 from keras_se.weights.variable_file import atomic, writing
 
 STATISTICS = ("mean", "std", "high", "low")
+# What precedes the names of the arrays of the extremes in a file.
+EXTREMES = "extremes/"
 # Names of this package's blocks: stage, and block or place within it.
 STAGE_AND_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)_se|se(\d+))")
 
@@ -34,6 +37,8 @@ class Excitations:
         std: Their standard deviation within the class, by block `(classes, C)`.
         high: Share of the gates above 0.9, by block `(classes,)`.
         low: Share of the gates below 0.1, by block `(classes,)`.
+        extremes: Thumbnails of the pictures with the largest and smallest mean gate of each block,
+            for the report. `None` (default): none, as where the network takes no pictures.
 
     Example:
 
@@ -55,6 +60,7 @@ class Excitations:
     std: dict[str, np.ndarray]
     high: dict[str, np.ndarray]
     low: dict[str, np.ndarray]
+    extremes: Extremes | None = None
 
     @property
     def blocks(self) -> list[str]:
@@ -122,7 +128,7 @@ class Excitations:
         draw(self, Path(path), classes, channels, blocks)
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one `.npz` file, atomically.
+        """Write everything to one `.npz` file, atomically, thumbnails of pictures too.
 
         Raises:
             OSError: If it cannot be written.
@@ -136,6 +142,9 @@ class Excitations:
         for statistic in STATISTICS:
             tables = getattr(self, statistic).values()
             arrays |= {f"{statistic}/{n}": table for n, table in enumerate(tables)}
+        if self.extremes:
+            more = self.extremes.arrays()
+            arrays |= {EXTREMES + name: array for name, array in more.items()}
         with writing(path), atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -150,6 +159,11 @@ class Excitations:
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 blocks = [str(name) for name in arrays["blocks"]]
+                shown = {
+                    name.removeprefix(EXTREMES): arrays[name]
+                    for name in arrays
+                    if name.startswith(EXTREMES)
+                }
                 found = cls(
                     tuple(str(name) for name in arrays["classes"]),
                     arrays["counts"],
@@ -157,6 +171,7 @@ class Excitations:
                         {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
                         for statistic in STATISTICS
                     ),
+                    extremes=Extremes.of_arrays(shown, blocks) if shown else None,
                 )
             found._check()
         except FileNotFoundError:
@@ -175,5 +190,8 @@ class Excitations:
             shapes.add(mean.ndim == 2 and mean.shape[:1] == classes)
             shapes.add(self.std[name].shape == mean.shape)
             shapes.add(self.high[name].shape == self.low[name].shape == classes)
+        if self.extremes:
+            labels = self.extremes.labels
+            shapes.add(bool(np.all((labels >= 0) & (labels < len(self.classes)))))
         if shapes != {True} or not self.mean:
             raise ValueError("arrays that do not fit together")
