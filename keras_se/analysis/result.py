@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_se.analysis.extremes import Extremes
 from keras_se.analysis.summary import Summary, summarise
 from keras_se.weights.variable_file import atomic, writing
+
+if TYPE_CHECKING:
+    import keras
 
 STATISTICS = ("mean", "std", "high", "low")
 # What precedes the names of the arrays of the extremes in a file.
@@ -75,6 +78,11 @@ class Excitations:
         """The paper's name of a block, `SE_stage_block`; else, or if two share it, its own."""
         return self._labels()[block]
 
+    def stage(self, block: str) -> int | None:
+        """The stage in a block's name; `None` if the name has none."""
+        match = STAGE_AND_BLOCK.fullmatch(block.rsplit("/", 1)[-1])
+        return int(match[1]) if match else None
+
     def _labels(self) -> dict[str, str]:
         found = {name: STAGE_AND_BLOCK.fullmatch(name.rsplit("/", 1)[-1]) for name in self.mean}
         labels = {n: f"SE_{m[1]}_{m[2] or m[3]}" if m else n for n, m in found.items()}
@@ -126,6 +134,45 @@ class Excitations:
         from keras_se.analysis.figure import draw
 
         draw(self, Path(path), classes, channels, blocks)
+
+    def report(
+        self,
+        path: str | Path,
+        model: keras.Model,
+        classes: Sequence[str | int] | None = None,
+        channels: int = 50,
+        *,
+        blocks: Sequence[str] | None = None,
+        title: str | None = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        """Write a page about the network and its gates: one HTML file that needs no other.
+
+        It has the paper's sentences with the figures that bear them out or refute them, the stages
+        and blocks with their shapes and costs, the paper's Figs. 6 and 7, the summary, and the
+        pictures with the largest and smallest mean gate of each block.
+
+        Args:
+            path: File to write: `.html` or `.htm`.
+            model: The network that was measured.
+            classes: Classes to draw, as in `plot`.
+            channels: Channels to draw, as in `plot`.
+            blocks: Blocks to draw, by their names or labels. Defaults to `None`, for the paper's:
+                the last of each stage and the last three of the last stage; six, evenly spaced, of
+                a network whose blocks do not name their stages.
+            title: Heading of the page. Defaults to `None`, for the model's name.
+            input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`, for which costs are
+                counted. Defaults to `None`, for the model's own.
+
+        Raises:
+            ValueError: If there is no such class or block, a class has no pictures, the model is
+                another one, an argument is none of the above, or Matplotlib or Jinja is not
+                installed; nothing is written then.
+            OSError: If the file cannot be written.
+        """
+        from keras_se.analysis.report import write
+
+        write(self, Path(path), model, classes, channels, blocks, title, input_shape)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` file, atomically, thumbnails of pictures too.
