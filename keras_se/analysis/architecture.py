@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
+
+import keras
 
 from keras_se.complexity import Cost, LayerCost
 
-# Names of this package's layers: stage, and block within it.
-STAGE_AND_BLOCK = re.compile(r"(?:.*/)?(stage|transition)(\d+)(?:_block(\d+))?(?:_.*)?")
+# Names of this package's layers: the stem, or stage and block within it.
+STAGE_AND_BLOCK = re.compile(r"(?:.*/)?(stem|stage|transition)(\d*)(?:_block(\d+))?(?:_.*)?")
+
+# Name of a stage or block, and what tells those without a name apart.
+Key = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,54 +59,44 @@ def stages(cost: Cost) -> list[Stage]:
     the field calls a stage: layers that follow one another and whose feature maps have one size;
     their blocks end where a Squeeze-and-Excitation block does.
     """
-    keys, block = [], 0
+    first = keras.config.image_data_format() == "channels_first"
+    keys: list[tuple[Key, Key]] = []
+    blocks = 0
     for row in cost.layers:
         match = STAGE_AND_BLOCK.fullmatch(row.name)
         if match:
             kind, number, own = match.groups()
-            within = own or ("" if kind == "stage" else kind)
-            keys.append((f"stage {number}", f"block {own}" if own else within))
+            stage: Key = "stem" if kind == "stem" else f"stage {number}", ()
+            block: Key = (f"block {own}", 0) if own else ("" if kind == "stage" else kind, blocks)
         else:
-            keys.append((str(_size(row)), str(block)))
-            block += row.squeeze_excite
+            size = row.output_shape[1:] if first else row.output_shape[:-1]
+            stage, block = ("", size), ("", blocks)
+        keys.append((stage, block))
+        blocks += row.squeeze_excite
     found = []
-    for (stage, rows) in _runs([key for key, _ in keys], cost.layers):
-        inner = _runs([key for _, key in keys[: len(rows)]], rows)
-        del keys[: len(rows)]
-        named = stage.startswith("stage")
-        blocks = [_part(key if named and key else _span(part), part) for key, part in inner]
-        found.append(Stage(_part(stage if named else _span(rows), rows), tuple(blocks)))
+    for run in _runs(zip(keys, cost.layers, strict=True), lambda pair: pair[0][0]):
+        inner = _runs(run, lambda pair: pair[0][1])
+        found.append(Stage(_part(run, 0), tuple(_part(part, 1) for part in inner)))
     return found
 
 
-def _runs(keys: Sequence[str], rows: Sequence[LayerCost]) -> list[tuple[str, list[LayerCost]]]:
-    """Rows that follow one another and have the same key."""
-    pairs = groupby(zip(keys, rows, strict=True), key=lambda pair: pair[0])
-    return [(key, [row for _, row in run]) for key, run in pairs]
+def _runs(pairs: Iterable[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
+    """Those that follow one another and have the same key."""
+    return [list(run) for _, run in groupby(pairs, key)]
 
 
-def _size(row: LayerCost) -> tuple[int, ...]:
-    """Height and width of the feature maps, whichever axis the channels are."""
-    shape = row.output_shape
-    if len(shape) != 3:
-        return ()
-    # Of a square picture two axes are alike.
-    same = shape[0] == shape[1]
-    return tuple(shape[:2] if same else shape[1:])
+def _part(pairs: Sequence[tuple[tuple[Key, Key], LayerCost]], level: int) -> Part:
+    """Layers with their keys, named by the stage (`level` 0) or block (1), else by themselves."""
+    rows = [row for _, row in pairs]
+    name, _ = pairs[0][0][level]
+    ends = dict.fromkeys([rows[0].name, rows[-1].name])
 
-
-def _span(rows: Sequence[LayerCost]) -> str:
-    names = [rows[0].name, rows[-1].name]
-    return names[0] if len(rows) == 1 else " … ".join(names)
-
-
-def _part(name: str, rows: Sequence[LayerCost]) -> Part:
     def total(figures: Iterable[int | None]) -> int:
         return sum(figure or 0 for figure in figures)
 
     se = [row for row in rows if row.squeeze_excite]
     return Part(
-        name=name,
+        name=name or " … ".join(ends),
         output_shape=rows[-1].output_shape,
         layers=len(rows),
         squeeze_excite=tuple(row.name for row in se),

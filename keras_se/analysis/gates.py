@@ -51,7 +51,7 @@ class Gates:
 
 
 def blocks_of(model: keras.Model) -> dict[str, SqueezeExcite]:
-    """The `SqueezeExcite` layers of a model by their names; inside a nested one `"nested/layer"`."""
+    """The `SqueezeExcite` layers of a model by name; inside a nested model `"nested/layer"`."""
     return dict(_blocks(model, "", set()))
 
 

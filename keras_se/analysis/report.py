@@ -6,7 +6,7 @@ import base64
 import importlib.util
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -85,9 +85,7 @@ def check_path(path: Path) -> None:
         )
     missing = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
     if missing:
-        raise ValueError(
-            f"a report needs {' and '.join(missing)}: pip install 'keras-se[report]'"
-        )
+        raise ValueError(f"a report needs {' and '.join(missing)}: pip install 'keras-se[report]'")
 
 
 def compose(
@@ -164,62 +162,56 @@ def _panels(
 ) -> tuple[list[Panel], list[tuple[int, list[Panel]]]]:
     """Fig. 6: a panel for each block; and Fig. 7: one for each class and block."""
     limits = figure.limits(found, numbers, names)
-    means, spreads = [], []
     drawn = ", ".join(figure.title(found, number) for number in numbers)
+    means: list[Panel] = []
+    spreads: list[tuple[int, list[Panel]]] = [(number, []) for number in numbers]
     for name in names:
-
-        def draw(axes: Axes, name: str = name) -> None:
-            figure.draw_classes(axes, found, name, numbers, channels)
-            axes.set(ylim=limits, xlabel="channel", ylabel="gate")
-
-        mean = np.nanmean(found.mean[name])
+        axes = _axes(WIDE)
+        figure.draw_classes(axes, found, name, numbers, channels)
+        axes.set(ylim=limits, xlabel="channel", ylabel="gate")
         text = (
             f"Line chart of {found.label(name)}: mean gates over channels of {drawn} and of all "
-            f"classes; {mean:.2f} on average."
+            f"classes; {np.nanmean(found.mean[name]):.2f} on average."
         )
-        means.append(Panel(found.label(name), _drawing(draw, WIDE), text))
-    for n, number in enumerate(numbers):
-        panels = []
-        for name in names:
-
-            def draw(axes: Axes, name: str = name, n: int = n) -> None:
-                figure.draw_spread(axes, found, name, numbers, n, channels)
-                axes.set(ylim=limits)
-                axes.tick_params(labelsize=10)
-                axes.locator_params(nbins=3)
-
+        means.append(Panel(found.label(name), _drawing(axes), text))
+        for n, (number, panels) in enumerate(spreads):
+            axes = _axes(NARROW)
+            figure.draw_spread(axes, found, name, numbers, n, channels)
+            axes.set(ylim=limits)
+            axes.tick_params(labelsize=10)
+            axes.locator_params(nbins=3)
             mean, std = found.mean[name][number].mean(), found.std[name][number].mean()
             text = (
                 f"Line chart of {found.label(name)}: gates of {figure.title(found, number)} over "
                 f"channels; mean {mean:.2f}, standard deviation {std:.3f} on average."
             )
-            panels.append(Panel(found.label(name), _drawing(draw, NARROW), text))
-        spreads.append((number, panels))
+            panels.append(Panel(found.label(name), _drawing(axes), text))
     return means, spreads
 
 
 def _line(n: int | None) -> str:
     """A line as the legend shows it: of class `n` of those drawn; `None` for all classes."""
-
-    def draw(axes: Axes) -> None:
-        style: dict[str, Any] = {"color": "black", "linewidth": 2.2}
-        if n is not None:
-            colour, line, marker = figure.STYLES[n]
-            style = {"color": colour, "linestyle": line, "marker": marker, "markevery": [1]}
-        axes.plot([0, 1, 2], [0, 0, 0], **style)
-        axes.set_axis_off()
-
-    return _drawing(draw, LINE)
+    style: dict[str, Any] = {"color": "black", "linewidth": 2.2}
+    if n is not None:
+        colour, line, marker = figure.STYLES[n]
+        style = {"color": colour, "linestyle": line, "marker": marker, "markevery": [1]}
+    axes = _axes(LINE)
+    axes.plot([0, 1, 2], [0, 0, 0], **style)
+    axes.set_axis_off()
+    return _drawing(axes)
 
 
-def _drawing(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
-    """The address of a drawing that has itself in it."""
+def _axes(size: tuple[float, float]) -> Axes:
+    """Axes alone on a figure of that size."""
     from matplotlib.figure import Figure
 
-    paper = Figure(figsize=size, layout="constrained")
-    draw(paper.subplots())
+    return Figure(figsize=size, layout="constrained").subplots()
+
+
+def _drawing(axes: Axes) -> str:
+    """The address of what was drawn, which has all of it."""
     file = io.BytesIO()
-    paper.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    axes.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _address("svg+xml", file.getvalue())
 
 

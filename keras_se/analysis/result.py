@@ -211,15 +211,13 @@ class Excitations:
                     for name in arrays
                     if name.startswith(EXTREMES)
                 }
-                found = cls(
-                    tuple(str(name) for name in arrays["classes"]),
-                    arrays["counts"],
-                    *(
-                        {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
-                        for statistic in STATISTICS
-                    ),
-                    extremes=Extremes.of_arrays(shown, blocks) if shown else None,
-                )
+                tables = {
+                    statistic: {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
+                    for statistic in STATISTICS
+                }
+                extremes = Extremes.of_arrays(shown, blocks) if shown else None
+                classes = tuple(str(name) for name in arrays["classes"])
+                found = cls(classes, arrays["counts"], **tables, extremes=extremes)
             found._check()
         except FileNotFoundError:
             raise

@@ -80,8 +80,11 @@ def sentences(rows: Sequence[BlockSummary], stages: Sequence[int | None]) -> lis
 
 
 def _ratios(rows: Sequence[BlockSummary]) -> str:
-    told = {row.label: "unknown" if row.ratio is None else f"{row.ratio:.2f}" for row in rows}
-    return ", ".join(f"{label}: ratio {ratio}" for label, ratio in told.items())
+    return "; ".join(
+        f"{row.label}: ratio {'unknown' if row.ratio is None else format(row.ratio, '.2f')}, "
+        f"spread {row.between:.2g} between classes, {row.within:.2g} within"
+        for row in rows
+    )
 
 
 def _told(rows: Sequence[BlockSummary], holds: Callable[[float], bool]) -> bool | None:
