@@ -27,6 +27,7 @@ from keras_se.weights.variable_file import atomic, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from keras_se.analysis.result import Excitations
 
@@ -166,16 +167,16 @@ def _panels(
     means: list[Panel] = []
     spreads: list[tuple[int, list[Panel]]] = [(number, []) for number in numbers]
     for name in names:
-        axes = _axes(WIDE)
+        paper, axes = _paper(WIDE)
         figure.draw_classes(axes, found, name, numbers, channels)
         axes.set(ylim=limits, xlabel="channel", ylabel="gate")
         text = (
             f"Line chart of {found.label(name)}: mean gates over channels of {drawn} and of all "
             f"classes; {np.nanmean(found.mean[name]):.2f} on average."
         )
-        means.append(Panel(found.label(name), _drawing(axes), text))
+        means.append(Panel(found.label(name), _drawing(paper), text))
         for n, (number, panels) in enumerate(spreads):
-            axes = _axes(NARROW)
+            paper, axes = _paper(NARROW)
             figure.draw_spread(axes, found, name, numbers, n, channels)
             axes.set(ylim=limits)
             axes.tick_params(labelsize=10)
@@ -185,7 +186,7 @@ def _panels(
                 f"Line chart of {found.label(name)}: gates of {figure.title(found, number)} over "
                 f"channels; mean {mean:.2f}, standard deviation {std:.3f} on average."
             )
-            panels.append(Panel(found.label(name), _drawing(axes), text))
+            panels.append(Panel(found.label(name), _drawing(paper), text))
     return means, spreads
 
 
@@ -195,23 +196,24 @@ def _line(n: int | None) -> str:
     if n is not None:
         colour, line, marker = figure.STYLES[n]
         style = {"color": colour, "linestyle": line, "marker": marker, "markevery": [1]}
-    axes = _axes(LINE)
+    paper, axes = _paper(LINE)
     axes.plot([0, 1, 2], [0, 0, 0], **style)
     axes.set_axis_off()
-    return _drawing(axes)
+    return _drawing(paper)
 
 
-def _axes(size: tuple[float, float]) -> Axes:
-    """Axes alone on a figure of that size."""
+def _paper(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure of that size, and its only axes."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, layout="constrained").subplots()
+    paper = Figure(figsize=size, layout="constrained")
+    return paper, paper.subplots()
 
 
-def _drawing(axes: Axes) -> str:
+def _drawing(paper: Figure) -> str:
     """The address of what was drawn, which has all of it."""
     file = io.BytesIO()
-    axes.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    paper.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _address("svg+xml", file.getvalue())
 
 

@@ -174,9 +174,9 @@ def of_tfds(
     Raises:
         ValueError: If there is no such data set, or it is not prepared or not what it should be.
     """
-    from keras_se.training.tfds import tested_on
+    from keras_se.training.tfds import evaluated_on
 
-    records, chosen, names = tested_on(name, None if folder is None else str(folder))
+    records, chosen, names = evaluated_on(name, None if folder is None else str(folder))
 
     def read(index: int) -> np.ndarray:
         try:

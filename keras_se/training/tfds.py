@@ -76,7 +76,7 @@ def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
     return with_test(name, parts)
 
 
-def tested_on(name: str, folder: str | None) -> tuple[Records, np.ndarray, list[str]]:
+def evaluated_on(name: str, folder: str | None) -> tuple[Records, np.ndarray, list[str]]:
     """The part `"test"` of `load_tfds`; the other parts are not read.
 
     Args:
