@@ -52,6 +52,7 @@ class Excitations:
     >>> found.save("excitations.npz")
     >>> keras_se.Excitations.load("excitations.npz").counts
     array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    >>> found.report("gates.html", model, classes=["5"], blocks=["SE_4_3"])
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.
