@@ -24,6 +24,9 @@ assert len(names) >= 171
 # Data files of the conversion.
 import keras_se.weights.conversion
 assert sorted(keras_se.weights.conversion._class_order()) == list(range(1000))
+# The template of the report.
+import importlib.resources
+assert importlib.resources.files("keras_se.analysis").joinpath("report.html").is_file()
 assert keras_se.SqueezeExcite(4)(__import__("numpy").ones((1, 2, 2, 8))).shape == (1, 2, 2, 8)
 """
 

@@ -43,3 +43,18 @@ def assert_same(found, expected, tolerance=STREAMED):
         for name, array in getattr(expected, statistic).items():
             received = getattr(found, statistic)[name]
             np.testing.assert_allclose(received, array, rtol=0, atol=tolerance, err_msg=name)
+
+
+def texts(figure):
+    """The boxes of all texts of a figure that are seen, with the texts."""
+    figure.draw_without_rendering()
+    found = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        found += [axes.title, axes.xaxis.label, axes.yaxis.label]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            found += [
+                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+            ]
+    seen = [text for text in found if text.get_text() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent()) for text in seen]

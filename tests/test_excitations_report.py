@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from command_line import assert_mistake
-from excitation_networks import CLASSES, STREAMED, assert_same, network, pictures, small
+from excitation_networks import CLASSES, STREAMED, assert_same, network, pictures, small, texts
 from PIL import Image
 from reference import noise_pictures
 
@@ -127,24 +127,9 @@ def test_files_that_are_none(found, tmp_path):
 # The figure
 
 
-def drawn(figure):
-    """The boxes of all texts that are seen, by the text."""
-    figure.draw_without_rendering()
-    texts = figure.legends[0].get_texts()
-    for axes in figure.axes:
-        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            texts += [
-                tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
-            ]
-    seen = [text for text in texts if text.get_text() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in seen]
-
-
 @pytest.mark.parametrize("classes", [None, ["x"], [5, 4, "pug", 0, 2, 6]])
 def test_no_labels_overlap(found, classes):
-    boxes = drawn(compose(found, classes, 50, None))
+    boxes = texts(compose(found, classes, 50, None))
     assert len(boxes) > 20
     for n, (text, box) in enumerate(boxes):
         for other, second in boxes[:n]:
@@ -230,7 +215,7 @@ def test_command(run, garments, tmp_path):
     code, out, err = run(
         "excitations", NAME, garments, "--json", "--samples-per-class", "all",
         "--plot", tmp_path / "a.png", "--class", "Bag", "--block", "SE_4_3",
-        "--save", tmp_path / "a.npz",
+        "--save", tmp_path / "a.npz", "--html", tmp_path / "a.html",
     )  # fmt: skip
     assert (code, err) == (0, "")
     report = json.loads(out)
@@ -243,6 +228,9 @@ def test_command(run, garments, tmp_path):
         assert row["mean"] == pytest.approx(wanted.mean, abs=STREAMED)
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG"
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert f"<h1>{NAME}</h1>" in page
+    assert page.count("Line chart of SE_4_3") == 2
     model.save(tmp_path / "a.keras")
     code, out, _ = run("excitations", tmp_path / "a.keras", garments)
     assert code == 0
@@ -261,9 +249,21 @@ def test_mistakes_of_the_command(run, garments, tmp_path):
         (NAME, "--samples-per-class", "some"): "or 'all'",
         (NAME, "--samples-per-class", "0"): "`samples-per-class` must be an integer",
         (NAME, "--plot", "a.bmp"): "`path` must end in",
-        (NAME, "--class", "Bag"): "`--plot` must be given",
+        (NAME, "--class", "Bag"): "`--plot` or `--html` must be given",
+        (NAME, "--html", "a.pdf"): "`path` must end in",
+        (NAME, "--html", tmp_path / "absent" / "a.html"): "folder that can be written to",
+        (
+            NAME,
+            garments,
+            "--html",
+            tmp_path / "a.html",
+            "--block",
+            "SE_4_4",
+        ): "Did you mean 'SE_4_3'",
+        (NAME, garments / "..", "--html", tmp_path / "a.html"): "every folder must be a class",
         (NAME, garments, "--plot", tmp_path / "a.png", "--class", "Bog"): "Did you mean 'Bag'?",
         (NAME, garments, "--save", tmp_path / "absent" / "a.npz"): "cannot be written",
         ("se_resnet50.osmr_imagenet",): "must be a folder of pictures",
     }.items():
         assert_mistake(run("excitations", *arguments), expected)
+    assert not list(tmp_path.glob("a.*"))

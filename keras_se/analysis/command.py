@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 
 import keras_se
-from keras_se.analysis.excitations import excitations, measure
+from keras_se.analysis.excitations import check_data_dir, excitations, is_tfds, measure
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.result import Excitations
-from keras_se.analysis.samples import Samples, of_files
+from keras_se.analysis.samples import Samples, of_files, of_tfds
 from keras_se.checks import positive_integer, unknown_choice
 from keras_se.labels import class_names
 from keras_se.pictures import load_image
@@ -19,15 +19,19 @@ from keras_se.training.evaluation import data_set_files
 from keras_se.weights.entries import Weights, list_weights
 
 
-def excitations_of(what: str, data: Path | None, samples: str) -> Excitations:
-    """The excitations of a set of weights or of a model in a file.
+def excitations_of(
+    what: str, data: str | None, samples: str, data_dir: str | None = None
+) -> tuple[keras.Model, Excitations]:
+    """The model, and the excitations, of a set of weights or of a model in a file.
 
     Args:
         what: Name of a set of weights, or a `.keras` file.
         data: Folder with one folder of pictures a class; for a set named by the identifiers or
-            names of its classes, and put through its own evaluation transform. `None` for the test
-            part of a set's own data set.
+            names of its classes, and put through its own evaluation transform; or `tfds:NAME`,
+            the test pictures of a data set that TensorFlow Datasets has prepared. `None` for the
+            test part of a set's own data set.
         samples: Pictures of each class, or `"all"`.
+        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
 
     Raises:
         ValueError: If there is no such set or file, or no such data.
@@ -35,36 +39,48 @@ def excitations_of(what: str, data: Path | None, samples: str) -> Excitations:
     per_class = _per_class(samples)
     entries = {entry.name: entry for entry in list_weights()}
     if what in entries:
-        return _of_set(entries[what], data, per_class)
+        return _of_set(entries[what], data, per_class, data_dir)
     if not what.endswith(".keras"):
         raise ValueError(unknown_choice("model", what, entries, "the path of a .keras file"))
     if not Path(what).is_file():
         raise ValueError(f"`model` names a file that does not exist. Received: model={what!r}")
     if data is None:
-        raise ValueError(f"`data` must be a folder of pictures for {what}. Received: None")
+        raise ValueError(
+            f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
+        )
     model = keras.saving.load_model(what, compile=False)
-    return excitations(model, data, samples_per_class=per_class)
+    return model, excitations(model, data, samples_per_class=per_class, data_dir=data_dir)
 
 
-def _of_set(entry: Weights, data: Path | None, per_class: int | None) -> Excitations:
+def _of_set(
+    entry: Weights, data: str | None, per_class: int | None, data_dir: str | None
+) -> tuple[keras.Model, Excitations]:
     dataset = str(entry.dataset).removesuffix("_backbone")
     if data is None and dataset not in DATASETS:
-        raise ValueError(f"`data` must be a folder of pictures for {entry.name}. Received: None")
+        raise ValueError(
+            f"`data` must be a folder of pictures or 'tfds:NAME' for {entry.name}. Received: None"
+        )
     if entry.plain:
         raise ValueError(
             "`model` must have been trained with Squeeze-and-Excitation; all gates of "
             f"{entry.name} are one half. Received: model={entry.name!r}"
         )
+    check_data_dir(data_dir, data)
     names = [name for _, name in class_names(dataset)]
+    source: Samples
     if data is None:
         test = load_pictures(dataset)["test"]
         source = Samples(test.labels, lambda indices: test.pictures[indices], len(names))
+    elif is_tfds(data):
+        colours = "L" if entry.input_shape[-1] == 1 else "RGB"
+        source, own = of_tfds(data, data_dir, entry.preprocessing, colours)
+        names = [dict(class_names(dataset)).get(name, name) for name in own]
     else:
-        files = data_set_files(data, dataset)
+        files = data_set_files(Path(data), dataset)
         source = of_files(files, lambda path: load_image(path, entry, convert=True), len(names))
     head = {"classes": entry.classes} if entry.classes else {"include_top": False}
     model = getattr(keras_se, entry.model)(weights=entry, **head)
-    return measure(Gates(model), source, per_class, names)
+    return model, measure(Gates(model), source, per_class, names)
 
 
 def _per_class(samples: str) -> int | None:

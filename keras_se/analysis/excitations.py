@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
 
+from keras_se.analysis.extremes import Extremest
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
 from keras_se.analysis.result import Excitations
@@ -21,6 +22,7 @@ from keras_se.analysis.samples import (
     check_range,
     class_numbers,
     of_files,
+    of_tfds,
 )
 from keras_se.checks import positive_integer
 from keras_se.graph import is_functional
@@ -38,6 +40,7 @@ def excitations(
     *,
     samples_per_class: int | None = 50,
     class_names: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
 ) -> Excitations:
     """Mean and standard deviation of every Squeeze-and-Excitation gate, class by class.
 
@@ -52,7 +55,9 @@ def excitations(
         images: What the model takes: an array `(count, H, W, C)` or `(count, C, H, W)`, of RGB in
             0..255 for a network of this package (one mapped into memory is read batch by batch); a
             `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches `(pictures,
-            labels)`; or a folder with one folder of pictures a class. The shorter side of pictures
+            labels)`; a folder with one folder of pictures a class; or `"tfds:NAME"`, the test
+            pictures of a data set that TensorFlow Datasets has prepared (its `test`, or where that
+            has no labels its `validation`, else a fifth of `train`). The shorter side of pictures
             in files is resized to the input's size and the centre cut out; the input must be
             square, of one or three channels.
         labels: Classes of an array's pictures: whole numbers `(count,)`, or one-hot `(count,
@@ -61,8 +66,9 @@ def excitations(
             the data (by file name in a folder); `None` for all. Defaults to 50, the paper's number.
             A class may have fewer.
         class_names: Names of all classes, in the order of the labels. Defaults to `None`: in a
-            folder those of its folders, sorted; else the numbers, as many as a classifier has
-            outputs or one-hot labels have columns, or up to the largest label.
+            folder those of its folders, sorted; of a TFDS set its own; else the numbers, as many
+            as a classifier has outputs or one-hot labels have columns, or up to the largest label.
+        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for TFDS' own.
 
     Returns:
         The `Excitations`. A class without pictures has the count 0 and NaN for mean and standard
@@ -88,8 +94,22 @@ def excitations(
     if samples_per_class is not None:
         samples_per_class = positive_integer("samples_per_class", samples_per_class)
     names = _names(class_names)
+    check_data_dir(data_dir, images)
+    source: Source
     if isinstance(images, str | Path):
-        source, names = _folder(model, Path(images), labels, names)
+        if labels is not None:
+            raise ValueError("`labels` must be None where `images` tells them. Received: labels")
+        transform, colours = _transform(model)
+        if is_tfds(images):
+            source, own = of_tfds(images, data_dir, transform, colours)
+            if names is not None and len(names) != len(own):
+                raise ValueError(
+                    f"`class_names` must be as many as the classes of {images}, {len(own)}. "
+                    f"Received: {len(names)} names"
+                )
+            names = names or own
+        else:
+            source, names = _folder(Path(images), names, transform, colours)
     else:
         classes = _outputs(model) if names is None else len(names)
         source = _source(model, images, labels, classes)
@@ -100,7 +120,7 @@ def measure(
     gates: Gates, source: Source, samples_per_class: int | None, names: Sequence[str] | None
 ) -> Excitations:
     """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
-    moments = Moments()
+    moments, extremest = Moments(), Extremest()
     widths: dict[str, int] = {}
     largest = 0
     for pictures, labels in source.batches(samples_per_class):
@@ -110,6 +130,7 @@ def measure(
         low = [(array < LOW).mean(1, keepdims=True) for array in found.values()]
         counted = labels != LEFT_OUT
         moments.add(np.concatenate([*found.values(), *high, *low], 1)[counted], labels[counted])
+        extremest.add(found, pictures, labels)
         largest = max(largest, int(labels.max()))
     if not widths:
         raise ValueError("`images` must hold at least one picture. Received: none")
@@ -128,6 +149,7 @@ def measure(
         std=dict(zip(widths, np.split(std[:, :last], edges, 1), strict=True)),
         high=dict(zip(widths, shares[0], strict=True)),
         low=dict(zip(widths, shares[1], strict=True)),
+        extremes=extremest.found(),
     )
 
 
@@ -201,27 +223,41 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
     return Samples(numbers, lambda indices: pictures[indices], classes)
 
 
-def _folder(
-    model: keras.Model, folder: Path, labels: Any, names: list[str] | None
-) -> tuple[Source, list[str]]:
-    """The pictures in a folder of folders, and the names of the classes."""
-    if labels is not None:
-        raise ValueError("`labels` must be None for a folder, whose folders tell. Received: labels")
+def is_tfds(images: Any) -> TypeGuard[str]:
+    """Whether it names a data set that TensorFlow Datasets has prepared."""
+    return isinstance(images, str) and images.startswith("tfds:")
+
+
+def check_data_dir(data_dir: Any, images: Any) -> None:
+    """Raise a `ValueError` where `data_dir` would be of no use."""
+    if data_dir is not None and not is_tfds(images):
+        raise ValueError(
+            f"`data_dir` must be given with 'tfds:NAME' only. Received: data_dir={str(data_dir)!r}"
+        )
+
+
+def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
+    """What is done to pictures in files, and the mode `"L"` or `"RGB"`."""
     shape = tuple(model.inputs[0].shape[1:]) if is_functional(model) else ()
     if keras.config.image_data_format() == "channels_first":
         shape = (*shape[1:], *shape[:1])
     if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] not in (1, 3):
         raise ValueError(
-            "`images` must be an array or a data set for a model that does not take square "
-            f"pictures of a known size, grey or RGB. Received: a folder, input of shape {shape}"
+            "`images` must be an array or batches for a model that does not take square pictures "
+            f"of a known size, grey or RGB. Received: files, input of shape {shape}"
         )
+    return Preprocessing(shape[0], 1.0, "bilinear", (), ()), "L" if shape[2] == 1 else "RGB"
+
+
+def _folder(
+    folder: Path, names: list[str] | None, transform: Preprocessing, colours: str
+) -> tuple[Source, list[str]]:
+    """The pictures in a folder of folders, and the names of the classes."""
     if names is None and folder.is_dir():
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     names = names or []
     places = {name: n for n, name in enumerate(names)}
     files = class_files(folder, places, "`class_names`", "images")
-    transform = Preprocessing(shape[0], 1.0, "bilinear", (), ())
-    colours = "L" if shape[2] == 1 else "RGB"
     return of_files(
         files, lambda path: read_picture(path, transform, colours, True), len(names)
     ), names

@@ -14,6 +14,7 @@ from keras_se.checks import positive_integer, unknown_choice
 from keras_se.weights.variable_file import atomic, writing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from keras_se.analysis.result import Excitations
@@ -62,8 +63,8 @@ def compose(
     from matplotlib.patches import Patch
 
     channels = positive_integer("channels", channels)
-    numbers = _classes(found, classes)
-    names = _blocks(found, blocks)
+    numbers = chosen_classes(found, classes)
+    names = chosen_blocks(found, blocks)
     size = (WIDE + NARROW * len(numbers), MARGIN + ROW * len(names))
     figure = Figure(figsize=size, layout="constrained")
     widths = [WIDE, *[NARROW] * len(numbers)]
@@ -71,16 +72,15 @@ def compose(
         len(names), len(widths), squeeze=False, sharey=True, width_ratios=widths
     )
     for row, name in zip(panels, names, strict=True):
-        _draw_block(row, found, name, numbers, channels)
+        draw_classes(row[0], found, name, numbers, channels)
+        for n, axes in enumerate(row[1:]):
+            draw_spread(axes, found, name, numbers, n, channels)
+        row[0].set_ylabel(f"{found.label(name)}\ngate", fontsize=9)
     for axes, number in zip(panels[0], [None, *numbers], strict=True):
-        axes.set_title(_title(found, number), fontsize=9)
+        axes.set_title(title(found, number), fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("channel", fontsize=9)
-    # Bands leave the range that gates have.
-    means = np.concatenate([found.mean[name][numbers].ravel() for name in names])
-    if means.min() >= 0 and means.max() <= 1:
-        low, high = panels[0, 0].get_ylim()
-        panels[0, 0].set_ylim(max(low, -0.03), min(high, 1.03))
+    panels[0, 0].set_ylim(*limits(found, numbers, names))
     handles, _ = panels[0, 0].get_legend_handles_labels()
     handles.append(Patch(color="grey", alpha=0.3, lw=0, label="± standard deviation"))
     style = {"ncols": len(handles), "frameon": False, "handlelength": 4, "fontsize": 9}
@@ -96,41 +96,84 @@ def check_path(path: Path) -> None:
         raise ValueError("a figure needs Matplotlib: pip install 'keras-se[train]'")
 
 
-def _draw_block(
-    row: Any, found: Excitations, name: str, numbers: Sequence[int], channels: int
+def draw_classes(
+    axes: Axes, found: Excitations, name: str, numbers: Sequence[int], channels: int
 ) -> None:
-    """A block's panels: all classes, then each of them with its spread."""
+    """Fig. 6's panel of a block: the mean gates of classes and of all classes."""
+    at = _channels(found, name, channels)
+    mean = found.mean[name]
+    every = np.nanmean(mean, axis=0)
+    axes.plot(at, every[at], color="black", linewidth=2.2, label="all classes", zorder=1)
+    for n, number in enumerate(numbers):
+        style = _style(n, len(numbers), len(at))
+        axes.plot(at, mean[number, at], label=title(found, number), zorder=2, **style)
+    _finish(axes)
+
+
+def draw_spread(
+    axes: Axes, found: Excitations, name: str, numbers: Sequence[int], n: int, channels: int
+) -> None:
+    """Fig. 7's panel of a block: mean and standard deviation within the class `numbers[n]`."""
+    at = _channels(found, name, channels)
+    mean, std = found.mean[name][numbers[n], at], found.std[name][numbers[n], at]
+    style = _style(n, len(numbers), len(at)) | {"linestyle": "-"}
+    axes.fill_between(at, mean - std, mean + std, color=style["color"], alpha=0.3, lw=0)
+    axes.plot(at, mean, **style)
+    _finish(axes)
+
+
+def limits(found: Excitations, numbers: Sequence[int], names: Sequence[str]) -> tuple[float, float]:
+    """Of the gates' axis of all panels, with room for the markers.
+
+    Bands that leave the range of a gate are cut off where all means are within it.
+    """
+    means = np.concatenate(
+        [np.vstack([found.mean[name][numbers], np.nanmean(found.mean[name], 0)]) for name in names],
+        axis=1,
+    )
+    spreads = np.concatenate([found.std[name][numbers] for name in names], axis=1)
+    low, high = (means[:-1] - spreads).min(), (means[:-1] + spreads).max()
+    low, high = min(low, means.min()), max(high, means.max())
+    if means.min() >= 0 and means.max() <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    margin = 0.04 * ((high - low) or 1)
+    return low - margin, high + margin
+
+
+def _channels(found: Excitations, name: str, channels: int) -> np.ndarray:
+    """Indices of evenly spaced channels of a block."""
+    width = found.mean[name].shape[1]
+    return np.unique(np.linspace(0, width - 1, min(channels, width)).round().astype(int))
+
+
+def _style(n: int, classes: int, channels: int) -> dict[str, Any]:
+    """Of the line of a class, the same in every panel."""
+    colour, line, marker = STYLES[n]
+    # Markers of two classes are not at the same channels.
+    step = max(classes, channels // 8)
+    return {
+        "color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.4,
+        "markevery": (n * step // classes, step),
+    }  # fmt: skip
+
+
+def _finish(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    mean, std = found.mean[name], found.std[name]
-    width = mean.shape[1]
-    at = np.unique(np.linspace(0, width - 1, min(channels, width)).round().astype(int))
-    every = np.nanmean(mean, axis=0)
-    row[0].plot(at, every[at], color="black", linewidth=2.2, label="all classes", zorder=1)
-    for n, (number, (colour, line, marker)) in enumerate(zip(numbers, STYLES, strict=False)):
-        # Markers of two classes are not at the same channels.
-        step = max(len(numbers), len(at) // 8)
-        style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
-        style |= {"linewidth": 1.4, "markevery": (n * step // len(numbers), step)}
-        row[0].plot(at, mean[number, at], label=_title(found, number), zorder=2, **style)
-        own, spread = mean[number, at], std[number, at]
-        row[1 + n].fill_between(at, own - spread, own + spread, color=colour, alpha=0.3, lw=0)
-        row[1 + n].plot(at, own, **style | {"linestyle": "-"})
-    row[0].set_ylabel(f"{found.label(name)}\ngate", fontsize=9)
-    for axes in row:
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
 
 
-def _title(found: Excitations, number: int | None) -> str:
+def title(found: Excitations, number: int | None) -> str:
+    """A class's name, no longer than fits above its panel."""
     if number is None:
         return "mean of each class"
     name = found.classes[number].replace("_", " ")
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
-def _classes(found: Excitations, classes: Any) -> list[int]:
+def chosen_classes(found: Excitations, classes: Any) -> list[int]:
     """Numbers of the classes to draw."""
     present = np.flatnonzero(found.counts).tolist()
     if classes is None:
@@ -159,7 +202,7 @@ def _class_number(found: Excitations, item: Any) -> int:
     raise ValueError(unknown_choice("classes", item, near, more))
 
 
-def _blocks(found: Excitations, blocks: Any) -> list[str]:
+def chosen_blocks(found: Excitations, blocks: Any) -> list[str]:
     """Names of the blocks to draw."""
     if blocks is None:
         return found.blocks

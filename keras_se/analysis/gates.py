@@ -31,7 +31,7 @@ class Gates:
             raise ValueError(
                 f"`model` must be a `keras.Model`. Received: model of type {type(model).__name__}"
             )
-        blocks = dict(_blocks(model, "", set()))
+        blocks = blocks_of(model)
         if not blocks:
             raise ValueError(
                 "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
@@ -48,6 +48,11 @@ class Gates:
         """The gates for a batch: block names, in the order of the calls, to `(batch, C)`."""
         outputs = self._predictor.predict_on_batch(pictures)
         return {key.partition(" ")[2]: np.asarray(outputs[key]) for key in sorted(outputs)}
+
+
+def blocks_of(model: keras.Model) -> dict[str, SqueezeExcite]:
+    """The `SqueezeExcite` layers of a model by name; inside a nested model `"nested/layer"`."""
+    return dict(_blocks(model, "", set()))
 
 
 class _Predictor(keras.Model):

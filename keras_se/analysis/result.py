@@ -8,14 +8,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_se.analysis.extremes import Extremes
 from keras_se.analysis.summary import Summary, summarise
 from keras_se.weights.variable_file import atomic, writing
 
+if TYPE_CHECKING:
+    import keras
+
 STATISTICS = ("mean", "std", "high", "low")
+# What precedes the names of the arrays of the extremes in a file.
+EXTREMES = "extremes/"
 # Names of this package's blocks: stage, and block or place within it.
 STAGE_AND_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)_se|se(\d+))")
 
@@ -34,6 +40,8 @@ class Excitations:
         std: Their standard deviation within the class, by block `(classes, C)`.
         high: Share of the gates above 0.9, by block `(classes,)`.
         low: Share of the gates below 0.1, by block `(classes,)`.
+        extremes: Thumbnails of the pictures with the largest and smallest mean gate of each block,
+            for the report. `None` (default): none, as where the network takes no pictures.
 
     Example:
 
@@ -44,6 +52,7 @@ class Excitations:
     >>> found.save("excitations.npz")
     >>> keras_se.Excitations.load("excitations.npz").counts
     array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    >>> found.report("gates.html", model, classes=["5"], blocks=["SE_4_3"])
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.
@@ -55,6 +64,7 @@ class Excitations:
     std: dict[str, np.ndarray]
     high: dict[str, np.ndarray]
     low: dict[str, np.ndarray]
+    extremes: Extremes | None = None
 
     @property
     def blocks(self) -> list[str]:
@@ -68,6 +78,11 @@ class Excitations:
     def label(self, block: str) -> str:
         """The paper's name of a block, `SE_stage_block`; else, or if two share it, its own."""
         return self._labels()[block]
+
+    def stage(self, block: str) -> int | None:
+        """The stage in a block's name; `None` if the name has none."""
+        match = STAGE_AND_BLOCK.fullmatch(block.rsplit("/", 1)[-1])
+        return int(match[1]) if match else None
 
     def _labels(self) -> dict[str, str]:
         found = {name: STAGE_AND_BLOCK.fullmatch(name.rsplit("/", 1)[-1]) for name in self.mean}
@@ -121,8 +136,47 @@ class Excitations:
 
         draw(self, Path(path), classes, channels, blocks)
 
+    def report(
+        self,
+        path: str | Path,
+        model: keras.Model,
+        classes: Sequence[str | int] | None = None,
+        channels: int = 50,
+        *,
+        blocks: Sequence[str] | None = None,
+        title: str | None = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        """Write a page about the network and its gates: one HTML file that needs no other.
+
+        It has the paper's sentences with the figures that bear them out or refute them, the stages
+        and blocks with their shapes and costs, the paper's Figs. 6 and 7, the summary, and the
+        pictures with the largest and smallest mean gate of each block.
+
+        Args:
+            path: File to write: `.html` or `.htm`.
+            model: The network that was measured.
+            classes: Classes to draw, as in `plot`.
+            channels: Channels to draw, as in `plot`.
+            blocks: Blocks to draw, by their names or labels. Defaults to `None`, for the paper's:
+                the last of each stage and the last three of the last stage; six, evenly spaced, of
+                a network whose blocks do not name their stages.
+            title: Heading of the page. Defaults to `None`, for the model's name.
+            input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`, for which costs are
+                counted. Defaults to `None`, for the model's own.
+
+        Raises:
+            ValueError: If there is no such class or block, a class has no pictures, the model is
+                another one, an argument is none of the above, or Matplotlib or Jinja is not
+                installed; nothing is written then.
+            OSError: If the file cannot be written.
+        """
+        from keras_se.analysis.report import write
+
+        write(self, Path(path), model, classes, channels, blocks, title, input_shape)
+
     def save(self, path: str | Path) -> None:
-        """Write everything to one `.npz` file, atomically.
+        """Write everything to one `.npz` file, atomically, thumbnails of pictures too.
 
         Raises:
             OSError: If it cannot be written.
@@ -136,6 +190,9 @@ class Excitations:
         for statistic in STATISTICS:
             tables = getattr(self, statistic).values()
             arrays |= {f"{statistic}/{n}": table for n, table in enumerate(tables)}
+        if self.extremes:
+            more = self.extremes.arrays()
+            arrays |= {EXTREMES + name: array for name, array in more.items()}
         with writing(path), atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -150,14 +207,18 @@ class Excitations:
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 blocks = [str(name) for name in arrays["blocks"]]
-                found = cls(
-                    tuple(str(name) for name in arrays["classes"]),
-                    arrays["counts"],
-                    *(
-                        {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
-                        for statistic in STATISTICS
-                    ),
-                )
+                shown = {
+                    name.removeprefix(EXTREMES): arrays[name]
+                    for name in arrays
+                    if name.startswith(EXTREMES)
+                }
+                tables = {
+                    statistic: {name: arrays[f"{statistic}/{n}"] for n, name in enumerate(blocks)}
+                    for statistic in STATISTICS
+                }
+                extremes = Extremes.of_arrays(shown, blocks) if shown else None
+                classes = tuple(str(name) for name in arrays["classes"])
+                found = cls(classes, arrays["counts"], **tables, extremes=extremes)
             found._check()
         except FileNotFoundError:
             raise
@@ -175,5 +236,8 @@ class Excitations:
             shapes.add(mean.ndim == 2 and mean.shape[:1] == classes)
             shapes.add(self.std[name].shape == mean.shape)
             shapes.add(self.high[name].shape == self.low[name].shape == classes)
+        if self.extremes:
+            labels = self.extremes.labels
+            shapes.add(bool(np.all((labels >= 0) & (labels < len(self.classes)))))
         if shapes != {True} or not self.mean:
             raise ValueError("arrays that do not fit together")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+
+from keras_se.pictures import read_picture
+from keras_se.weights.entries import Preprocessing
 
 # Pictures of a batch.
 BATCH = 64
@@ -136,12 +139,12 @@ def check_range(labels: np.ndarray, classes: int | None) -> None:
 
 
 def of_files(
-    files: list[tuple[Path, int]], read: Callable[[Path], np.ndarray], classes: int
+    files: Sequence[tuple[Any, int]], read: Callable[[Any], np.ndarray], classes: int
 ) -> Samples:
-    """Pictures in files.
+    """Pictures in files, or in what else has a name.
 
     Args:
-        files: Paths and classes.
+        files: Paths, or whatever `read` takes, and classes.
         read: Gives the picture in a file, `(1, H, W, C)`.
         classes: Number of classes.
     """
@@ -155,3 +158,32 @@ def of_files(
         return np.moveaxis(pictures, -1, 1) if first else pictures
 
     return Samples(np.array([label for _, label in files], np.int64), load, classes)
+
+
+def of_tfds(
+    name: str, folder: str | Path | None, transform: Preprocessing, colours: str
+) -> tuple[Samples, list[str]]:
+    """The test pictures of a data set that TensorFlow Datasets has prepared, and its classes.
+
+    Args:
+        name: `tfds:NAME[/CONFIG][:VERSION]`.
+        folder: Folder of the prepared data sets; `None` for TFDS' own.
+        transform: Resize and crop.
+        colours: The mode `"L"` or `"RGB"`.
+
+    Raises:
+        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+    """
+    from keras_se.training.tfds import evaluated_on
+
+    records, chosen, names = evaluated_on(name, None if folder is None else str(folder))
+
+    def read(index: int) -> np.ndarray:
+        try:
+            return read_picture(records.read(index), transform, colours, True)
+        except ValueError as error:
+            reason = str(error).removeprefix("the bytes: ")
+            raise ValueError(f"{records.name(index)}: {reason}") from None
+
+    files = [(index, int(records.labels[index])) for index in chosen.tolist()]
+    return of_files(files, read, len(names)), names

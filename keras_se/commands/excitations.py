@@ -14,32 +14,42 @@ from keras_se.commands._output import as_json, print_json
 @click.argument("model")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--samples-per-class", "samples", default="50", show_default=True, metavar="N|all")
+@click.option("--data-dir", metavar="FOLDER", help="Where TFDS' prepared data sets are.")
 @click.option("--plot", metavar="PATH", help="Draw the paper's figures: .png, .pdf or .svg.")
+@click.option("--html", metavar="PATH", help="Write a page to look at, with figures and pictures.")
 @click.option("--class", "classes", multiple=True, help="Class to draw; may be repeated.")
 @click.option("--block", "blocks", multiple=True, help="Block to draw; may be repeated.")
 @click.option("--save", metavar="PATH", help="Keep what was measured, as .npz.")
 @as_json
 def excitations(
-    model: str, data: str | None, samples: str, plot: str | None, classes: tuple[str, ...],
-    blocks: tuple[str, ...], save: str | None, as_json: bool,
+    model: str, data: str | None, samples: str, data_dir: str | None, plot: str | None,
+    html: str | None, classes: tuple[str, ...], blocks: tuple[str, ...], save: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Measure the gates of MODEL by class, as the paper does in Section 7.2.
 
-    MODEL is a set of weights or a .keras file, DATA a folder with one folder of pictures a class;
-    without it these are the test pictures of the set's own data set.
+    MODEL is a set of weights or a .keras file, DATA a folder with one folder of pictures a class,
+    or tfds:NAME, the test pictures of a data set that TensorFlow Datasets has prepared; without it
+    these are the test pictures of the set's own data set.
     """
+    from keras_se.analysis import figure, report
     from keras_se.analysis.command import excitations_of
-    from keras_se.analysis.figure import check_path
 
-    if not plot and (classes or blocks):
-        raise ValueError("`--plot` must be given with --class and --block. Received: none")
+    if not (plot or html) and (classes or blocks):
+        raise ValueError(
+            "`--plot` or `--html` must be given with --class and --block. Received: neither"
+        )
     if plot:
-        check_path(Path(plot))
-    found = excitations_of(model, None if data is None else Path(data), samples)
+        figure.check_path(Path(plot))
+    if html:
+        report.check_path(Path(html))
+    network, found = excitations_of(model, data, samples, data_dir)
     if save:
         found.save(save)
     if plot:
         found.plot(plot, classes or None, blocks=blocks or None)
+    if html:
+        found.report(html, network, classes or None, blocks=blocks or None, title=Path(model).name)
     summary = found.summary()
     if as_json:
         counts = dict(zip(found.classes, found.counts.tolist(), strict=True))

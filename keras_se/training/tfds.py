@@ -58,13 +58,9 @@ def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
         shape, crop = encoded_as(recipe, shape[2])
     parts: dict[str, Data] = {}
     for part in ("train", "validation", "test"):
-        if part not in builder.info.splits or not builder.info.splits[part].num_examples:
+        records = _labelled(name, builder, part, image, label)
+        if records is None:
             continue
-        records = _records(f"{name} {part}", builder, part, image, label)
-        # What is kept from the public has the class -1.
-        if part == "test" and (records.labels == -1).all():
-            continue
-        check_labels(records.title, records.labels, len(names))
         if held:
             parts[part] = _held(records, shape, names, recipe, report)
             continue
@@ -78,6 +74,50 @@ def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     return with_test(name, parts)
+
+
+def evaluated_on(name: str, folder: str | None) -> tuple[Records, np.ndarray, list[str]]:
+    """The part `"test"` of `load_tfds`; the other parts are not read.
+
+    Args:
+        name: `tfds:NAME[/CONFIG][:VERSION]`.
+        folder: Folder of the prepared data sets; `None` for TFDS' own.
+
+    Returns:
+        Records, the indices of the pictures among them, `(count,)`, and the names of the classes.
+
+    Raises:
+        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+    """
+    name = name.removeprefix(PREFIX)
+    builder = _builder(name, folder)
+    image, label = _features(name, builder.info)
+    for part in ("test", "validation", "train"):
+        records = _labelled(name, builder, part, image, label)
+        if records is None:
+            continue
+        names = builder.info.features[label].names
+        every = np.arange(len(records.labels))
+        if part == "train":
+            indices = Pictures(every, records.labels, names)
+            every = with_test(name, {part: indices})["test"].pictures
+        return records, every, names
+    raise ValueError(
+        f"{name}: expected a split `test`, `validation` or `train`. "
+        f"Received: {', '.join(builder.info.splits)}"
+    )
+
+
+def _labelled(name: str, builder: Any, part: str, image: str, label: str) -> Records | None:
+    """The records of a split; `None` if it is not there or its labels are not."""
+    if part not in builder.info.splits or not builder.info.splits[part].num_examples:
+        return None
+    records = _records(f"{name} {part}", builder, part, image, label)
+    # What is kept from the public has the class -1.
+    if part == "test" and (records.labels == -1).all():
+        return None
+    check_labels(records.title, records.labels, len(builder.info.features[label].names))
+    return records
 
 
 def _builder(name: str, folder: str | None) -> Any:
