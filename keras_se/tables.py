@@ -14,7 +14,10 @@ def as_text(table: Table) -> str:
     from rich.console import Console
 
     text = io.StringIO()
-    # In a notebook Rich would display it, and write nothing.
-    console = Console(file=text, width=1000, highlight=False, markup=False, force_jupyter=False)
+    # In a notebook Rich would display it and write nothing; with FORCE_COLOR, write colours.
+    console = Console(
+        file=text, width=1000, highlight=False, markup=False,
+        force_jupyter=False, force_terminal=False,
+    )  # fmt: skip
     console.print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
