@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from keras import layers
 
 from keras_se.graph import Graph, is_functional, trace
 from keras_se.layers import SqueezeExcite
+from keras_se.tables import as_text
 
 Shape = tuple[Any, ...]
 
@@ -87,7 +87,6 @@ class Cost:
     not_counted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("layer", "kind", "output", box=None, pad_edge=False)
@@ -101,11 +100,7 @@ class Cost:
             "Squeeze-and-Excitation", "", "", *self._figures(self.se_params, self.se_macs)
         )
         table.add_row("total", "", "", *self._figures(self.params_total, self.macs))
-        text = io.StringIO()
-        # Wide enough for any name: nothing is cut or wrapped.
-        Console(file=text, width=1000, highlight=False, markup=False).print(table)
-        lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        lines.append(f"trainable parameters: {self.params_trainable:,}")
+        lines = [as_text(table), f"trainable parameters: {self.params_trainable:,}"]
         if self.not_counted:
             lines.append(f"not counted: {', '.join(self.not_counted)}")
         return "\n".join(lines)

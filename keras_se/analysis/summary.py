@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 import numpy as np
+
+from keras_se.tables import as_text
 
 COLUMNS = (
     "block", "layer", "channels", "mean", "> 0.9", "< 0.1", "between", "within", "ratio"
@@ -48,7 +49,6 @@ class Summary:
     blocks: tuple[BlockSummary, ...]
 
     def __str__(self) -> str:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(*COLUMNS[:2], box=None, pad_edge=False)
@@ -59,10 +59,7 @@ class Summary:
             spreads = f"{between:.4f}", f"{within:.4f}", "" if ratio is None else f"{ratio:.3f}"
             shares = f"{high:.1%}", f"{low:.1%}"
             table.add_row(label, name, str(channels), f"{mean:.3f}", *shares, *spreads)
-        text = io.StringIO()
-        # Wide enough for any name: nothing is cut or wrapped.
-        Console(file=text, width=1000, highlight=False, markup=False).print(table)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        return as_text(table)
 
 
 def summarise(

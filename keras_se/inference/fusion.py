@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from keras_se.inference.squeeze import move_squeeze
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
 from keras_se.layers import SqueezeExcite
+from keras_se.tables import as_text
 
 # The first that finds anything is applied, over and over, until none does.
 REWRITES: Mapping[str, Callable[[Network], list[str]]] = {
@@ -46,7 +46,6 @@ class Fusion:
     left: Mapping[str, str]
 
     def __str__(self) -> str:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("rewrite", "layers", box=None, pad_edge=False)
@@ -54,9 +53,7 @@ class Fusion:
             table.add_row(name, str(len(changed)))
         for name, reason in self.left.items():
             table.add_row(f"left: {name}", reason)
-        text = io.StringIO()
-        Console(file=text, width=1000, highlight=False, markup=False).print(table)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        return as_text(table)
 
 
 def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras.Model:
