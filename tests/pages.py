@@ -58,7 +58,7 @@ def execute(text, run=None):
             for command, *arguments in commands(code):
                 assert command == "keras-se"
                 status, out, err = run(*arguments)
-                assert status == 0, err
+                assert status == 0, f"{code}{out}{err}"
                 printed += out
         elif language == "text":
             assert printed is not None, "nothing was run before"
