@@ -50,7 +50,7 @@ def shown():
     for path in pages.PAGES:
         for language, code in pages.blocks(path.read_text("utf-8")):
             if language == "sh":
-                yield from pages.commands(code)
+                yield from (words for words in pages.commands(code) if words[0] == "keras-se")
     for name in recipe_names():
         text = importlib.import_module(f"keras_se.recipes.{name}").__doc__
         yield from pages.commands("\n".join(re.findall(r"^ {4}.*$", text, re.MULTILINE)))
@@ -58,9 +58,6 @@ def shown():
 
 @pytest.mark.parametrize("words", list(shown()), ids=" ".join)
 def test_commands_that_are_only_shown_exist(words):
-    if words[0] != "keras-se":
-        assert words[:2] == ["pip", "install"]
-        return
     name, arguments = words[1], words[2:]
     with cli.make_context("keras-se", [name, *arguments]) as context:
         command = cli.get_command(context, name)
@@ -105,5 +102,14 @@ def test_what_is_printed_is_compared(expected, printed, same):
 def test_a_page_that_is_not_true_fails(run):
     with pytest.raises(AssertionError, match="printed"):
         pages.execute("```python\nprint(1)\n```\n\n```text\n2\n```\n", run)
-    with pytest.raises(AssertionError, match="no such command"):
+    with pytest.raises(AssertionError, match="No such command"):
         pages.execute("```bash\nkeras-se nonsense\n```\n", run)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "pretrained"])
+def test_what_was_measured_has_a_page(folder):
+    included = "".join(page.read_text("utf-8") for page in pages.PAGES)
+    for path in (pages.ROOT / folder).glob("*.md"):
+        # The list of what is in the folder.
+        if path.name != "README.md":
+            assert f"```{{include}} ../../{folder}/{path.name}\n" in included
