@@ -5,6 +5,7 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
+import pages
 import pytest
 import tables
 
@@ -20,17 +21,16 @@ def test_tables_are_those_of_the_code(path):
 
 
 def test_continuous_integration_runs_the_test_command():
-    commands = re.findall(r"```bash\n(.*?)\n```", TEXT, re.DOTALL)
+    commands = [code.strip() for language, code in pages.blocks(TEXT) if language == "bash"]
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert len(commands) == 2
     assert commands[1] in script.splitlines()
 
 
-def test_five_lines(monkeypatch, capsys):
+def test_five_lines(monkeypatch):
     monkeypatch.chdir(ROOT)
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    exec(code, {})
-    assert "[[('9', 'Ankle_boot', 0.9" in capsys.readouterr().out
+    assert [language for language, _ in pages.blocks(TEXT)].count("python") == 1
+    assert "[[('9', 'Ankle_boot', 0.9" in pages.execute(TEXT)
 
 
 def test_inline_calls():
