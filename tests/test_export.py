@@ -193,6 +193,29 @@ def test_half_precision_answers_float32(tmp_path: Path) -> None:
     )
 
 
+def must_compile(path: Path) -> list[str]:
+    """The functions of a SavedModel that run only where XLA compiles them."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    return [f.signature.name for f in functions if f.attr["_XlaMustCompile"].b]
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_nothing_needs_xla(fuse: bool, tmp_path: Path) -> None:
+    """TensorFlow Serving refuses what does, unless told otherwise."""
+    report = keras_se.export(small_network(), tmp_path / "net", fuse=fuse)
+    assert must_compile(report.path) == []
+
+
+def test_compiled_if_asked(tmp_path: Path) -> None:
+    model = small_network()
+    report = keras_se.export(model, tmp_path / "net", compile=True)
+    assert must_compile(report.path)
+    assert report.difference < TOLERANCE
+
+
 def test_network_of_one_size_only(tmp_path: Path) -> None:
     """A flattened feature map: the size is part of the network. No files, no names."""
     inputs = keras.Input((9, 8, 2))
@@ -262,6 +285,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "data set": ({"labels": "imagnet"}, "imagenet"),
     "top_k": ({"top_k": 0}, "top_k"),
     "fuse": ({"fuse": "yes"}, "fuse"),
+    "compile": ({"compile": None}, "compile"),
+    "compile a format": ({"compile": True, "format": "onnx"}, "`compile` must be False"),
     "image_bytes": ({"image_bytes": 1}, "image_bytes"),
     "preprocessing": ({"preprocessing": "se_resnet20"}, "weights"),
     "preprocessing type": ({"preprocessing": 3}, "preprocessing"),
