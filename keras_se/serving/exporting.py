@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -264,10 +265,9 @@ def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
 @contextmanager
 def _staged(path: Path) -> Iterator[Path]:
     """A folder beside `path`, made before any work is done and gone afterwards."""
-    stage = path.parent / f".{path.name}.{os.getpid()}.tmp"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stage.mkdir()
+        stage = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
     try:
         yield stage
     finally:
@@ -284,5 +284,7 @@ def _publish(stage: Path, path: Path) -> int:
                 os.fsync(opened.fileno())
         # The file of the given name last.
         for part in reversed(_parts(path)):
+            if part.exists():
+                raise FileExistsError(f"{part.name} was written by another process")
             os.rename(stage / part.name, part)
     return size

@@ -104,7 +104,9 @@ def _scans(data: tf.Tensor) -> tf.Tensor:
 
     octets = tf.pad(tf.io.decode_raw(data, tf.uint8), [[0, 4]])
     markers = tf.where((octets[:-4] == 0xFF) & (octets[1:-3] == 0xDA))
-    high, low, components = tf.unstack(tf.gather(octets, markers + tf.range(2, 5, dtype=tf.int64)), axis=1)
+    high, low, components = tf.unstack(
+        tf.gather(octets, markers + tf.range(2, 5, dtype=tf.int64)), axis=1
+    )
     begins = (high == 0) & (components <= 4) & (low == 2 * components + 6)
     return tf.math.count_nonzero(begins)
 

@@ -44,7 +44,8 @@ def convert(network: Network) -> Callable[[Path], None]:
         try:
             tf.saved_model.save(module, str(folder), signatures)
         except tf.errors.OpError as error:
-            raise OSError(error.message) from error
+            # Before the reason there are names of operations and temporary files.
+            raise OSError(error.message.rsplit("; ", 1)[-1]) from error
 
     return save
 
