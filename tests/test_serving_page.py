@@ -27,7 +27,7 @@ pytestmark = pytest.mark.export
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "serving.md"
-# `sh` blocks are only shown, those of `python server` need one.
+# Those of `python server` need one; `sh` and other languages are only shown.
 BLOCK = re.compile(r"^```([\w ]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall(PAGE.read_text("utf-8"))
 ADDRESS = "localhost:8500"
@@ -101,7 +101,7 @@ def test_blocks_print_what_the_page_says(folder: Path) -> None:
             assert code.count(ADDRESS) == 1
             with serving(folder / "models" / "shoes") as address:
                 printed = run("python", code.replace(ADDRESS, address), folder)
-        elif language != "sh":
+        elif language in COMMANDS:
             printed = run(language, code, folder)
     assert compared > 10
     check_request(folder)
