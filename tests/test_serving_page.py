@@ -58,7 +58,8 @@ def run(language: str, code: str, folder: Path) -> str:
 
 
 def assert_printed(expected: str, printed: str) -> None:
-    assert doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS), (
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.OutputChecker().check_output(expected, printed, flags), (
         f"expected:\n{expected}\nprinted:\n{printed}"
     )
 
