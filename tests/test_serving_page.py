@@ -10,18 +10,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import exported
-import grpc
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 pytestmark = pytest.mark.export
 
@@ -64,35 +58,9 @@ def assert_printed(expected: str, printed: str) -> None:
     )
 
 
-class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers as TensorFlow Serving does."""
-
-    def __init__(self, base: Path) -> None:
-        self.name = base.name
-        self.loaded = tf.saved_model.load(str(base / "1"))
-
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
-        assert request.model_spec.name == self.name
-        signature = self.loaded.signatures[request.model_spec.signature_name]
-        inputs = {name: tf.constant(tf.make_ndarray(x)) for name, x in request.inputs.items()}
-        answer = predict_pb2.PredictResponse(model_spec=request.model_spec)
-        for name, value in signature(**inputs).items():
-            answer.outputs[name].CopyFrom(tf.make_tensor_proto(value.numpy()))
-        return answer
-
-
-@contextmanager
-def serving(base: Path) -> Iterator[str]:
-    """The address of a server on a free port."""
-    server = grpc.server(ThreadPoolExecutor(1))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Server(base), server)
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-    yield f"localhost:{port}"
-    server.stop(None).wait()
-
-
 def test_blocks_print_what_the_page_says(folder: Path) -> None:
+    from prediction_server import serving
+
     printed, compared = "", 0
     for language, code in BLOCKS:
         if language == "text":
@@ -110,6 +78,8 @@ def test_blocks_print_what_the_page_says(folder: Path) -> None:
 
 def check_request(folder: Path) -> None:
     """The page's request has the picture's bytes, for a signature that takes them."""
+    from tensorflow_serving.apis import predict_pb2
+
     request = predict_pb2.PredictRequest.FromString((folder / "request.pb").read_bytes())
     picture = (ROOT / "examples" / "boot.png").read_bytes()
     assert list(tf.make_ndarray(request.inputs["image_bytes"])) == [picture, b"no picture"]
