@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_wrong_rank_or_type(shoes: Any, signature: str, name: str, value: tf.Ten
     test_files_to_names(shoes)
 
 
-def load(model: keras.Model, path: Path, **options: Any) -> Any:
+def load(model: keras.Model, path: Path | str, **options: Any) -> Any:
     return tf.saved_model.load(str(keras_se.export(model, path, **options).path)).signatures
 
 
@@ -191,6 +192,29 @@ def test_half_precision_answers_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         answer["probabilities"], np.asarray(model(images), "float32"), atol=0.05
     )
+
+
+def must_compile(path: Path) -> list[str]:
+    """The functions of a SavedModel that run only where XLA compiles them."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    return [f.signature.name for f in functions if f.attr["_XlaMustCompile"].b]
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_nothing_needs_xla(fuse: bool, tmp_path: Path) -> None:
+    """TensorFlow Serving refuses what does, unless told otherwise."""
+    report = keras_se.export(small_network(), tmp_path / "net", fuse=fuse)
+    assert must_compile(report.path) == []
+
+
+def test_compiled_if_asked(tmp_path: Path) -> None:
+    model = small_network()
+    report = keras_se.export(model, tmp_path / "net", compile=True)
+    assert must_compile(report.path)
+    assert report.difference < TOLERANCE
 
 
 def test_network_of_one_size_only(tmp_path: Path) -> None:
@@ -235,7 +259,7 @@ def test_transform_of_the_network_inside() -> None:
     ],
 )
 def test_transform(shape: Any, preprocessing: Any, expected: tuple[Any, ...]) -> None:
-    network = describe(small_network(shape), None, 5, preprocessing, 99, image_bytes=True)
+    network = describe(small_network(shape), None, 5, preprocessing, 10**6, image_bytes=True)
     assert network.transform is not None
     height, width, channels, crop, interpolation = expected
     assert network.transform.shape == (height, width, channels)
@@ -259,13 +283,17 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "suffix": ({"format": "onnx"}, "must end in .onnx"),
     "labels": ({"labels": ["a", "b"]}, "7 names"),
     "label types": ({"labels": range(7)}, "7 names"),
+    "label of two lines": ({"labels": [*"abcdef", "g\nh"]}, "one line"),
     "data set": ({"labels": "imagnet"}, "imagenet"),
     "top_k": ({"top_k": 0}, "top_k"),
     "fuse": ({"fuse": "yes"}, "fuse"),
+    "compile": ({"compile": None}, "compile"),
+    "compile a format": ({"compile": True, "format": "onnx"}, "`compile` must be False"),
     "image_bytes": ({"image_bytes": 1}, "image_bytes"),
     "preprocessing": ({"preprocessing": "se_resnet20"}, "weights"),
     "preprocessing type": ({"preprocessing": 3}, "preprocessing"),
     "max_pixels": ({"max_pixels": -1}, "max_pixels"),
+    "max_pixels too few": ({"max_pixels": 33 * 31 - 1}, "`max_pixels` must be at least 1023"),
     "quantised": ({"representative": noise(2, 33, 31, 3)}, "representative"),
     "subclass": ({"model": no_functional_model}, "functional"),
     "no classes": ({"model": feature_maps}, "(batch, classes)"),
@@ -300,6 +328,33 @@ def test_path_that_exists(tmp_path: Path) -> None:
     assert list((tmp_path / "folder").iterdir()) == []
 
 
+def test_path_that_appears_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it of any harm what an export left that was killed."""
+    path = tmp_path / "net.tflite"
+    (tmp_path / f".net.tflite.{os.getpid()}.tmp").mkdir()
+    chosen = exporting.FORMATS["litert"]
+
+    def run(temporary: Path, images: np.ndarray) -> np.ndarray:
+        path.write_text("mine")
+        return chosen.run(temporary, images)
+
+    monkeypatch.setitem(exporting.FORMATS, "litert", replace(chosen, run=run))
+    with pytest.raises(OSError, match="written by another process"):
+        keras_se.export(small_network(), path, "litert")
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_names_of_any_language_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "so und ähnlich" / "net/"
+    names = ["é", "猫", "two words", "", "x", "'", '"']
+    served = load(small_network(), f"{path}/", labels=names, top_k=99)
+    images = noise(256, 33, 31, 3)
+    labels = served["serve_images"](images=images)["labels"].numpy()
+    assert labels.shape == (256, 7)
+    assert {label.decode() for label in labels[255]} == set(names)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -312,7 +367,7 @@ def test_full_disk(tmp_path: Path) -> None:
         (tmp_path / "disk" / "filler").write_bytes(bytes(1000 * 1024))
         with pytest.raises(OSError, match="cannot be written") as caught:
             keras_se.export(small_network(), tmp_path / "disk" / "net")
-        assert "No space left on device" in str(caught.value)
+        assert str(caught.value).endswith("net: cannot be written (No space left on device)")
         assert "\n" not in str(caught.value)
         assert [path.name for path in (tmp_path / "disk").iterdir()] == ["filler"]
 
@@ -334,14 +389,19 @@ def test_command(run: Run, tmp_path: Path) -> None:
     small_network().save(path)
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join("abcdefg"))
-    code, out, _ = run("export", path, tmp_path / "net", "--labels", labels, "--top", 2, "--json")
+    options = ("--labels", labels, "--top", 2, "--max-pixels", 1100, "--compile", "--json")
+    code, out, _ = run("export", path, tmp_path / "net", *options)
     assert code == 0
+    assert must_compile(tmp_path / "net")
     report = json.loads(out)
     assert report["path"] == str(tmp_path / "net")
     assert report["classes"] == 7
     assert report["largest_difference"] < TOLERANCE
-    served = tf.saved_model.load(report["path"]).signatures["serve_images"]
-    assert served(images=noise(1, 33, 31, 3))["labels"].shape == (1, 2)
+    served = tf.saved_model.load(report["path"]).signatures
+    assert served["serve_images"](images=noise(1, 33, 31, 3))["labels"].shape == (1, 2)
+    large = encoded(Image.new("RGB", (34, 33)), "PNG")
+    (error,) = served["serving_default"](image_bytes=tf.constant([large]))["error"].numpy()
+    assert b"at most 1100 pixels" in error
 
 
 def test_mistakes_on_the_command_line(run: Run, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from keras_se.training import run as training
 
 pytestmark = pytest.mark.export
 
+ROOT = Path(__file__).resolve().parents[1]
 # Its number in the schema of LiteRT.
 CONV_2D = 3
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -74,6 +75,38 @@ print(json.dumps([answer["probabilities"].numpy().tolist(),
 """
 
 
+# What TensorFlow Serving does to its process unless started with --xla_cpu_compilation_enabled.
+WITHOUT_XLA = """
+import ctypes, pathlib, sys
+import tensorflow as tf
+library = ctypes.CDLL(str(pathlib.Path(tf.__file__).parent / "libtensorflow_cc.so.2"))
+library._ZN10tensorflow21DisableXlaCompilationEv()
+for path in sys.argv[1:]:
+    loaded, refused = tf.saved_model.load(path), []
+    for name, signature in sorted(loaded.signatures.items()):
+        (spec,) = signature.structured_input_signature[1].values()
+        if spec.dtype == tf.string:
+            value = tf.constant([tf.io.encode_png(tf.zeros((30, 30, 3), tf.uint8)).numpy()])
+        else:
+            value = tf.zeros([size or 30 for size in spec.shape], spec.dtype)
+        try:
+            signature(**{spec.name: value})
+        except tf.errors.OpError as error:
+            assert "XLA compilation disabled" in str(error)
+            refused.append(name)
+    print(*refused)
+"""
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_without_xla(grouped: tuple[Any, Path], tmp_path: Path, onednn: str) -> None:
+    network, folder = grouped
+    keras_se.export(network, tmp_path / "net", compile=True)
+    printed = alone(WITHOUT_XLA, folder / "net", tmp_path / "net", TF_ENABLE_ONEDNN_OPTS=onednn)
+    every = "features serve_images serve_images_uint8 serving_default"
+    assert printed.split("\n")[:2] == ["", every]
+
+
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("files")
@@ -95,7 +128,7 @@ def test_tensorflow_s_c_library(
     library = Path(tf.__file__).parent
     program = tmp_path / "client"
     subprocess.run(
-        ["gcc", Path(__file__).parent / "saved_model_client.c", "-o", program,
+        ["gcc", ROOT / "examples" / "saved_model_client.c", "-o", program,
          f"-I{library / 'include'}", f"-L{library}", "-l:libtensorflow_cc.so.2",
          "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"],
         check=True,

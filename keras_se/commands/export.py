@@ -20,11 +20,14 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @click.option("--preprocessing", metavar="WEIGHTS", help="Whose resize and crop; see `list`.")
 @click.option("--int8", metavar="DATA", help="Quantise by a folder of pictures or a data set.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.")
+@click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
 @click.option("--no-fuse", is_flag=True, help="Leave the network as it was trained.")
 @as_json
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
-    preprocessing: str | None, int8: str | None, top: int, no_fuse: bool, as_json: bool,
+    preprocessing: str | None, int8: str | None, top: int, max_pixels: int | None, compile: bool,
+    no_fuse: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 
@@ -41,11 +44,13 @@ def export(
         options["labels"] = file.read_text("utf-8").splitlines() if file.is_file() else labels
     if preprocessing is not None:
         options["preprocessing"] = preprocessing
+    if max_pixels is not None:
+        options["max_pixels"] = max_pixels
     if int8 is not None:
         options["representative"] = sources.pictures(int8)
     written = keras_se.export(
-        model, str(path or serving_dir), format, fuse=not no_fuse, top_k=top,
-        serving=serving_dir is not None, **options,
+        model, str(path or serving_dir), format, fuse=not no_fuse, compile=compile,
+        top_k=top, serving=serving_dir is not None, **options,
     )  # fmt: skip
     report = {
         "path": str(written.path),

@@ -77,7 +77,8 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
             Squeeze-and-Excitation are computed from the convolution's narrower input; `"sums"`:
             one `keras_se.layers.MultiplyAdd` does the multiplication, addition and activation of
             a residual unit; `"compile"`: on TensorFlow, XLA makes one loop of each of those
-            layers, anew for each shape of the feature maps (converters to ONNX do not take that).
+            layers, anew for each shape of the feature maps (`keras_se.export` leaves that out
+            unless told otherwise).
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled. Its

@@ -64,13 +64,15 @@ class GroupedConv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs: Any) -> Any:
-        if not (self.use_bias and self._native):
+        if not self.use_bias or keras.backend.backend() != "tensorflow":
             return super().call(inputs)
         import tensorflow as tf
 
         # Without oneDNN TensorFlow would fuse a BiasAdd, which Keras makes of this sum, and the
         # activation into an operation that takes no groups.
-        bias = tf.reshape(tf.convert_to_tensor(self.bias), (1, 1, 1, self.filters))
+        channels = 3 if self.data_format == "channels_last" else 1
+        shape = [self.filters if axis == channels else 1 for axis in range(4)]
+        bias = tf.reshape(tf.convert_to_tensor(self.bias), shape)
         return self.activation(self.convolution_op(inputs, self.kernel) + bias)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:

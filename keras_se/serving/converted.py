@@ -1,8 +1,4 @@
-"""ONNX, OpenVINO and LiteRT: the network in one graph without variables, converted.
-
-Inside, functions that XLA must compile are traced as what they consist of, so that every grouped
-convolution is one operation of groups in each format.
-"""
+"""ONNX, OpenVINO and LiteRT: the network in one graph without variables, converted."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_se.serving.network import Network
+from keras_se.serving.network import Network, without_xla
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,12 +32,8 @@ def _frozen(network: Network) -> Any:
         return tf.identity(network.outputs(images), OUTPUT)
 
     spec = tf.TensorSpec((None, *network.shape), tf.float32, INPUT)
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
+    with without_xla():
         function = tf.function(predictions, autograph=False).get_concrete_function(spec)
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
     return convert_variables_to_constants_v2(function)
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keras_se.pictures import MAX_BYTES, MODES
-from keras_se.serving.headers import DAMAGED, FORMATS, UNKNOWN, Header, picture_format, read_header
+from keras_se.serving.headers import (
+    DAMAGED,
+    FORMATS,
+    UNKNOWN,
+    Header,
+    bmp_size,
+    picture_format,
+    read_header,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -160,8 +168,10 @@ def _picture(
         return tf.io.decode_gif(data)[0, ..., :channels]
 
     def bmp() -> tf.Tensor:
-        # One of 32 bits has four channels.
-        return tf.io.decode_bmp(data)[..., :channels]
+        # One of 32 bits has four channels. What follows the pixels is in the decoder's way.
+        return tf.io.decode_bmp(tf.strings.substr(data, tf.constant(0, tf.int64), bmp_size(data)))[
+            ..., :channels
+        ]
 
     picture = tf.switch_case(
         kind,

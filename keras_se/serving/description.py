@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def describe(
     classes = model.outputs[0].shape[1]
     positive_integer("max_pixels", max_pixels)
     transform = transform_of(model, shape, preprocessing, max_pixels)
+    least = math.prod(transform.covered)
+    if max_pixels < least:
+        raise ValueError(
+            f"`max_pixels` must be at least {least}, what a picture is resized to. "
+            f"Received: max_pixels={max_pixels}"
+        )
     return Network(
         model=model,
         shape=shape,
@@ -71,6 +78,9 @@ def _labels(model: keras.Model, labels: Any, classes: int) -> tuple[str, ...]:
         raise ValueError(
             f"`labels` must be {classes} names, one a class. Received: {len(labels)} values"
         )
+    broken = next((label for label in labels if len(label.splitlines()) > 1), None)
+    if broken is not None:
+        raise ValueError(f"`labels` must be names of one line. Received: {broken!r}")
     return labels
 
 

@@ -18,8 +18,12 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 DEEP = "more than 8 bits a channel"
 ANIMATION = "a file of several frames"
 DAMAGED = "damaged data"
-# Of a PNG before its pixels: real files have a few.
+# Of a PNG before its pixels, or of a GIF without runs of equal ones: real files have a few.
 MAX_CHUNKS = 1000
+# Of a JPEG: progressive ones have ten. Thirty bytes would cost a pass over all pixels.
+MAX_SCANS = 100
+# Pieces of a GIF that are passed over at once.
+RUN = 4096
 
 
 class Header(NamedTuple):
@@ -86,11 +90,25 @@ def _read_jpeg(data: tf.Tensor) -> Header:
     height, width, channels = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(data), tf.int64))
     what = _choose(
         DAMAGED,
+        (_scans(data) > MAX_SCANS, DAMAGED),
         (channels == 1, MODES["L"]),
         (channels == 3, MODES["RGB"]),
         (channels == 4, MODES["CMYK"]),
     )
     return Header(height, width, what)
+
+
+def _scans(data: tf.Tensor) -> tf.Tensor:
+    """How many scans begin in a JPEG: a marker, the length, and the number of components."""
+    import tensorflow as tf
+
+    octets = tf.pad(tf.io.decode_raw(data, tf.uint8), [[0, 4]])
+    markers = tf.where((octets[:-4] == 0xFF) & (octets[1:-3] == 0xDA))
+    high, low, components = tf.unstack(
+        tf.gather(octets, markers + tf.range(2, 5, dtype=tf.int64)), axis=1
+    )
+    begins = (high == 0) & (components <= 4) & (low == 2 * components + 6)
+    return tf.math.count_nonzero(begins)
 
 
 def _read_png(data: tf.Tensor) -> Header:
@@ -150,33 +168,44 @@ def _read_gif(data: tf.Tensor) -> Header:
         """Of the table that the flags announce."""
         return tf.where(flags >= 128, 2 ** (flags % 8 + 1), 0)
 
-    def pieces(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def next_pieces(at: tf.Tensor, _: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Passes over pieces of one length."""
+        piece = number(at)
+        same = tf.cast(octets[at : tf.minimum(at + RUN * (piece + 1), size) : piece + 1], tf.int32)
+        count = tf.reduce_sum(tf.math.cumprod(tf.cast(same == piece, tf.int32)))
+        return at + tf.where(piece > 0, count, 1) * (piece + 1), piece, steps + 1
+
+    def pieces(at: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Where data in pieces ends, and the length of its last piece: 0 if it is all there."""
         return tf.while_loop(
-            lambda at, piece: (piece > 0) & (at < size),
-            lambda at, _: (at + 1 + number(at), number(at)),
-            (at, 1),
+            lambda at, piece, steps: (piece > 0) & (at < size) & (steps < MAX_CHUNKS),
+            next_pieces,
+            (at, 1, steps),
         )
 
     def next_block(
-        at: tf.Tensor, frames: tf.Tensor, first: tf.Tensor, transparent: tf.Tensor, cut: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
+        at: tf.Tensor, frames: tf.Tensor, first: tf.Tensor, transparent: tf.Tensor,
+        cut: tf.Tensor, steps: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:  # fmt: skip
         block, label = number(at), number(at + 1)
         extension, picture = block == 0x21, block == 0x2C
         transparent |= extension & (label == 0xF9) & (number(at + 3) % 2 == 1)
         first = tf.where(picture & (frames == 0), at, first)
         table = 3 * colours(number(tf.minimum(at + 9, size)))
-        at, piece = tf.cond(
+        at, piece, steps = tf.cond(
             extension | picture,
-            lambda: pieces(at + tf.where(picture, 11 + table, 2)),
-            lambda: (size, tf.constant(0)),
+            lambda: pieces(at + tf.where(picture, 11 + table, 2), steps),
+            lambda: (size, tf.constant(0), steps),
         )
-        return at, frames + tf.cast(picture, tf.int32), first, transparent, piece > 0
+        cut = (piece > 0) | (steps >= MAX_CHUNKS)
+        return at, frames + tf.cast(picture, tf.int32), first, transparent, cut, steps
 
     table = colours(number(10))
-    start = (13 + 3 * table, 0, 0, tf.constant(False), tf.constant(False))
-    _, frames, first, transparent, cut = tf.while_loop(
-        lambda at, frames, *_: (at < size) & (frames < 2), next_block, start
+    start = (13 + 3 * table, 0, 0, tf.constant(False), tf.constant(False), 0)
+    _, frames, first, transparent, cut, _ = tf.while_loop(
+        lambda at, frames, first, transparent, cut, steps: (at < size) & (frames < 2) & ~cut,
+        next_block,
+        start,
     )
     own = colours(number(first + 9))
     at, count = tf.where(own > 0, first + 10, 13), tf.where(own > 0, own, table)
@@ -200,16 +229,31 @@ def _read_bmp(data: tf.Tensor) -> Header:
     import tensorflow as tf
 
     header = _octets(data, 0, 54)
-    size, width, height = (_little(header[at : at + 4]) for at in (14, 18, 22))
-    # A negative height says that the first row is the upper one.
-    height = tf.where(height >= 2**31, 2**32 - height, height)
+    height, width = _bmp_sides(header)
+    start, size = _little(header[10:14]), _little(header[14:18])
     bits, packing = _little(header[28:30]), _little(header[30:34])
     palette = tf.reshape(_octets(data, 14 + size, 1024), (256, 4))[:, :3]
     grey = tf.reduce_all(palette == tf.range(256, dtype=tf.int64)[:, None])
     what = _choose(
         "a BMP with a palette, packed, or of other than 8, 24 or 32 bits a pixel",
-        (size < 40, "a BMP of another version"),
+        ((size < 40) | (size > 124), "a BMP of another version"),
+        (start < 14 + size, DAMAGED),
         ((packing == 0) & (bits == 8) & grey, MODES["L"]),
         ((packing == 0) & ((bits == 24) | (bits == 32)), MODES["RGB"]),
     )
     return Header(height, width, what)
+
+
+def _bmp_sides(header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    import tensorflow as tf
+
+    width, height = _little(header[18:22]), _little(header[22:26])
+    # A negative height says that the first row is the upper one.
+    return tf.where(height >= 2**31, 2**32 - height, height), width
+
+
+def bmp_size(data: tf.Tensor) -> tf.Tensor:
+    """Bytes of a BMP up to its last pixel; its rows are filled up to four bytes."""
+    header = _octets(data, 0, 30)
+    height, width = _bmp_sides(header)
+    return _little(header[10:14]) + height * ((width * _little(header[28:30]) + 31) // 32 * 4)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_se.graph import recursion
+from keras_se.layers import GroupedConv2D
 from keras_se.layers.squeeze_excite import HALF_PRECISION
 from keras_se.serving.decoding import Transform
 
@@ -26,6 +29,7 @@ class Network:
         labels: Names of the classes.
         top_k: How many classes are named.
         transform: What becomes of a file's picture, or `None`: files are not taken.
+        compile: Whether functions stay that XLA must compile.
     """
 
     model: keras.Model
@@ -34,6 +38,7 @@ class Network:
     labels: tuple[str, ...]
     top_k: int
     transform: Transform | None
+    compile: bool = False
 
     def call(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
         """What `model` answers to pictures with channels last."""
@@ -81,23 +86,65 @@ def _ends_in_logits(model: keras.Model) -> bool:
     return getattr(last, "activation", None) is keras.activations.linear
 
 
+@contextmanager
+def without_xla() -> Iterator[None]:
+    """Traces functions that XLA must compile as the operations that they consist of.
+
+    TensorFlow Serving refuses them unless told otherwise, other runtimes do not know them, and each
+    would be compiled anew for every size of a batch. A grouped convolution becomes one operation.
+    """
+    import tensorflow as tf
+
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """The model, or a copy of it that computes in float32 throughout."""
     if not is_half(model):
         return model
+    return _copy(model, lambda layer: (type(layer), {**layer.get_config(), "dtype": "float32"}))
+
+
+def is_half(model: keras.Model) -> bool:
+    """Whether a layer computes in half precision."""
+    return any(layer.compute_dtype in HALF_PRECISION for layer in _layers(model))
+
+
+def with_native_groups(model: keras.Model) -> keras.Model:
+    """The model, or a copy of it whose grouped convolutions run without XLA on every build."""
+
+    def changes(layer: Any) -> bool:
+        return type(layer) is keras.layers.Conv2D and layer.groups > 1
+
+    if not any(map(changes, _layers(model))):
+        return model
+    return _copy(
+        model,
+        lambda layer: (GroupedConv2D if changes(layer) else type(layer), layer.get_config()),
+    )
+
+
+def _layers(model: keras.Model) -> Iterator[Any]:
+    """Those of nested models too, without the models."""
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
+def _copy(
+    model: keras.Model, change: Callable[[Any], tuple[type[Any], dict[str, Any]]]
+) -> keras.Model:
+    """A copy with its values; `change` tells class and configuration of each layer."""
 
     def clone(layer: Any) -> Any:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        kind, config = change(layer)
+        return kind.from_config(config)
 
     with recursion(2 * len(model.layers)):
         copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
-
-
-def is_half(model: keras.Model) -> bool:
-    """Whether a layer computes in half precision."""
-    return any(
-        is_half(layer) if isinstance(layer, keras.Model) else layer.compute_dtype in HALF_PRECISION
-        for layer in model.layers
-    )

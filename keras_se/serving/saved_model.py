@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_se.serving.decoding import decode
-from keras_se.serving.network import Network
+from keras_se.serving.network import Network, without_xla
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,8 +27,6 @@ def convert(network: Network) -> Callable[[Path], None]:
     import tensorflow as tf
 
     functions = _functions(network)
-    # Traced here: what the network does not allow is no fault of the disk.
-    functions.pop("network").get_concrete_function()
     serve_images = functions.pop("serve_images")
     spec = tf.TensorSpec((None, *network.shape), tf.float32, "images")
     signatures = functions | {
@@ -45,7 +44,8 @@ def convert(network: Network) -> Callable[[Path], None]:
         try:
             tf.saved_model.save(module, str(folder), signatures)
         except tf.errors.OpError as error:
-            raise OSError(error.message) from error
+            # Before the reason there are names of operations and temporary files.
+            raise OSError(error.message.rsplit("; ", 1)[-1]) from error
 
     return save
 
@@ -64,8 +64,13 @@ def _functions(network: Network) -> dict[str, Any]:
     labels = tf.constant(network.labels)
     features, transform = network.features, network.transform
     # One function that all signatures call: the network is in the file once.
-    pictures = tf.TensorSpec((None, *network.shape), tf.float32)
-    inner = tf.function(network.probabilities, [pictures], autograph=False)
+    pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
+
+    def traced(function: Callable[..., Any]) -> Any:
+        with nullcontext() if network.compile else without_xla():
+            return tf.function(function, autograph=False).get_concrete_function(pictures)
+
+    inner = traced(network.probabilities)
 
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
         """Convolutions of no pictures fail on some builds."""
@@ -106,13 +111,9 @@ def _functions(network: Network) -> dict[str, Any]:
         answer["labels"] = tf.where(bad, "", answer["labels"])
         return answer | {"error": errors}
 
-    functions = {
-        "network": inner,
-        "serve_images": tf.function(serve_images, autograph=False),
-    }
+    functions = {"serve_images": tf.function(serve_images, autograph=False)}
     if features is not None:
-        images = tf.TensorSpec(pictures.shape, tf.float32, "images")
-        functions["features"] = tf.function(serve_features, [images], autograph=False)
+        functions["features"] = traced(serve_features)
     if transform is not None:
         files = tf.TensorSpec((None,), tf.string, "image_bytes")
         functions["serving_default"] = tf.function(serve_bytes, [files], autograph=False)
