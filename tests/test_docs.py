@@ -15,6 +15,8 @@ from keras_se.training.recipe import get_recipe, recipe_names
 
 # Longer than a few seconds.
 SLOW = {"finetuning.md", "training.md"}
+# Run by `test_serving_page`, each block in a process of its own.
+ELSEWHERE = {"serving.md"}
 
 
 @pytest.fixture
@@ -34,6 +36,8 @@ def parameters(paths):
     for path in paths:
         name = path.relative_to(pages.DOCS).as_posix()
         text = path.read_text("utf-8")
+        if name in ELSEWHERE:
+            continue
         if any(language in ("python", "bash") for language, _ in pages.blocks(text)):
             marks = [pytest.mark.docs] if name in SLOW else []
             yield pytest.param(text, id=name, marks=marks)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import ast
 import base64
-import doctest
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import exported
+import pages
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 pytestmark = pytest.mark.export
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "serving.md"
 # Those of `python server` need one; `sh` and other languages are only shown.
-BLOCK = re.compile(r"^```([\w ]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = BLOCK.findall(PAGE.read_text("utf-8"))
+BLOCKS = pages.blocks((pages.DOCS / "serving.md").read_text("utf-8"))
 ADDRESS = "localhost:8500"
 COMMANDS = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail", "-c"]}
 
@@ -32,7 +28,7 @@ COMMANDS = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the examples, and pictures to quantise by."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "examples").symlink_to(pages.ROOT / "examples")
     (folder / "pictures").mkdir()
     for number, picture in enumerate(exported.fashion()):
         Image.fromarray(picture[..., 0]).save(folder / "pictures" / f"{number}.png")
@@ -44,18 +40,11 @@ def run(language: str, code: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [*COMMANDS[language], code],
-        cwd=folder, env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        cwd=folder, env=os.environ | {"PATH": path, "PYTHONPATH": str(pages.ROOT)},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
     return done.stdout
-
-
-def assert_printed(expected: str, printed: str) -> None:
-    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    assert doctest.OutputChecker().check_output(expected, printed, flags), (
-        f"expected:\n{expected}\nprinted:\n{printed}"
-    )
 
 
 def test_blocks_print_what_the_page_says(folder: Path) -> None:
@@ -64,7 +53,7 @@ def test_blocks_print_what_the_page_says(folder: Path) -> None:
     printed, compared = "", 0
     for language, code in BLOCKS:
         if language == "text":
-            assert_printed(code, printed)
+            assert pages.prints(code, printed), f"expected:\n{code}\nprinted:\n{printed}"
             compared += 1
         elif language == "python server":
             assert code.count(ADDRESS) == 1
@@ -81,7 +70,7 @@ def check_request(folder: Path) -> None:
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest.FromString((folder / "request.pb").read_bytes())
-    picture = (ROOT / "examples" / "boot.png").read_bytes()
+    picture = (pages.ROOT / "examples" / "boot.png").read_bytes()
     assert list(tf.make_ndarray(request.inputs["image_bytes"])) == [picture, b"no picture"]
     signatures = tf.saved_model.load(str(folder / "shoes")).signatures
     inputs = signatures[request.model_spec.signature_name].structured_input_signature[1]
@@ -101,4 +90,4 @@ def test_rest_request(folder: Path) -> None:
     (code,) = (code for language, code in BLOCKS if language == "sh" and "curl" in code)
     body = json.loads(run("bash", code.split("|")[0], folder))
     (instance,) = body["instances"]
-    assert base64.b64decode(instance["b64"]) == (ROOT / "examples" / "boot.png").read_bytes()
+    assert base64.b64decode(instance["b64"]) == (pages.ROOT / "examples" / "boot.png").read_bytes()
