@@ -1,7 +1,7 @@
 """Exported networks beside each other and beside their peers: the figures of batch 1 and 8.
 
-    python benchmarks/inference.py FOLDER                     # writes the files, once
-    python benchmarks/inference.py FOLDER --runtime openvino  # times them
+    python benchmarks/inference.py FOLDER                     # writes the files, some minutes
+    python benchmarks/inference.py FOLDER --runtime openvino  # those of a runtime, and times them
 
 224 x 224, in turn in one process, all the cores that it may use (`taskset -c 0,1` for two). The
 files of the peers are written by their own packages in processes of their own. A run replaces its
@@ -11,7 +11,9 @@ sections of `benchmarks/inference.md`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import io
 import os
 import subprocess
 import sys
@@ -116,9 +118,9 @@ def file(folder: Path, name: str, runtime: str) -> Path:
     return folder / f"{stem}-{runtime}{RUNTIMES[runtime].suffix}"
 
 
-def write(folder: Path, name: str) -> None:
-    """Write the formats of one network that are not there yet."""
-    runtimes = {runtime for run in RUNS.values() for other, runtime in run if other == name}
+def write(folder: Path, name: str, runs: Sequence[str]) -> None:
+    """Write the formats of one network that the runs need and that are not there yet."""
+    runtimes = {runtime for run in runs for other, runtime in RUNS[run] if other == name}
     missing = {r: path for r in sorted(runtimes) if not (path := file(folder, name, r)).exists()}
     if not missing:
         return
@@ -131,7 +133,8 @@ def write(folder: Path, name: str) -> None:
         model = settle(PEERS[name](), (None, SIZE, SIZE, 3))
         # As users of any version of Keras do.
         temporary = path.with_suffix(".tmp")
-        model.export(str(temporary))
+        with contextlib.redirect_stdout(io.StringIO()):
+            model.export(str(temporary))
         temporary.rename(path)
         return
     builder, plain, fused = OURS[name]
@@ -140,11 +143,12 @@ def write(folder: Path, name: str) -> None:
         keras_se.export(model, path, runtime, fuse=fused, image_bytes=False)
 
 
-def write_all(folder: Path) -> None:
+def write_all(folder: Path, runs: Sequence[str]) -> None:
     """Each network in a process of its own: not all live with the same Keras."""
+    chosen = [part for run in runs for part in ("--runtime", run)]
     for name in (*OURS, *PEERS):
         legacy = {"TF_USE_LEGACY_KERAS": "1"} if name == QUBVEL else {}
-        command = [sys.executable, __file__, str(folder), "--write", name]
+        command = [sys.executable, __file__, str(folder), "--write", name, *chosen]
         subprocess.run(command, check=True, env=os.environ | legacy)
 
 
@@ -222,9 +226,9 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.write:
-        write(options.folder, options.write)
+        write(options.folder, options.write, options.runtime)
         return
-    write_all(options.folder)
+    write_all(options.folder, options.runtime or [*RUNS])
     for runtime in options.runtime:
         for batch in options.batch or BATCHES:
             run(options.folder, runtime, batch, options.rounds)
