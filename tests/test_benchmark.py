@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,23 +187,55 @@ def test_table(run: Run, saved: Path) -> None:
     assert conditions["fused"].strip() == "yes"
 
 
+def test_threads() -> None:
+    command = [sys.executable, "-c", "from keras_se.cli import main; main()", "benchmark"]
+    options = ["SEResNet20", "--runtime", "keras", "--no-fuse", "--rounds", "1", "--threads", "1"]
+    done = subprocess.run(
+        [*command, *options, "--json"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["conditions"]["threads"] == 1
+
+
+@pytest.mark.usefixtures("network")
+def test_threads_once_tensorflow_runs(run: Run) -> None:
+    arguments = ("SEResNet20", "--runtime", "keras", "--threads", 1)
+    assert_mistake(run("benchmark", *arguments), "`threads`")
+
+
 @pytest.mark.export
-def test_every_runtime_beside_a_peer(run: Run, network: keras.Model, tmp_path: Path) -> None:
-    network.export(tmp_path / "peer", verbose=False)
-    network.save(tmp_path / "net.keras")
+def test_every_runtime_beside_a_peer(run: Run, tmp_path: Path) -> None:
+    ours, peer = tmp_path / "ours.keras", tmp_path / "peer"
+    network = exported.small_network((32, 32, 3))
+    network.save(ours)
+    network.export(peer, verbose=False)
     names = (runtimes.KERAS, *runtimes.RUNTIMES)
     options = [part for name in names for part in ("--runtime", name)]
-    whats = (tmp_path / "net.keras", tmp_path / "peer")
-    # The peer's pictures have a fixed size.
-    mistake = run("benchmark", *whats, *options, "--rounds", 2)
-    assert_mistake(mistake, "peer", "1x224x224x3")
-    whats = (tmp_path / "net.keras", tmp_path / "net.keras")
-    code, out, err = run("benchmark", *whats, *options, "--rounds", 2, "--json")
-    assert (code, err) == (0, "")
+    code, out, err = run(
+        "benchmark", peer, ours, *options, "--size", 32, "--batch", 2, "--rounds", 2, "--json"
+    )
+    assert code == 0, err
     report = json.loads(out)
-    assert [line["runtime"] for line in report["lines"]] == [*names]
+    assert [line["runtime"] for line in report["lines"]] == ["tf_saved_model", *names]
+    assert [line["network"] for line in report["lines"]] == [str(peer)] + [str(ours)] * len(names)
+    assert all(line["pictures"] == [2, 32, 32, 3] for line in report["lines"])
     assert report["conditions"]["openvino"]
     assert report["conditions"]["onnxruntime"]
+
+
+@pytest.mark.parametrize("name", [
+    "tf_saved_model",
+    "litert",
+    pytest.param("onnx", marks=pytest.mark.export),
+    pytest.param("openvino", marks=pytest.mark.export),
+])  # fmt: skip
+def test_other_size(run: Run, name: str, network: keras.Model, tmp_path: Path) -> None:
+    path = tmp_path / f"net{FORMATS[name].suffix}"
+    if name == "tf_saved_model":
+        network.export(path, verbose=False)
+    else:
+        keras_se.export(network, path, name)
+    assert_mistake(run("benchmark", path), f"runtime '{name}' cannot run", "1x224x224x3")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

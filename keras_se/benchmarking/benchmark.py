@@ -223,9 +223,14 @@ def _threads(threads: int | None) -> int:
     import tensorflow as tf
 
     threading = tf.config.threading
-    if threading.get_intra_op_parallelism_threads() != threads:
+    try:
         threading.set_intra_op_parallelism_threads(threads)
         threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        raise ValueError(
+            "`threads` must be given before TensorFlow is used in this process. "
+            f"Received: threads={threads}"
+        ) from None
     return threads
 
 

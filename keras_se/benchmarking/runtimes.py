@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ class Runtime:
     load: Callable[[Path, np.ndarray, int, str], Answer]
 
 
+def _check_shape(shape: Sequence[int], images: np.ndarray) -> None:
+    """A `ValueError` unless the shape, -1 where any size is taken, is that of the pictures.
+
+    Some runtimes compute something from pictures of any size.
+    """
+    if any(own not in (-1, given) for own, given in zip(shape, images.shape, strict=True)):
+        raise ValueError(f"it takes {'x'.join(map(str, shape))}, -1 being any number")
+
+
 def _saved_model(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
     import tensorflow as tf
 
@@ -48,6 +57,7 @@ def _saved_model(path: Path, images: np.ndarray, threads: int, precision: str) -
     inputs = served.structured_input_signature[1]
     if [spec.dtype for spec in inputs.values()] != [tf.float32]:
         raise ValueError(f"{path}: signature {name!r} must take float32 pictures and nothing else")
+    _check_shape([size or -1 for size in next(iter(inputs.values())).shape], images)
     arguments = {next(iter(inputs)): tf.constant(images)}
 
     def answer() -> np.ndarray:
@@ -76,6 +86,8 @@ def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> A
 
     core = openvino.Core()
     network = core.read_model(path)
+    own = network.inputs[0].partial_shape
+    _check_shape([size.get_length() if size.is_static else -1 for size in own], images)
     network.reshape(list(images.shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -95,6 +107,7 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    _check_shape(taken["shape_signature"], images)
     interpreter.resize_tensor_input(taken["index"], images.shape)
     interpreter.allocate_tensors()
 
