@@ -187,6 +187,7 @@ def test_table(run: Run, saved: Path) -> None:
     assert conditions["fused"].strip() == "yes"
 
 
+@pytest.mark.export
 def test_threads() -> None:
     command = [sys.executable, "-c", "from keras_se.cli import main; main()", "benchmark"]
     options = ["SEResNet20", "--runtime", "keras", "--no-fuse", "--rounds", "1", "--threads", "1"]
