@@ -8,9 +8,9 @@ TensorFlow graph, 224 x 224, float32. The multiply-adds are in the ratio 1.10.
 import keras
 import numpy as np
 import tensorflow as tf
-from side_by_side import conditions, measure
 
 import keras_se
+from keras_se.benchmarking.timing import conditions, described, measure
 from keras_se.layers import GroupedConv2D
 
 
@@ -25,7 +25,7 @@ def with_keras_convolutions(model: keras.Model) -> keras.Model:
 
 
 def main() -> None:
-    print(conditions())
+    print(described(conditions()))
     models = {
         "SEResNet50": keras_se.SEResNet50(weights=None),
         "SEResNeXt50": keras_se.SEResNeXt50(weights=None),

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from side_by_side import conditions, measure
 from sklearn.datasets import load_sample_images
 
 import keras_se
+from keras_se.benchmarking.timing import conditions, described, measure
 from keras_se.training.files import EncodedPictures
 from keras_se.training.folder import Files
 from keras_se.training.recipe import get_recipe
@@ -67,7 +67,7 @@ def plain(data: EncodedPictures) -> tf.data.Dataset:
 
 
 def main() -> None:
-    print(conditions())
+    print(described(conditions()))
     recipe = get_recipe("imagenet").changed([f"batch={BATCH}"])
     with tempfile.TemporaryDirectory() as folder:
         data = make(Path(folder))

@@ -61,7 +61,7 @@ print(
 """
 
 BESIDE = """
-from side_by_side import conditions, measure
+from keras_se.benchmarking.timing import conditions, described, measure
 keras.utils.disable_interactive_logging()
 file = os.path.join(sys.argv[3], "keras.weights.h5")
 keras_se.SENet154(weights=entry).save_weights(file)
@@ -70,7 +70,7 @@ def fresh(weights):
     keras.backend.clear_session()
     return keras_se.SENet154(weights=weights)
 
-print(conditions())
+print(described(conditions()))
 measure(
     {
         "SENet154(weights=None), load_weights": lambda: fresh(None).load_weights(file),
@@ -87,7 +87,6 @@ def python(code: str, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         check=True,
-        cwd=ROOT / "benchmarks",
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables},
         stdout=subprocess.PIPE,
         text=True,

@@ -97,9 +97,9 @@ def main() -> None:
     if parser.parse_args().train:
         train()
         return
-    from side_by_side import conditions
+    from keras_se.benchmarking.timing import conditions, described
 
-    print(conditions(), flush=True)
+    print(described(conditions()), flush=True)
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(TURNS):
         for processes, values in seconds.items():

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import keras
-from side_by_side import conditions, measure
 
 import keras_se
+from keras_se.benchmarking.timing import conditions, described, measure
 
 
 def process(*command: str) -> None:
@@ -27,7 +27,7 @@ def build(builder) -> None:
 
 
 def main() -> None:
-    print(conditions())
+    print(described(conditions()))
     print("\nbuilding without weights")
     measure(
         {

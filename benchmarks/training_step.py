@@ -8,15 +8,15 @@ costs more is memory traffic: each block reads its feature maps twice more forwa
 
 import keras
 import numpy as np
-from side_by_side import conditions, measure
 
 import keras_se
+from keras_se.benchmarking.timing import conditions, described, measure
 
 BATCH, SIZE = 16, 224
 
 
 def main() -> None:
-    print(conditions())
+    print(described(conditions()))
     random = np.random.default_rng(0)
     x = random.uniform(0, 255, (BATCH, SIZE, SIZE, 3)).astype("float32")
     y = random.integers(0, 1000, BATCH)

@@ -11,6 +11,7 @@ import sys
 import click
 
 import keras_se
+from keras_se.commands.benchmark import benchmark
 from keras_se.commands.convert import convert
 from keras_se.commands.cost import cost
 from keras_se.commands.download import download
@@ -45,6 +46,7 @@ for command in (
     evaluate,
     export,
     excitations,
+    benchmark,
 ):
     cli.add_command(command)
 

@@ -1,0 +1,1 @@
+"""How fast networks are, beside each other: in one process, in turn."""

@@ -1,0 +1,251 @@
+"""Latency and throughput of networks in runtimes, in turn in one process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_se
+from keras_se.benchmarking import networks
+from keras_se.benchmarking.runtimes import KERAS, RUNTIMES, Answer, check_runtime, graph, runtime_of
+from keras_se.benchmarking.timing import conditions, cores, quartiles, ratio, timed
+from keras_se.checks import positive_integer
+from keras_se.pictures import MAX_PIXELS
+from keras_se.serving.description import SIZE, describe
+
+# Distributions beside those of `conditions`.
+PACKAGES = ("keras", "tensorflow", "numpy")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed.
+
+    Attributes:
+        network: Its name, as it was given.
+        runtime: Name of the runtime.
+        precision: In which it computes.
+        pictures: Shape of the batch, channels last.
+        answer: Runs it.
+    """
+
+    network: str
+    runtime: str
+    precision: str
+    pictures: tuple[int, ...]
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Line:
+    """Figures of one network in one runtime.
+
+    Attributes:
+        network: Its name, as it was given.
+        runtime: Name of the runtime.
+        precision: In which it computes.
+        pictures: Shape of the batch, channels last.
+        median: Milliseconds that a batch takes.
+        low: The lower quartile.
+        high: The upper quartile.
+        pictures_per_second: By the median.
+        ratio: Median of the ratios to the first line within each round.
+    """
+
+    network: str
+    runtime: str
+    precision: str
+    pictures: tuple[int, ...]
+    median: float
+    low: float
+    high: float
+    pictures_per_second: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured.
+
+    Attributes:
+        conditions: Machine, versions and settings.
+        lines: The figures.
+    """
+
+    conditions: Mapping[str, str | int]
+    lines: Sequence[Line]
+
+
+def benchmark(
+    whats: Sequence[str],
+    runtimes: Sequence[str] = ("tf_saved_model",),
+    *,
+    plain: bool = False,
+    fuse: bool = True,
+    batch: int = 1,
+    size: int | None = None,
+    rounds: int = 20,
+    precision: str = "float32",
+    threads: int | None = None,
+) -> Report:
+    """Time networks in runtimes: every pair once a round, in turn, in this process.
+
+    Networks are exported with `keras_se.export` to a temporary folder, to take pictures: of a
+    SavedModel it is the signature `serve_images`. Each pair is called once right before the call
+    that is timed.
+
+    Args:
+        whats: Builders, whose networks get random weights and statistics of pictures; sets of
+            weights, run folders, `.keras` files, `keras.applications.NAME`; and exported files of
+            any origin, which run in the runtime of their format.
+        runtimes: `"tf_saved_model"` (default), `"openvino"`, `"onnx"`, `"litert"`, or `"keras"`,
+            the model itself as a TensorFlow graph.
+        plain: Whether each builder's twin without Squeeze-and-Excitation is timed before it.
+        fuse: Whether in the inference form of `keras_se.fuse`. Defaults to `True`.
+        batch: Pictures at once. Defaults to 1.
+        size: Their height and width. Defaults to the network's own, else 224.
+        rounds: How often each pair is timed, after three rounds to warm up. Defaults to 20.
+        precision: In which OpenVINO computes: `"float32"` (default) or `"bfloat16"`.
+        threads: Of each runtime. Defaults to the cores that this process may use.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ValueError: If an argument is none of these, a runtime is not installed, or a network does
+            not take the pictures.
+    """
+    positive_integer("batch", batch)
+    positive_integer("rounds", rounds)
+    if size is not None:
+        positive_integer("size", size)
+    files = _check(whats, runtimes, plain, precision)
+    threads = _threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = []
+        for what in dict.fromkeys(whats):
+            if what in files:
+                # Others than OpenVINO's stay as they are.
+                own = precision if files[what] == "openvino" else "float32"
+                images = pictures((batch, size or SIZE, size or SIZE, 3))
+                subjects.append(subject(what, files[what], Path(what), images, threads, own))
+                continue
+            for twin in (True, False) if plain else (False,):
+                model, name = networks.build(what, size, twin), f"{what}{' without SE' * twin}"
+                images = pictures((batch, *_shape(what, model, size)))
+                for runtime in dict.fromkeys(runtimes):
+                    if runtime == KERAS:
+                        made = _as_graph(name, model, images, fuse)
+                    else:
+                        path = Path(folder, f"{len(subjects)}{RUNTIMES[runtime].suffix}")
+                        keras_se.export(model, path, runtime, fuse=fuse, image_bytes=False)
+                        made = subject(name, runtime, path, images, threads, precision)
+                    subjects.append(made)
+        found, _ = lines(subjects, rounds)
+    used = dict.fromkeys(RUNTIMES[s.runtime].package for s in subjects if s.runtime != KERAS)
+    settings = {"threads": threads, "rounds": rounds, "fused": "yes" if fuse else "no"}
+    return Report(conditions(dict.fromkeys((*PACKAGES, *used))) | settings, found)
+
+
+def subject(
+    network: str, runtime: str, path: Path, images: np.ndarray, threads: int, precision: str
+) -> Subject:
+    """A file in a runtime, that has answered once."""
+    try:
+        answer = RUNTIMES[runtime].load(path, images, threads, precision)
+        answer()
+    except Exception as error:  # Of any runtime.
+        reason = " ".join(str(error).split())[:300]
+        shape = "x".join(map(str, images.shape))
+        raise ValueError(
+            f"runtime {runtime!r} cannot run {network} on {shape} pictures ({reason})"
+        ) from error
+    return Subject(network, runtime, precision, images.shape, answer)
+
+
+def lines(subjects: Sequence[Subject], rounds: int) -> tuple[list[Line], list[list[float]]]:
+    """Time all in turn: their figures, and the seconds of every round."""
+    things = {number: subject.answer for number, subject in enumerate(subjects)}
+    times = [*timed(things, rounds, untimed=1).values()]
+    return [_line(*pair, times[0]) for pair in zip(subjects, times, strict=True)], times
+
+
+def _line(subject: Subject, seconds: Sequence[float], first: Sequence[float]) -> Line:
+    low, median, high = (1000 * value for value in quartiles(seconds))
+    return Line(
+        subject.network,
+        subject.runtime,
+        subject.precision,
+        subject.pictures,
+        median,
+        low,
+        high,
+        1000 * subject.pictures[0] / median,
+        ratio(seconds, first),
+    )
+
+
+def pictures(shape: tuple[int, ...]) -> np.ndarray:
+    """Noise in 0..255."""
+    return np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+
+
+def _check(
+    whats: Sequence[str], runtimes: Sequence[str], plain: bool, precision: str
+) -> dict[str, str]:
+    """The runtimes of those that are exported files; a `ValueError` for a bad argument."""
+    files = {}
+    for what in whats:
+        networks.check(what)
+        runtime = runtime_of(Path(what))
+        if runtime is not None:
+            files[what] = runtime
+        if plain and what not in keras_se.list_models():
+            raise ValueError(f"`plain` must be False but with builders. Received: what={what!r}")
+    if len(files) < len(set(whats)):
+        for runtime in runtimes:
+            check_runtime(runtime, precision)
+    for runtime in files.values():
+        check_runtime(runtime, precision if runtime == "openvino" else "float32")
+    return files
+
+
+def _threads(threads: int | None) -> int:
+    """How many each runtime gets; TensorFlow takes all cores unless told before its first use."""
+    if threads is None:
+        return cores()
+    positive_integer("threads", threads)
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        raise ValueError(
+            "`threads` must be given before TensorFlow is used in this process. "
+            f"Received: threads={threads}"
+        ) from None
+    return threads
+
+
+def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, int]:
+    """Of the pictures that the model is given, channels last."""
+    *own, channels = describe(model, None, 1, None, MAX_PIXELS, False).shape
+    height, width = (known or size or SIZE for known in own)
+    if size is not None and (height, width) != (size, size):
+        raise ValueError(
+            f"`size` must be what {what} takes, {height}x{width}. Received: size={size}"
+        )
+    return height, width, channels
+
+
+def _as_graph(name: str, model: keras.Model, images: np.ndarray, fuse: bool) -> Subject:
+    network = describe(model, None, 1, None, MAX_PIXELS, False)
+    network = replace(network, model=keras_se.fuse(model)) if fuse else network
+    return Subject(name, KERAS, "float32", images.shape, graph(network.outputs, images))

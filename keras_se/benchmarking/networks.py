@@ -1,0 +1,92 @@
+"""The networks that are timed: by the names that the command line takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_se
+from keras_se.benchmarking.runtimes import runtime_of
+from keras_se.checks import unknown_choice
+from keras_se.serving import sources
+from keras_se.weights.entries import list_weights
+
+APPLICATIONS = "keras.applications."
+# Pictures that statistics are taken of.
+PICTURES = 8
+
+
+def check(what: str) -> None:
+    """A `ValueError` unless `build` knows the name, or it is an exported file."""
+    builders, sets = keras_se.list_models(), [entry.name for entry in list_weights()]
+    known = (
+        what in builders
+        or what in sets
+        or _application(what) is not None
+        or (Path(what) / "recipe.json").is_file()
+        or (what.endswith(".keras") and Path(what).is_file())
+        or runtime_of(Path(what)) is not None
+    )
+    if not known:
+        more = f"a run folder, a .keras file, an exported one, {APPLICATIONS}NAME"
+        raise ValueError(unknown_choice("what", what, [*builders, *sets], more))
+
+
+def build(what: str, size: int | None = None, plain: bool = False) -> keras.Model:
+    """A network; one without weights gets statistics as if it had been trained.
+
+    Args:
+        what: Builder, set of weights, run folder, `.keras` file, or `keras.applications.NAME`.
+        size: Height and width of a builder's pictures. Defaults to its own.
+        plain: Whether a builder makes the network without Squeeze-and-Excitation.
+    """
+    application = _application(what)
+    if what not in keras_se.list_models() and application is None:
+        return sources.load(what)[0]
+    options: dict[str, Any] = {"se": None} if plain else {}
+    if size is not None:
+        first = keras.config.image_data_format() == "channels_first"
+        options["input_shape"] = (3, size, size) if first else (size, size, 3)
+    model = (application or getattr(keras_se, what))(weights=None, **options)
+    return settle(model, model.input_shape)
+
+
+def settle(model: Any, shape: tuple[int | None, ...], size: int = 224) -> Any:
+    """The model with statistics of BatchNorm that are those of pictures, as after training.
+
+    With all zeros and ones the numbers of a deep network run out of float32's normal range, where
+    processors are many times slower.
+
+    Args:
+        model: A network of any version of Keras.
+        shape: Of its input, with the batch.
+        size: Stands for a height or width that is not known.
+    """
+    random = np.random.default_rng(0)
+    norms = [layer for layer in _layers(model) if type(layer).__name__ == "BatchNormalization"]
+    before = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+        # Zero at the start of training in some networks.
+        for variable, low, high in ((layer.gamma, 0.5, 1.5), (layer.beta, -0.3, 0.3)):
+            if variable is not None:
+                variable.assign(random.uniform(low, high, tuple(variable.shape)))
+    pictures = random.uniform(0, 255, (PICTURES, *(n or size for n in shape[1:])))
+    model(pictures.astype("float32"), training=True)
+    for layer, momentum in zip(norms, before, strict=True):
+        layer.momentum = momentum
+    return model
+
+
+def _layers(model: Any) -> list[Any]:
+    inner = [_layers(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers]
+    return [layer for layers in inner for layer in layers]
+
+
+def _application(what: str) -> Any:
+    name = what.removeprefix(APPLICATIONS)
+    found = getattr(keras.applications, name, None) if name != what else None
+    return found if callable(found) else None

@@ -1,0 +1,174 @@
+"""What runs a network: each runtime answers one and the same batch of pictures, over and over."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_se.checks import unknown_choice
+
+# Where to look for pictures: a file of `keras_se.export`, one of Keras or another package.
+SIGNATURES = ("serve_images", "serving_default")
+# What OpenVINO calls them, and its capability that a CPU must have.
+PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16")}
+
+Answer = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a file of a format is run.
+
+    Attributes:
+        suffix: Of the file; "" for a folder.
+        package: What has to be installed, whose version belongs to a figure.
+        load: From the file, a batch of pictures, float32 `(batch, H, W, C)` in 0..255, the number
+            of threads and the precision: what answers to them.
+    """
+
+    suffix: str
+    package: str
+    load: Callable[[Path, np.ndarray, int, str], Answer]
+
+
+def _check_shape(shape: Sequence[int], images: np.ndarray) -> None:
+    """A `ValueError` unless the shape, -1 where any size is taken, is that of the pictures.
+
+    Some runtimes compute something from pictures of any size.
+    """
+    if any(own not in (-1, given) for own, given in zip(shape, images.shape, strict=True)):
+        raise ValueError(f"it takes {'x'.join(map(str, shape))}, -1 being any number")
+
+
+def _saved_model(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    name = next((name for name in SIGNATURES if name in loaded.signatures), None)
+    if name is None:
+        raise ValueError(f"{path}: expected one of the signatures {', '.join(SIGNATURES)}")
+    served = loaded.signatures[name]
+    inputs = served.structured_input_signature[1]
+    if [spec.dtype for spec in inputs.values()] != [tf.float32]:
+        raise ValueError(f"{path}: signature {name!r} must take float32 pictures and nothing else")
+    _check_shape([size or -1 for size in next(iter(inputs.values())).shape], images)
+    arguments = {next(iter(inputs)): tf.constant(images)}
+
+    def answer() -> np.ndarray:
+        # The file's own functions live as long as what was loaded.
+        assert loaded is not None
+        outputs = [value.numpy() for value in served(**arguments).values()]
+        return max(outputs, key=lambda value: value.dtype.kind == "f" and value.size)
+
+    return answer
+
+
+def _onnx(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Or its threads look for work while others are being timed.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: images}
+    return lambda: session.run(None, feed)[0]
+
+
+def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
+    import openvino
+
+    core = openvino.Core()
+    network = core.read_model(path)
+    own = network.inputs[0].partial_shape
+    _check_shape([size.get_length() if size.is_static else -1 for size in own], images)
+    network.reshape(list(images.shape))
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        # Some CPUs compute in half precision unless told.
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision][0],
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = core.compile_model(network, "CPU", settings)
+    return lambda: compiled(images)[0]
+
+
+def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        # That it moves to a package of its own.
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    _check_shape(taken["shape_signature"], images)
+    interpreter.resize_tensor_input(taken["index"], images.shape)
+    interpreter.allocate_tensors()
+
+    def answer() -> np.ndarray:
+        interpreter.set_tensor(taken["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+
+    return answer
+
+
+# By format; `keras_se.export` writes each.
+RUNTIMES = {
+    "tf_saved_model": Runtime("", "tensorflow", _saved_model),
+    "openvino": Runtime(".xml", "openvino", _openvino),
+    "onnx": Runtime(".onnx", "onnxruntime", _onnx),
+    "litert": Runtime(".tflite", "tensorflow", _litert),
+}
+# The model itself as a TensorFlow graph, not exported.
+KERAS = "keras"
+
+
+def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
+    """What answers with a Keras model, as one TensorFlow graph."""
+    import tensorflow as tf
+
+    compiled, pictures = tf.function(function, autograph=False), tf.constant(images)
+    return lambda: compiled(pictures).numpy()
+
+
+def check_runtime(name: str, precision: str) -> None:
+    """A `ValueError` unless the runtime is known, installed, and has the precision here."""
+    if name not in (KERAS, *RUNTIMES):
+        raise ValueError(unknown_choice("runtime", name, (KERAS, *RUNTIMES)))
+    if precision not in PRECISIONS:
+        raise ValueError(unknown_choice("precision", precision, PRECISIONS))
+    package = RUNTIMES[name].package if name in RUNTIMES else "tensorflow"
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"runtime {name!r} needs {package}: pip install 'keras-se[export]'")
+    if precision != "float32" and name != "openvino":
+        raise ValueError(
+            f"`precision` must be 'float32' but with runtime 'openvino'. Received: {precision!r} "
+            f"with runtime {name!r}"
+        )
+    if precision not in precisions(name):
+        raise ValueError(f"`precision` must be one that this CPU has. Received: {precision!r}")
+
+
+def precisions(name: str) -> list[str]:
+    """The precisions that a runtime has on this CPU."""
+    if name != "openvino":
+        return ["float32"]
+    import openvino
+
+    found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [precision for precision, (_, needed) in PRECISIONS.items() if needed in found]
+
+
+def runtime_of(path: Path) -> str | None:
+    """The runtime of an exported file; `None` of anything else."""
+    if (path / "saved_model.pb").is_file():
+        return "tf_saved_model"
+    suffixes = {runtime.suffix: name for name, runtime in RUNTIMES.items() if runtime.suffix}
+    return suffixes.get(path.suffix) if path.is_file() else None
