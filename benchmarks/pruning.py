@@ -1,8 +1,8 @@
 """Pruning by gates beside pruning by L1 norms and at random, at the same multiply-adds.
 
-    python benchmarks/pruning.py                   # every line that pruning.csv lacks, then the page
-    python benchmarks/pruning.py --levels 0.7      # that level only
-    python benchmarks/pruning.py --latency         # times the networks, on a quiet machine
+    python benchmarks/pruning.py                    # every line that pruning.csv lacks
+    python benchmarks/pruning.py --methods norm     # those of a method only; several may run
+    python benchmarks/pruning.py --latency          # times the networks, on a quiet machine
 
 SE-ResNet-20 on Fashion-MNIST. Every network is the bundled one (94.68 % of the test pictures),
 pruned once and fine-tuned for one epoch by one recipe with one seed, on 55,000 training pictures;
@@ -216,6 +216,7 @@ def page(rows: dict[tuple[str, ...], dict[str, str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--levels", type=float, nargs="*", default=LEVELS)
+    parser.add_argument("--methods", nargs="*", help="defaults to all")
     parser.add_argument("--latency", action="store_true", help="time the networks of the lines")
     arguments = parser.parse_args()
     rows = read()
@@ -224,7 +225,8 @@ def main() -> None:
         write(rows.values())
     else:
         for line in lines(arguments.levels):
-            if line.key not in rows:
+            wanted = not arguments.methods or line.method in arguments.methods
+            if wanted and line.key not in rows:
                 measured = measure(line)
                 print(measured, flush=True)
                 # Another process may have written lines since.

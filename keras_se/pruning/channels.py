@@ -126,8 +126,7 @@ class Channels:
     def _weigh(self, call: Call, layer: Any, rule: Rule) -> bool:
         (x, *others), (y,) = call.inputs, call.outputs
         axis = channel_axis(layer, len(x.shape))
-        taken = None if others or axis is None else self._take(x, axis)
-        if taken is None:
+        if others or axis is None or (taken := self._take(x, axis)) is None:
             return False
         if call.layer in self.ends:
             units = self.ends[call.layer][1]

@@ -30,11 +30,19 @@ SCORES = ("gate", "norm", "random")
 class Pruning:
     """What `keras_se.prune` did; `str()` lists it.
 
-    Attributes:
+    Args:
         kept: For each layer that puts out fewer channels, by its name in the model: the channels
             that it kept, ascending.
         widths: How many channels each of these layers had.
         left: The blocks whose channels could not be removed, all or some, with the reason.
+
+    Example:
+
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> found = keras_se.excitations(model, np.repeat(x, 10, axis=0), np.arange(10))
+    >>> pruning = keras_se.prune(model, found, keep=0.5).pruning
+    >>> len(pruning.kept["stem_conv"]), pruning.widths["stem_conv"], pruning.left
+    (8, 16, {})
     """
 
     kept: Mapping[str, np.ndarray]

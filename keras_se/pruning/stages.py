@@ -22,7 +22,7 @@ def drop_stage(
 
     The gates of the last stage are the most costly ones, and in the paper hardly matter: without
     them the parameters that SE adds to ResNet-50 fall from 10 % to 4 %, at less than 0.1 points of
-    top-1 accuracy, after training. The model stays as it is. The new one has variables of its own;
+    top-5 accuracy, after training. The model stays as it is. The new one has variables of its own;
     layers keep their names, settings and whether they train; nested models are dissolved into it,
     as by `keras_se.fuse`.
 
@@ -49,7 +49,7 @@ def drop_stage(
     >>> model = keras_se.SEResNet50(weights=None)
     >>> smaller = keras_se.drop_stage(model, 5)
     >>> [keras_se.cost(m).se_params for m in (model, smaller)]
-    [2530992, 946608]
+    [2530992, 951600]
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Sections 4 and 7.2.
