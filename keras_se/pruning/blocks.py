@@ -30,6 +30,15 @@ def check_model(model: Any) -> None:
         )
 
 
+def opened(model: keras.Model) -> Network:
+    """The network of a model, whose layers stay what they are: they are to be trained."""
+    network = Network(model)
+    plain = {part: Copy(part.source, part.path) for part in network.parts(Copy)}
+    for call in network.calls:
+        call.layer = plain.get(call.layer, call.layer)
+    return network
+
+
 def blocks_in(network: Network) -> dict[str, Copy]:
     """The blocks that the network calls itself, by their names in `Excitations`."""
     parts: list[Copy] = network.parts(Copy)

@@ -18,7 +18,7 @@ from keras_se.checks import unknown_choice
 from keras_se.copies import twin
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, Part
-from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
+from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
 from keras_se.pruning.channels import Channels
 from keras_se.pruning.rules import Rule
 from keras_se.pruning.scores import random_scores, weight_scores
@@ -108,7 +108,8 @@ def prune(
     channels of the layers that follow. Channels that are added are removed together: in a residual
     network these are those of a whole stage, of its first convolution or shortcut and of the last
     convolution of every unit. What the new network computes is what the model would, if the layers
-    that take the removed channels saw zeros in their place; it wants a short fine-tuning.
+    that take the removed channels, the squeezes of the blocks among them, saw zeros in their
+    place; it wants a short fine-tuning.
 
     The model stays as it is. The new one has variables of its own and plain Keras layers and blocks
     only; layers keep their names, settings and whether they train, blocks their hidden width.
@@ -165,7 +166,7 @@ def prune(
         raise ValueError(f"`seed` must be an integer of at least 0. Received: seed={seed!r}")
     check_model(model)
     means = mean_gates(model, excitations)
-    network = Network(model)
+    network = opened(model)
     channels = Channels(network)
     blocks = blocks_in(network)
     groups = _groups(channels, blocks)

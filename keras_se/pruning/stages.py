@@ -9,10 +9,9 @@ import numpy as np
 
 from keras_se.analysis.result import STAGE_AND_BLOCK, Excitations
 from keras_se.checks import unknown_choice
-from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, New
 from keras_se.layers import ScaleOffset
-from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
+from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
 
 
 def drop_stage(
@@ -55,7 +54,7 @@ def drop_stage(
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Sections 4 and 7.2.
     """
     check_model(model)
-    network = Network(model)
+    network = opened(model)
     found: dict[int, list[tuple[str, Copy]]] = {}
     for name, block in blocks_in(network).items():
         match = STAGE_AND_BLOCK.fullmatch(name.rsplit("/", 1)[-1])
