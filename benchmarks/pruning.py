@@ -43,7 +43,7 @@ HELD_OUT = 5000
 BATCH = 500
 # One epoch for every network alike.
 RECIPE = get_recipe("fashion_mnist").changed(
-    ["epochs=1", "warmup_epochs=0.1", "learning_rate=0.05", "cutout=0"]
+    ["epochs=1", "warmup_epochs=0.1", "learning_rate=0.02", "cutout=0"]
 )
 
 

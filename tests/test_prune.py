@@ -50,7 +50,14 @@ NETWORKS = {
     },
     "SEDenseNet121": {"variant": {"blocks": (1, 2)}, "input_shape": (33, 32, 3)},
 }  # fmt: skip
-SLOW_NETWORKS = ("SEInceptionV3", "SEBNInception", "SEInceptionResNetV2", "SEShakeShake26")
+LARGE = ("SEInceptionV3", "SEBNInception", "SEInceptionResNetV2", "SEShakeShake26")
+
+
+def marked(names, quick):
+    """Those that are not `quick` are left to `tox -e networks`."""
+    return [
+        pytest.param(name, marks=() if name in quick else pytest.mark.networks) for name in names
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +128,10 @@ def pruned(model, monkeypatch, x=None, keep=0.6, **options):
     assert smaller.name == model.name
     assert smaller.pruning.kept
     kinds = {name.rpartition("/")[2]: type(layer) for name, layer in named(model)}
-    assert all(kinds[layer.name] is type(layer) for layer in smaller.layers if layer.weights)
+    # But for those that are renamed, since two networks had one of that name.
+    known = [layer for layer in smaller.layers if layer.weights and layer.name in kinds]
+    assert known
+    assert all(kinds[layer.name] is type(layer) for layer in known)
     assert_near(evaluate(smaller, x), masked(model, smaller.pruning, x, monkeypatch))
     # The masks do something, and nothing of them is left.
     assert_near(evaluate(model, x), expected, 0)
@@ -129,7 +139,7 @@ def pruned(model, monkeypatch, x=None, keep=0.6, **options):
     return smaller
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", marked(NETWORKS, {"SEResNet20", "SEVGG16"}))
 def test_network(name, monkeypatch):
     model = network(name)
     x = noise_pictures(2, *model.input_shape[1:3])
@@ -138,14 +148,16 @@ def test_network(name, monkeypatch):
 
 
 @pytest.mark.networks
-@pytest.mark.parametrize("name", SLOW_NETWORKS)
+@pytest.mark.parametrize("name", LARGE)
 def test_large_network(name, monkeypatch):
     size = max(getattr(keras_se, name).defaults.min_size, 32)
     model = network(name, input_shape=(size, size + 1, 3))
     pruned(model, monkeypatch, noise_pictures(2, size, size + 1))
 
 
-@pytest.mark.parametrize("placement", ["pre", "post", "identity", "conv3x3"])
+@pytest.mark.parametrize(
+    "placement", marked(["pre", "post", "identity", "conv3x3"], {"post", "conv3x3"})
+)
 def test_placement(placement, monkeypatch):
     model = network("SEResNet20", se=SEConfig(4, placement=placement))
     smaller = pruned(model, monkeypatch, noise_pictures(2, 17, 16))
@@ -178,6 +190,7 @@ def added():
     inputs = keras.Input((8, 8, 3))
     x = conv(inputs, "stem")
     for name in ("a", "b"):
+        x = ScaleOffset()(x)
         x = ops.relu(x + 0.5 * conv(ops.relu(conv(x, f"{name}1")), f"{name}2"))
     return classifier(inputs, x)
 
@@ -196,7 +209,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", marked(OTHERS, {"concatenation", "nested", "shared", "added"}))
 def test_network_that_was_given_blocks(name, monkeypatch):
     build, where = OTHERS[name]
     model = random_values(keras_se.add_squeeze_excite(build(), where))
@@ -317,6 +330,7 @@ def test_saved_and_learns(tmp_path):
     assert prune(loaded, gates_of(loaded)).count_params() < loaded.count_params()
 
 
+@pytest.mark.networks
 def test_fuses():
     model = network("SEMobileNet")
     smaller = prune(model, gates_of(model))
@@ -326,6 +340,7 @@ def test_fuses():
     assert not any(isinstance(layer, layers.BatchNormalization) for layer in fused.layers)
 
 
+@pytest.mark.export
 def test_exports(tmp_path):
     import tensorflow as tf
 
@@ -364,9 +379,9 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
-def test_what_is_not_understood_is_left(kind, monkeypatch):
-    model = random_values(left_alone(UNKNOWN[kind]()))
-    smaller = pruned(model, monkeypatch)
+def test_what_is_not_understood_is_left(kind):
+    model = left_alone(UNKNOWN[kind]())
+    smaller = prune(model, gates_of(model), 0.6)
     reason = f"layer 'odd' of type {kind} takes them"
     assert smaller.pruning.left == {"one_se": reason}
     assert reason in str(smaller.pruning)
@@ -415,7 +430,9 @@ MISTAKES = {
         lambda m: prune(m, other_widths(m)), "excitations", "channels, in the model 16",
     ),
     "nothing to remove": (
-        lambda m: prune(whole := network("SEShuffleNet", input_shape=(32, 32, 3)), gates_of(whole)),
+        lambda m: prune(
+            whole := keras_se.add_squeeze_excite(test_surgery.branches()), gates_of(whole)
+        ),
         "model",
         "they cannot:",
     ),
@@ -473,8 +490,6 @@ def test_drop_stage_with_mean_gates():
     fused = keras_se.fuse(dropped)
     assert_near(evaluate(fused, x), evaluate(model, x), FUSED_TOLERANCE)
     assert not {layer.name for layer in fused.layers} & set(constants)
-    smaller = prune(dropped, keras_se.excitations(dropped, x, labels), 0.5)
-    assert smaller.get_layer("stage3_block1_se").scale.shape == (16,)
 
 
 def test_drop_stage_of_a_fine_tuned_network():

@@ -45,10 +45,10 @@ def drop_stage(
 
     Example:
 
-    >>> model = keras_se.SEResNet50(weights=None)
-    >>> smaller = keras_se.drop_stage(model, 5)
-    >>> [keras_se.cost(m).se_params for m in (model, smaller)]
-    [2530992, 951600]
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> smaller = keras_se.drop_stage(model, 4)
+    >>> [keras_se.cost(network).se_params for network in (model, smaller)]
+    [2373, 633]
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Sections 4 and 7.2.
