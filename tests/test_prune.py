@@ -389,6 +389,13 @@ def test_what_is_not_understood_is_left(kind):
     assert smaller.get_layer("two_conv").filters == 10
 
 
+def test_average_of_channels_is_left():
+    inputs = keras.Input((16, 16, 3))
+    x = SqueezeExcite(4)(conv(inputs, "one"))
+    model = keras.Model(inputs, layers.Dense(3)(ops.average(x, axis=3)))
+    one_line(lambda: prune(model, gates_of(model)), "model", "of type Average takes them")
+
+
 def test_feature_maps_that_are_put_out_stay(monkeypatch):
     model = network("SEResNet20", include_top=False)
     smaller = pruned(model, monkeypatch, noise_pictures(2, 17, 16))

@@ -110,8 +110,10 @@ class Channels:
             return False
         if hasattr(layer, "data_format") and channel_axis(layer, rank) != axis:
             return False
-        # Global pooling leaves but the channels.
+        # Global pooling leaves but the channels; an operation may average over anything.
         to = axis if len(y.shape) == rank else 1
+        if len(y.shape) != rank and not isinstance(layer, keras.layers.Layer):
+            return False
         # Others would be broadcast along the channels.
         if any(len(x.shape) != rank or x.shape[axis] != y.shape[to] for x in call.inputs):
             return False
@@ -162,6 +164,8 @@ class Channels:
 def _plain_arguments(call: Call) -> bool:
     """Whether the call takes no arrays besides the network's own tensors."""
     return all(
-        keras.utils.is_keras_tensor(x) or x is None or isinstance(x, bool | int | float | str)
-        for x in keras.tree.flatten((call.args, call.kwargs))
+        all(map(keras.utils.is_keras_tensor, keras.tree.flatten(x)))
+        or x is None
+        or isinstance(x, bool | int | float | str)
+        for x in (*call.args, *call.kwargs.values())
     )

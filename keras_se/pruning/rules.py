@@ -108,7 +108,7 @@ WEIGHTLESS: Mapping[str, Rule] = {
             "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D",
             "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D", "Relu", "Relu6", "Elu",
             "Gelu", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSilu", "LeakyRelu", "Softplus",
-            "Cast", "cast",
+            "Cast",
         ),
         SAME,
     ),
