@@ -193,7 +193,7 @@ def page(rows: dict[tuple[str, ...], dict[str, str]]) -> str:
         "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1),
     ]  # fmt: skip
     macs = {key: int(row["macs"]) for key, row in rows.items()}
-    whole = max(macs.values(), default=1)
+    whole = keras_se.cost(network()).macs
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for key, row in sorted(rows.items(), key=lambda item: (-macs[item[0]], item[0])):
         groups.setdefault(key[:2], []).append(row)
