@@ -23,7 +23,7 @@ def check_model(model: Any) -> None:
             "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
             f"its own. Received: model of type {type(model).__name__}"
         )
-    if not dict(blocks_of(model, "", set())):
+    if not blocks_of(model):
         raise ValueError(
             "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
             f"network). Received: model={model.name!r}, which has none"
@@ -56,9 +56,7 @@ def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
             "`excitations` must be what `keras_se.excitations` found. "
             f"Received: excitations of type {type(excitations).__name__}"
         )
-    widths = {
-        name: int(block.reduce_kernel.shape[0]) for name, block in blocks_of(model, "", set())
-    }
+    widths = {name: int(block.reduce_kernel.shape[0]) for name, block in blocks_of(model).items()}
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for name, gates in excitations.mean.items():
         # A block's second call has the name "block:2".
