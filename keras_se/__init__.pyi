@@ -38,6 +38,9 @@ from .models import SEWRN16x8 as SEWRN16x8
 from .models import list_models as list_models
 from .pictures import load_image as load_image
 from .pictures import preprocess_input as preprocess_input
+from .pruning.pruning import Pruning as Pruning
+from .pruning.pruning import prune as prune
+from .pruning.stages import drop_stage as drop_stage
 from .pyramid import feature_pyramid as feature_pyramid
 from .serving.exporting import export as export
 from .surgery import add_squeeze_excite as add_squeeze_excite

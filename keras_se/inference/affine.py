@@ -33,7 +33,7 @@ class Affine(Copy):
         channels = x.shape[self.axis]
         self.scale, self.offset = (np.broadcast_to(v, (channels,)) for v in (scale, offset))
         self.activation = keras.activations.linear
-        self.jit_compile = False
+        self.jit_compile = getattr(source, "jit_compile", False)
         # These compute their factors anew at every call.
         self.changed = isinstance(source, layers.BatchNormalization | layers.Normalization)
 
@@ -107,6 +107,8 @@ def _affine(layer: Any) -> tuple[int, np.ndarray, np.ndarray] | None:
             return None
         scale, offset = np.broadcast_arrays(scale, offset)
         return -1, scale.ravel(), offset.ravel()
+    if isinstance(layer, ScaleOffset) and layer.activation is keras.activations.linear:
+        return layer.axis, numbers(layer.scale), numbers(layer.offset)
     if type(layer).__name__ == "LayerScale":
         scale = numbers(layer.gamma)
         return -1, scale, np.zeros_like(scale)

@@ -1,0 +1,1 @@
+"""Smaller networks: channels removed by their gates, stages without their gates."""

@@ -1,0 +1,79 @@
+"""The blocks of a network, and what was measured of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_se.analysis.gates import blocks_of
+from keras_se.analysis.result import Excitations
+from keras_se.graph import computes_its_graph, is_functional
+from keras_se.inference.network import Network
+from keras_se.inference.parts import Copy
+from keras_se.layers import SqueezeExcite
+
+
+def check_model(model: Any) -> None:
+    """Raise a `ValueError` unless the model is functional and holds blocks."""
+    if not (is_functional(model) and computes_its_graph(model)):
+        raise ValueError(
+            "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
+            f"its own. Received: model of type {type(model).__name__}"
+        )
+    if not blocks_of(model):
+        raise ValueError(
+            "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
+            f"network). Received: model={model.name!r}, which has none"
+        )
+
+
+def opened(model: keras.Model) -> Network:
+    """The network of a model, whose layers stay what they are: they are to be trained."""
+    network = Network(model)
+    plain = {part: Copy(part.source, part.path) for part in network.parts(Copy)}
+    for call in network.calls:
+        call.layer = plain.get(call.layer, call.layer)
+    return network
+
+
+def blocks_in(network: Network) -> dict[str, Copy]:
+    """The blocks that the network calls itself, by their names in `Excitations`."""
+    parts: list[Copy] = network.parts(Copy)
+    return {part.label: part for part in parts if isinstance(part.source, SqueezeExcite)}
+
+
+def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
+    """The mean gates of every block, `(C,)`; each class counts alike, and each call of a block.
+
+    Raises:
+        ValueError: If they were not measured on this model or one like it.
+    """
+    if not isinstance(excitations, Excitations):
+        raise ValueError(
+            "`excitations` must be what `keras_se.excitations` found. "
+            f"Received: excitations of type {type(excitations).__name__}"
+        )
+    widths = {name: int(block.reduce_kernel.shape[0]) for name, block in blocks_of(model).items()}
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    for name, gates in excitations.mean.items():
+        # A block's second call has the name "block:2".
+        block = name if name in widths else name.rpartition(":")[0]
+        found[block if block in widths else name].append(gates[excitations.counts > 0])
+    for name in [*(found.keys() ^ widths.keys())][:1]:
+        which = "the model" if name in widths else "the excitations"
+        raise ValueError(
+            "`excitations` must be measured on this model. "
+            f"Received: block {name!r}, which only {which} has"
+        )
+    for name, calls in found.items():
+        if calls[0].shape[1] != widths[name]:
+            raise ValueError(
+                f"`excitations` must be measured on this model. Received: block {name!r} with "
+                f"{calls[0].shape[1]} channels, in the model {widths[name]}"
+            )
+    if not excitations.counts.any():
+        raise ValueError("`excitations` must be of at least one picture. Received: none")
+    return {name: np.concatenate(calls).mean(0) for name, calls in found.items()}

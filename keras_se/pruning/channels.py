@@ -1,0 +1,171 @@
+"""Which channels of a network belong together: what is removed or kept as one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_se.graph import Call
+from keras_se.inference.network import Network
+from keras_se.inference.parts import Copy, Part
+from keras_se.pruning.rules import WEIGHTED, Rule, channel_axis, mixes_channels, rule_of
+
+
+class Channels:
+    """The units of a network: channels that are in it or not in it as one.
+
+    A convolution puts out a new unit for each filter. A sum makes one unit of those that it adds,
+    so that the channels of a stage's residual stream and of all convolutions that add to it are
+    the same units. Units that something else than the rules describe takes are fixed.
+
+    Attributes:
+        ends: For each part with weights of channels: its rule, and the units of its `"input"`,
+            `"output"` and `"inside"`.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._parents: list[int] = []
+        self._fixed: dict[int, str] = {}
+        self._axes: dict[int, int] = {}
+        self._units: dict[int, np.ndarray] = {}
+        self.ends: dict[Part, tuple[Rule, dict[str, np.ndarray]]] = {}
+        for call in network.calls:
+            source = getattr(call.layer, "source", call.layer)
+            rule = rule_of(source) if isinstance(call.layer, Copy) else None
+            flows = rule and _plain_arguments(call) and len(call.outputs) == 1
+            if not (rule and flows and self._follow(call, source, rule)):
+                name, kind = call.layer.name, type(source).__name__
+                for x in call.inputs:
+                    self._fix(x, f"layer {name!r} of type {kind} takes them")
+        for x in network.outputs:
+            self._fix(x, "the model puts them out")
+
+    def of(self, x: Any) -> np.ndarray | None:
+        """The units of a tensor's channels; `None` if they are not known."""
+        units = self._units.get(id(x))
+        return None if units is None else self.roots(units)
+
+    def roots(self, units: np.ndarray) -> np.ndarray:
+        """The one number that stands for each unit."""
+        return np.array([self._find(unit) for unit in units.tolist()], int)
+
+    def reason(self, unit: int) -> str | None:
+        """Why a unit must stay; `None` if it need not."""
+        return self._fixed.get(self._find(unit))
+
+    def _find(self, unit: int) -> int:
+        while self._parents[unit] != unit:
+            self._parents[unit] = self._parents[self._parents[unit]]
+            unit = self._parents[unit]
+        return unit
+
+    def _new(self, count: int) -> np.ndarray:
+        first = len(self._parents)
+        self._parents += range(first, first + count)
+        return np.arange(first, first + count)
+
+    def _join(self, one: np.ndarray, other: np.ndarray) -> None:
+        for a, b in zip(one.tolist(), other.tolist(), strict=True):
+            a, b = sorted((self._find(a), self._find(b)))
+            self._parents[b] = a
+            if b in self._fixed:
+                self._fixed.setdefault(a, self._fixed[b])
+
+    def _fix(self, x: Any, reason: str) -> None:
+        for unit in self._units.get(id(x), np.zeros(0, int)).tolist():
+            self._fixed.setdefault(self._find(unit), reason)
+
+    def _put(self, x: Any, axis: int, units: np.ndarray) -> bool:
+        self._axes[id(x)], self._units[id(x)] = axis, units
+        return True
+
+    def _take(self, x: Any, axis: int) -> np.ndarray | None:
+        """The units of an input, which has its channels on that axis; `None` if on another one."""
+        if id(x) not in self._units:
+            if x.shape[axis] is None:
+                return None
+            self._put(x, axis, self._new(x.shape[axis]))
+            self._fix(x, "they come from a layer that is not understood, or from the input")
+        return self._units[id(x)] if self._axes[id(x)] == axis else None
+
+    def _follow(self, call: Call, layer: Any, rule: Rule) -> bool:
+        """Give the output its units; False if the call is not understood."""
+        if any(isinstance(layer, kind) for kind in WEIGHTED):
+            return self._weigh(call, layer, rule)
+        known = [self._axes[id(x)] for x in call.inputs if id(x) in self._axes]
+        if not known:
+            return True
+        (y,), axis = call.outputs, known[0]
+        rank = len(call.inputs[0].shape)
+        if rule.flow == "flattened":
+            return self._flatten(call, layer, axis)
+        if rule.flow == "concatenated" and layer.axis % rank == axis:
+            parts = [self._take(x, axis) for x in call.inputs]
+            whole = [part for part in parts if part is not None]
+            return len(whole) == len(parts) and self._put(y, axis, np.concatenate(whole))
+        if len(call.inputs) > 1 and rule.flow == "same":
+            return False
+        if hasattr(layer, "data_format") and channel_axis(layer, rank) != axis:
+            return False
+        # Global pooling leaves but the channels; an operation may average over anything.
+        to = axis if len(y.shape) == rank else 1
+        if len(y.shape) != rank and not isinstance(layer, keras.layers.Layer):
+            return False
+        # Others would be broadcast along the channels.
+        if any(len(x.shape) != rank or x.shape[axis] != y.shape[to] for x in call.inputs):
+            return False
+        merged = [self._take(x, axis) for x in call.inputs]
+        first, *others = (units for units in merged if units is not None)
+        if len(others) + 1 < len(merged):
+            return False
+        for units in others:
+            self._join(first, units)
+        return self._put(y, to, first)
+
+    def _weigh(self, call: Call, layer: Any, rule: Rule) -> bool:
+        (x, *others), (y,) = call.inputs, call.outputs
+        axis = channel_axis(layer, len(x.shape))
+        if others or axis is None or (taken := self._take(x, axis)) is None:
+            return False
+        if call.layer in self.ends:
+            units = self.ends[call.layer][1]
+            self._join(units["input"], taken)
+        else:
+            units = {"input": taken, "output": taken}
+            if rule.flow == "new":
+                units["output"] = self._new(y.shape[axis])
+                inside = layer.depth_multiplier if "pointwise_kernel" in rule.variables else 1
+                units["inside"] = np.repeat(taken, inside)
+            elif rule.flow == "repeated":
+                units["output"] = np.repeat(taken, layer.depth_multiplier)
+            self.ends[call.layer] = rule, units
+        self._put(y, axis, units["output"])
+        if mixes_channels(layer):
+            self._fix(y, f"the activation of layer {call.layer.name!r} mixes them")
+        return True
+
+    def _flatten(self, call: Call, layer: Any, axis: int) -> bool:
+        (x,), (y,) = call.inputs, call.outputs
+        shape = x.shape[1:]
+        if None in shape:
+            return False
+        units = self._units[id(x)]
+        one = [1] * len(shape)
+        one[axis - 1] = len(units)
+        whole = np.broadcast_to(units.reshape(one), shape)
+        if layer.data_format == "channels_first":
+            whole = np.moveaxis(whole, 0, -1)
+        return self._put(y, 1, whole.reshape(math.prod(shape)))
+
+
+def _plain_arguments(call: Call) -> bool:
+    """Whether the call takes no arrays besides the network's own tensors."""
+    return all(
+        all(map(keras.utils.is_keras_tensor, keras.tree.flatten(x)))
+        or x is None
+        or isinstance(x, bool | int | float | str)
+        for x in (*call.args, *call.kwargs.values())
+    )
