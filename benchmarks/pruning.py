@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-from side_by_side import conditions, timed
 
 import keras_se
+from keras_se.benchmarking.timing import conditions, described, timed
 from keras_se.training.batches import Pictures
 from keras_se.training.datasets import load_pictures
 from keras_se.training.optimizers import optimizer
@@ -173,7 +173,7 @@ def time_networks(rows: dict[tuple[str, ...], dict[str, str]]) -> None:
     wanted = {
         line.key: runner(line) for line in lines(LEVELS) if line.key in rows and not line.seed
     }
-    print(conditions())
+    print(described(conditions()))
     for key, seconds in timed({str(key): thing for key, thing in wanted.items()}, 200).items():
         row = next(row for own, row in rows.items() if str(own) == key)
         row["latency_ms"] = f"{1000 * statistics.median(seconds):.3f}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path += [str(HERE), str(HERE.parent / "benchmarks")]
+sys.path.append(str(HERE))
 
 import results  # noqa: E402
 from claim import ABLATIONS, NETWORKS, PLAIN, RECIPE, RUNS, SE, runs  # noqa: E402
@@ -91,9 +91,9 @@ def measure_steps() -> None:
     """Training steps of both of a pair, in turn in one run, to `step_times.csv`."""
     import keras
     import numpy as np
-    from side_by_side import conditions, timed
 
     import keras_se
+    from keras_se.benchmarking.timing import conditions, described, timed
     from keras_se.config import SEConfig
 
     batch = RECIPE["batch"]
@@ -123,7 +123,7 @@ def measure_steps() -> None:
                 "name": name,
                 "plain_ms": f"{1000 * statistics.median(times[PLAIN]):.1f}",
                 "ratio": f"{middle:.2f}", "low": f"{low:.2f}", "high": f"{high:.2f}",
-                "conditions": conditions(),
+                "conditions": described(conditions()),
             }
         )  # fmt: skip
         print(rows[-1], flush=True)
