@@ -5,10 +5,12 @@
     python benchmarks/pruning.py --latency          # times the networks, on a quiet machine
 
 SE-ResNet-20 on Fashion-MNIST. Every network is the bundled one (94.68 % of the test pictures),
-pruned once and fine-tuned for one epoch by one recipe with one seed, on 55,000 training pictures;
-the gates are measured on 50 of them for each class. Choices were made on the last 5,000 training
-pictures, which are held out; the test pictures are read when a line is finished. Writes
-`pruning.csv`, a line at a time, and `pruning.md`; minutes a line.
+pruned once and fine-tuned for one epoch by one recipe with one seed, on 55,000 training pictures,
+taught by the unpruned network (Hinton et al., arXiv:1503.02531, Section 2; on the held-out pictures
+that brought 94.98 % where the labels brought 94.60 %). The gates are measured on 50 of them for
+each class. Choices were made on the last 5,000 training pictures, which are held out; the test
+pictures are read when a line is finished. Writes `pruning.csv`, a line at a time, and `pruning.md`;
+minutes a line.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
 import keras_se
 from keras_se.benchmarking.timing import conditions, described, timed
@@ -37,10 +41,12 @@ COLUMNS = (
     "method", "macs_at_most", "seed", "keep", "parameters", "macs", "validation_before",
     "validation_after", "test_before", "test_after", "latency_ms",
 )  # fmt: skip
-LEVELS = (0.7, 0.5, 0.8, 0.6, 0.9)
+LEVELS = (0.7, 0.5, 0.9)
 SEEDS = (0, 1, 2)
 HELD_OUT = 5000
 BATCH = 500
+# Of the softmax by which the unpruned network teaches.
+TEMPERATURE = 2.0
 # One epoch for every network alike.
 RECIPE = get_recipe("fashion_mnist").changed(
     ["epochs=1", "warmup_epochs=0.1", "learning_rate=0.02", "cutout=0"]
@@ -126,11 +132,33 @@ def top1(model: keras.Model, part: str) -> float:
     return figures(logits(model, pictures, BATCH), pictures.labels)["top1"]
 
 
+class Taught(keras.utils.PyDataset):
+    """Training batches, with what the unpruned network says of them in place of the labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches = data()["train"].training(RECIPE, 0)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        pictures, _ = self.batches[index]
+        taught = network().predict_on_batch(pictures) / TEMPERATURE
+        return pictures, keras.ops.convert_to_numpy(keras.ops.softmax(taught))
+
+
+def distillation(targets: Any, outputs: Any) -> Any:
+    outputs = outputs / TEMPERATURE
+    loss = keras.ops.categorical_crossentropy(targets, outputs, from_logits=True)
+    # So that its gradients are as large as at a temperature of 1.
+    return TEMPERATURE**2 * loss
+
+
 def fine_tune(model: keras.Model) -> None:
     keras.utils.set_random_seed(RECIPE.seed)
-    batches = data()["train"].training(RECIPE, 0)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer(RECIPE, len(batches)), loss, jit_compile=False)
+    batches = Taught()
+    model.compile(optimizer(RECIPE, len(batches)), distillation, jit_compile=False)
     model.fit(batches, verbose=0)
 
 

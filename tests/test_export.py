@@ -210,6 +210,36 @@ def test_nothing_needs_xla(fuse: bool, tmp_path: Path) -> None:
     assert must_compile(report.path) == []
 
 
+def holds_variables(path: Path) -> bool:
+    files = (path / "variables").glob("*.data-*")
+    return sum(file.stat().st_size for file in files) > 4 * small_network().count_params()
+
+
+def test_weights_are_constants_or_variables(tmp_path: Path) -> None:
+    model = small_network()
+    x = tf.constant(noise(2, 33, 31, 3))
+    answers = []
+    for constants in (True, False):
+        path = tmp_path / str(constants)
+        keras_se.export(model, path, constants=constants, image_bytes=False)
+        loaded = tf.saved_model.load(str(path))
+        assert holds_variables(path) is not constants
+        answers.append(loaded.signatures["serve_images"](images=x)["probabilities"].numpy())
+    # The same numbers, summed in the order of another layout of the weights.
+    np.testing.assert_allclose(*answers, rtol=0, atol=1e-6)
+
+
+def test_large_weights_are_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_network()
+    monkeypatch.setattr(exporting, "SMALL", 1000)
+    keras_se.export(model, tmp_path / "net", image_bytes=False)
+    assert holds_variables(tmp_path / "net")
+    monkeypatch.setattr(exporting, "LARGEST_GRAPH", 1000)
+    with pytest.raises(ValueError, match="more than 1000 bytes"):
+        keras_se.export(model, tmp_path / "other", constants=True)
+    assert not (tmp_path / "other").exists()
+
+
 def test_compiled_if_asked(tmp_path: Path) -> None:
     model = small_network()
     report = keras_se.export(model, tmp_path / "net", compile=True)
@@ -288,6 +318,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "top_k": ({"top_k": 0}, "top_k"),
     "fuse": ({"fuse": "yes"}, "fuse"),
     "compile": ({"compile": None}, "compile"),
+    "constants": ({"constants": 1}, "constants"),
+    "constants of a format": ({"constants": False, "format": "onnx"}, "`constants` must be None"),
     "compile a format": ({"compile": True, "format": "onnx"}, "`compile` must be False"),
     "image_bytes": ({"image_bytes": 1}, "image_bytes"),
     "preprocessing": ({"preprocessing": "se_resnet20"}, "weights"),

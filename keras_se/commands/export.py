@@ -22,12 +22,14 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.")
 @click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
+@click.option("--constants/--no-constants", default=None,
+              help="Weights in the graph: faster, more memory; default if small.")  # fmt: skip
 @click.option("--no-fuse", is_flag=True, help="Leave the network as it was trained.")
 @as_json
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
     preprocessing: str | None, int8: str | None, top: int, max_pixels: int | None, compile: bool,
-    no_fuse: bool, as_json: bool,
+    constants: bool | None, no_fuse: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 
@@ -50,7 +52,7 @@ def export(
         options["representative"] = sources.pictures(int8)
     written = keras_se.export(
         model, str(path or serving_dir), format, fuse=not no_fuse, compile=compile,
-        top_k=top, serving=serving_dir is not None, **options,
+        constants=constants, top_k=top, serving=serving_dir is not None, **options,
     )  # fmt: skip
     report = {
         "path": str(written.path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -29,6 +30,9 @@ from keras_se.weights.variable_file import writing
 
 # Of the largest output: float32 sums in another order; half precision keeps 8 bits.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
+# Bytes of weights that become constants unless told otherwise, and those that a graph can hold,
+# which as a message of protobuf has less than 2 GiB.
+SMALL, LARGEST_GRAPH = 2**27, 2**31 - 2**27
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def export(
     *,
     fuse: bool = True,
     compile: bool = False,
+    constants: bool | None = None,
     image_bytes: bool = True,
     labels: Sequence[str] | str | None = None,
     top_k: int = 5,
@@ -135,6 +140,11 @@ def export(
             in a SavedModel, which is faster, but first for a quarter of a second or more for each
             new size of a batch or picture, and TensorFlow Serving refuses it unless it is started
             with `--xla_cpu_compilation_enabled`. Defaults to `False`: nothing needs XLA.
+        constants: Whether the weights are constants in the graph of a SavedModel, instead of
+            variables beside it: a quarter to a third faster on the CPU, for several times the
+            memory (SE-ResNet-50 in C 1.9 GB instead of 0.6 GB, in Python, with all signatures in
+            use, 3.5 GB instead of 0.3 GB). Defaults to `None`: up to 128 MiB of weights. More than
+            1.8 GiB cannot be.
         image_bytes: `True` (default): a SavedModel takes files; its `serving_default` is
             `serve_images` otherwise.
         labels: Names of the classes, or the name of a data set such as `"imagenet"`. Defaults to
@@ -171,6 +181,7 @@ def export(
     boolean("fuse", fuse)
     if boolean("compile", compile) and not folder:
         raise ValueError("`compile` must be False but with format='tf_saved_model'")
+    constants = _constants(model, constants, folder)
     boolean("image_bytes", image_bytes)
     path = _check_path(path, chosen, boolean("serving", serving), folder)
     _check_modules(chosen, serving, representative)
@@ -181,7 +192,8 @@ def export(
     images = None if representative is None else pictures(representative, transform, fixed)
     with _staged(path) as stage:
         temporary = stage / path.name
-        written = replace(network, model=model if folder else in_float32(model), compile=compile)
+        written = replace(network, model=model if folder else in_float32(model))
+        written = replace(written, compile=compile, constants=constants)
         if not compile:
             written = replace(written, model=with_native_groups(written.model))
         if folder:
@@ -196,7 +208,8 @@ def export(
         batch = batch if images is None else images[:8]
         with _converting(format):
             received = chosen.run(temporary, batch)
-        expected = np.asarray(network.probabilities(batch) if folder else network.outputs(batch))
+        outputs = network.outputs(batch)
+        expected = np.asarray(network.probabilities(outputs) if folder else outputs)
         difference = float(np.abs(received - expected).max())
         tolerance = HALF_TOLERANCE if is_half(model) else TOLERANCE
         if images is None and not difference <= tolerance * np.abs(expected).max():
@@ -260,6 +273,22 @@ def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
     for name in needed:
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"this export needs the module {name}: pip install 'keras-se[export]'")
+
+
+def _constants(model: Any, constants: bool | None, folder: bool) -> bool:
+    """Whether the weights become constants; a `ValueError` if they cannot."""
+    if constants is not None and not folder:
+        raise ValueError("`constants` must be None but with format='tf_saved_model'")
+    if constants is not None:
+        boolean("constants", constants)
+    variables = getattr(model, "variables", ())
+    size = sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in variables)
+    if constants and size > LARGEST_GRAPH:
+        raise ValueError(
+            f"`constants` must be False for weights of more than {LARGEST_GRAPH} bytes. "
+            f"Received: a model of {size}"
+        )
+    return size <= SMALL if constants is None else constants
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Network:
         top_k: How many classes are named.
         transform: What becomes of a file's picture, or `None`: files are not taken.
         compile: Whether functions stay that XLA must compile.
+        constants: Whether the weights are constants of the graph.
     """
 
     model: keras.Model
@@ -39,30 +40,29 @@ class Network:
     top_k: int
     transform: Transform | None
     compile: bool = False
-
-    def call(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-        """What `model` answers to pictures with channels last."""
-        import tensorflow as tf
-
-        images = tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
-        return model(images, training=False)
+    constants: bool = False
 
     def outputs(self, images: tf.Tensor) -> tf.Tensor:
-        """What the model answers, as float32."""
+        """What the model answers to pictures with channels last, as float32."""
         import tensorflow as tf
 
-        return tf.cast(self.call(self.model, images), tf.float32)
+        return tf.cast(self.model(self.ordered(images), training=False), tf.float32)
 
-    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """The same through a softmax if the model answers logits."""
+    def ordered(self, images: tf.Tensor) -> tf.Tensor:
+        """Pictures with channels last as the model takes them."""
         import tensorflow as tf
 
-        outputs = self.outputs(images)
+        return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
+
+    def probabilities(self, outputs: tf.Tensor) -> tf.Tensor:
+        """What the model answered, through a softmax if that is logits."""
+        import tensorflow as tf
+
         return tf.nn.softmax(outputs) if _ends_in_logits(self.model) else outputs
 
     @property
-    def features(self) -> keras.Model | None:
-        """The model up to its classifier, the last layer that has weights.
+    def features(self) -> Any:
+        """What the classifier takes, the last layer that has weights: a tensor of the model.
 
         `None` if that layer is a model of its own, is called several times, or takes feature maps.
         """
@@ -73,10 +73,7 @@ class Network:
             x = layer.input
         except (AttributeError, ValueError):
             return None
-        if any(size != 1 for size in x.shape[1:-1]):
-            return None
-        with recursion(2 * len(self.model.layers)):
-            return keras.Model(self.model.inputs[0], x)
+        return None if any(size != 1 for size in x.shape[1:-1]) else x
 
 
 def _ends_in_logits(model: keras.Model) -> bool:

@@ -8,8 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
+from keras_se.graph import recursion
 from keras_se.serving.decoding import decode
 from keras_se.serving.network import Network, without_xla
 
@@ -37,7 +39,8 @@ def convert(network: Network) -> Callable[[Path], None]:
     }
     signatures.setdefault("serving_default", signatures["serve_images"])
     module = tf.Module()
-    module.held = [variable.value for variable in network.model.variables]
+    if not network.constants:
+        module.held = [variable.value for variable in network.model.variables]
     module.serve_images = serve_images
 
     def save(folder: Path) -> None:
@@ -58,27 +61,56 @@ def run(path: Path, images: np.ndarray) -> np.ndarray:
     return served(images=tf.constant(images))["probabilities"].numpy()
 
 
+def _network_function(network: Network) -> Any:
+    """Pictures to `probabilities` and, where the model has them, `features`.
+
+    All signatures call this one function, so that its weights are in the file once. If they are
+    constants, oneDNN brings them into its own order once, where it does so for variables at every
+    call.
+    """
+    import tensorflow as tf
+
+    features = network.features
+    outputs = [network.model.outputs[0], *([] if features is None else [features])]
+    with recursion(2 * len(network.model.layers)):
+        model = keras.Model(network.model.inputs[0], outputs)
+
+    values: list[list[np.ndarray]] = []
+    if network.constants:
+        for variables in (model.trainable_variables, model.non_trainable_variables):
+            values.append([keras.ops.convert_to_numpy(variable) for variable in variables])
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = network.ordered(images)
+        if values:
+            constants = ([tf.constant(value) for value in part] for part in values)
+            outputs, _ = model.stateless_call(*constants, images, training=False)
+        else:
+            outputs = model(images, training=False)
+        classes, *others = (tf.cast(y, tf.float32) for y in outputs)
+        answer = {"probabilities": network.probabilities(classes)}
+        for y in others:
+            answer["features"] = tf.reshape(y, (tf.shape(y)[0], math.prod(y.shape[1:])))
+        return answer
+
+    pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
+    with nullcontext() if network.compile else without_xla():
+        return tf.function(call, autograph=False).get_concrete_function(pictures)
+
+
 def _functions(network: Network) -> dict[str, Any]:
     import tensorflow as tf
 
-    labels = tf.constant(network.labels)
-    features, transform = network.features, network.transform
-    # One function that all signatures call: the network is in the file once.
-    pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
-
-    def traced(function: Callable[..., Any]) -> Any:
-        with nullcontext() if network.compile else without_xla():
-            return tf.function(function, autograph=False).get_concrete_function(pictures)
-
-    inner = traced(network.probabilities)
+    labels, transform = tf.constant(network.labels), network.transform
+    inner = _network_function(network)
 
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
         """Convolutions of no pictures fail on some builds."""
         missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
         return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
-    def probabilities(images: tf.Tensor) -> tf.Tensor:
-        return inner(at_least_one(tf.cast(images, tf.float32)))[: tf.shape(images)[0]]
+    def answer_of(images: tf.Tensor, name: str = "probabilities") -> tf.Tensor:
+        return inner(at_least_one(tf.cast(images, tf.float32)))[name][: tf.shape(images)[0]]
 
     def named(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         scores, best = tf.math.top_k(probabilities, network.top_k)
@@ -90,20 +122,16 @@ def _functions(network: Network) -> dict[str, Any]:
         }
 
     def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return named(probabilities(images))
+        return named(answer_of(images))
 
     def serve_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.shape(images)[0]
-        images = at_least_one(images)
-        outputs = tf.cast(network.call(features, images), tf.float32)
-        outputs = tf.reshape(outputs, (tf.shape(images)[0], math.prod(outputs.shape[1:])))
-        return {"features": outputs[:count]}
+        return {"features": answer_of(images, "features")}
 
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         assert transform is not None
         pictures, rows, errors = decode(image_bytes, transform)
         count = tf.shape(image_bytes, tf.int64)[0]
-        good = probabilities(pictures)
+        good = answer_of(pictures)
         spread = tf.scatter_nd(rows[:, None], good, (count, len(network.labels)))
         answer = named(spread)
         bad = (errors != "")[:, None]
@@ -112,8 +140,9 @@ def _functions(network: Network) -> dict[str, Any]:
         return answer | {"error": errors}
 
     functions = {"serve_images": tf.function(serve_images, autograph=False)}
-    if features is not None:
-        functions["features"] = traced(serve_features)
+    if "features" in inner.structured_outputs:
+        pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
+        functions["features"] = tf.function(serve_features, [pictures], autograph=False)
     if transform is not None:
         files = tf.TensorSpec((None,), tf.string, "image_bytes")
         functions["serving_default"] = tf.function(serve_bytes, [files], autograph=False)
