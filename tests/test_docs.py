@@ -14,7 +14,9 @@ from keras_se.training import datasets
 from keras_se.training.recipe import get_recipe, recipe_names
 
 # Longer than a few seconds.
-SLOW = {"finetuning.md", "training.md"}
+SLOW = {
+    "analysis.md", "finetuning.md", "layer.md", "networks.md", "own_networks.md", "training.md",
+}  # fmt: skip
 # Run by `test_serving_page`, each block in a process of its own.
 ELSEWHERE = {"serving.md"}
 
