@@ -154,9 +154,9 @@ def write_all(folder: Path, runs: Sequence[str]) -> None:
 
 def run(folder: Path, runtime: str, batch: int, rounds: int) -> None:
     """Time the networks of a runtime, print the section of the results, and keep it."""
-    from keras_se.benchmarking.benchmark import PACKAGES, lines, pictures, subject
+    from keras_se.benchmarking.benchmark import lines, pictures, subject
     from keras_se.benchmarking.runtimes import RUNTIMES, precisions
-    from keras_se.benchmarking.timing import conditions, cores, described, ratio
+    from keras_se.benchmarking.timing import PACKAGES, conditions, cores, described, ratio
 
     images = pictures((batch, SIZE, SIZE, 3))
     subjects = [

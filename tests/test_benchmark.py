@@ -22,6 +22,13 @@ from keras_se.serving.exporting import FORMATS
 
 SHAPE = (2, 33, 31, 3)
 
+EACH_RUNTIME = pytest.mark.parametrize("name", [
+    "tf_saved_model",
+    "litert",
+    pytest.param("onnx", marks=pytest.mark.export),
+    pytest.param("openvino", marks=pytest.mark.export),
+])  # fmt: skip
+
 
 class Clock:
     """A clock that things move forward, and what they did."""
@@ -113,12 +120,7 @@ def network() -> keras.Model:
     return exported.small_network(SHAPE[1:])
 
 
-@pytest.mark.parametrize("name", [
-    "tf_saved_model",
-    "litert",
-    pytest.param("onnx", marks=pytest.mark.export),
-    pytest.param("openvino", marks=pytest.mark.export),
-])  # fmt: skip
+@EACH_RUNTIME
 def test_runtimes_answer(name: str, network: keras.Model, tmp_path: Path) -> None:
     images = pictures(SHAPE)
     path = tmp_path / f"net{FORMATS[name].suffix}"
@@ -224,12 +226,7 @@ def test_every_runtime_beside_a_peer(run: Run, tmp_path: Path) -> None:
     assert report["conditions"]["onnxruntime"]
 
 
-@pytest.mark.parametrize("name", [
-    "tf_saved_model",
-    "litert",
-    pytest.param("onnx", marks=pytest.mark.export),
-    pytest.param("openvino", marks=pytest.mark.export),
-])  # fmt: skip
+@EACH_RUNTIME
 def test_other_size(run: Run, name: str, network: keras.Model, tmp_path: Path) -> None:
     path = tmp_path / f"net{FORMATS[name].suffix}"
     if name == "tf_saved_model":

@@ -13,13 +13,10 @@ import numpy as np
 import keras_se
 from keras_se.benchmarking import networks
 from keras_se.benchmarking.runtimes import KERAS, RUNTIMES, Answer, check_runtime, graph, runtime_of
-from keras_se.benchmarking.timing import conditions, cores, quartiles, ratio, timed
+from keras_se.benchmarking.timing import PACKAGES, conditions, cores, quartiles, ratio, timed
 from keras_se.checks import positive_integer
 from keras_se.pictures import MAX_PIXELS
 from keras_se.serving.description import SIZE, describe
-
-# Distributions beside those of `conditions`.
-PACKAGES = ("keras", "tensorflow", "numpy")
 
 
 @dataclass(frozen=True)
