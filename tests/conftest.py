@@ -1,12 +1,19 @@
-"""Fixtures of several test files."""
+"""Fixtures of several test files, and the seed of all."""
 
 import sys
 from typing import Any
 
+import keras
 import pytest
 from command_line import Run
 
 from keras_se.cli import main
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test and its fixtures draw from a fixed seed, whatever ran before them."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture
