@@ -1,5 +1,6 @@
 """Fixtures of several test files, and the seed of all."""
 
+import gc
 import sys
 from typing import Any
 
@@ -14,6 +15,11 @@ from keras_se.cli import main
 def pytest_runtest_setup() -> None:
     """Every test and its fixtures draw from a fixed seed, whatever ran before them."""
     keras.utils.set_random_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; clearing a session, which collects garbage, need not visit it."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -427,7 +427,16 @@ APPLICATIONS = {
 PROFILED = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 
 
-@pytest.mark.parametrize("name", [*APPLICATIONS, *PAPER])
+SLOW = {"MobileNetV3Small", "SEResNeXt50", "Xception"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.networks if name in SLOW else ())
+        for name in (*APPLICATIONS, *PAPER)
+    ],
+)
 def test_beside_tensorflows_profiler(name):
     builder = getattr(keras.applications if name in APPLICATIONS else keras_se, name)
     model = builder(weights=None, include_top=False, pooling="avg", input_shape=(None, None, 3))

@@ -107,7 +107,7 @@ COUNTS_100 = [
 ]
 QUICK = (
     "SEBNInception", "SEMobileNet", "SEResNeXt50", "SEResNet18", "SEResNet20", "SEResNet50",
-    "SEShakeShake26", "SEShuffleNet", "SEVGG16", "SEWRN16x8",
+    "SEShuffleNet", "SEWRN16x8",
 )  # fmt: skip
 # The figures are printed to a hundredth of a million.
 MACS_TOLERANCE = 0.0051
@@ -167,6 +167,7 @@ def test_counts_at_100_classes(name, variant, base, macs, se_macs):
 ABLATION = SEConfig(use_bias=False)
 
 
+@pytest.mark.networks
 @pytest.mark.parametrize(
     ("ratio", "se_weights", "without_biases", "with_biases"),
     [

@@ -20,7 +20,19 @@ DOCUMENTED = [
 ]
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+# The builders of deep networks have the same example, which takes seconds.
+QUICK = {"SEMobileNet", "SEResNet18", "SEResNet20", "SEResNet50", "SEShuffleNet"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=pytest.mark.docs if {name} & {*keras_se.list_models()} - QUICK else ()
+        )
+        for name in DOCUMENTED
+    ],
+)
 def test_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (28, 28), 127).save("ankle_boot.png")

@@ -37,6 +37,7 @@ def denoise(folder, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.docs
 def test_denoise(tmp_path, data):
     result = denoise(tmp_path, "--data", data, "--epochs", "1", "--samples", "20")
     assert result.returncode == 0, result.stderr

@@ -24,7 +24,7 @@ NETWORKS = [
 SHALLOWEST = {
     re.sub(r"\d+$", "", name): name for name in reversed(NETWORKS) if name != "SENet154"
 }.values()
-SLOW = {"SEInceptionResNetV2"}
+SLOW = {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
 
 
 def marked(names):

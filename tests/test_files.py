@@ -190,6 +190,7 @@ def test_parts(folder, tmp_path):
     np.testing.assert_array_equal(pictures[29], pictures[31])
 
 
+@pytest.mark.training
 def test_run_goes_on_bit_for_bit(folder, tmp_path):
     chosen = recipe(folder, "mixup=0.2", "held_out=4", "rand_augment=2", "repeats=2")
     expected, values = training_runs.whole_and_resumed(chosen, tmp_path)

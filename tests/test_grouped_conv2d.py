@@ -86,12 +86,18 @@ def test_takes_the_native_path_exactly_where_tensorflow_has_it():
     assert ("Conv2D" in operations(tf.function(layer))) == native
 
 
-def test_every_grouped_convolution_of_the_networks_is_one():
-    for name in ("SEResNeXt50", "SENet154"):
-        model = getattr(keras_se, name)(weights=None)
-        grouped = [layer for layer in model.layers if getattr(layer, "groups", 1) > 1]
-        assert len(grouped) == sum((3, 4, 6, 3) if name == "SEResNeXt50" else (3, 8, 36, 3))
-        assert all(isinstance(layer, GroupedConv2D) for layer in grouped)
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("SEResNeXt50", (3, 4, 6, 3)),
+        pytest.param("SENet154", (3, 8, 36, 3), marks=pytest.mark.networks),
+    ],
+)
+def test_every_grouped_convolution_of_the_networks_is_one(name, blocks):
+    model = getattr(keras_se, name)(weights=None)
+    grouped = [layer for layer in model.layers if getattr(layer, "groups", 1) > 1]
+    assert len(grouped) == sum(blocks)
+    assert all(isinstance(layer, GroupedConv2D) for layer in grouped)
 
 
 WITHOUT_ONEDNN = """

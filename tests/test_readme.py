@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = tables.README.read_text("utf-8")
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("path", tables.TABLES, ids=lambda path: path.name)
 def test_tables_are_those_of_the_code(path):
     assert tables.parts(path.read_text("utf-8"))[1] == tables.TABLES[path]()
