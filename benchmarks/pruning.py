@@ -41,7 +41,7 @@ COLUMNS = (
     "method", "macs_at_most", "seed", "keep", "parameters", "macs", "validation_before",
     "validation_after", "test_before", "test_after", "latency_ms",
 )  # fmt: skip
-LEVELS = (0.7, 0.5, 0.9)
+LEVELS = (0.7, 0.5)
 SEEDS = (0, 1, 2)
 HELD_OUT = 5000
 BATCH = 500
