@@ -38,16 +38,8 @@ LONGEST = 30
 ROW, WIDE, NARROW, MARGIN = 1.75, 4.6, 2.6, 1.1
 
 
-def draw(
-    found: Excitations,
-    path: Path,
-    classes: Sequence[str | int] | None,
-    channels: int,
-    blocks: Sequence[str] | None,
-) -> None:
-    """`Excitations.plot`."""
-    check_path(path)
-    figure = compose(found, classes, channels, blocks)
+def write(path: Path, figure: Figure) -> None:
+    """Put the figure into a file."""
     with writing(path), atomic(path, path.suffix) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -58,19 +58,8 @@ class Shown(NamedTuple):
     gate: float
 
 
-def write(
-    found: Excitations,
-    path: Path,
-    model: keras.Model,
-    classes: Sequence[str | int] | None,
-    channels: int,
-    blocks: Sequence[str] | None,
-    title: str | None,
-    input_shape: Sequence[int] | None,
-) -> None:
-    """`Excitations.report`."""
-    check_path(path)
-    page = compose(found, model, classes, channels, blocks, title, input_shape)
+def write(path: Path, page: str) -> None:
+    """Put the page into a file."""
     with writing(path), atomic(path) as temporary:
         temporary.write_text(page, "utf-8")
 

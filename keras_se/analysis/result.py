@@ -132,9 +132,10 @@ class Excitations:
                 none of the above, or Matplotlib is not installed; nothing is written then.
             OSError: If the file cannot be written.
         """
-        from keras_se.analysis.figure import draw
+        from keras_se.analysis.figure import check_path, compose, write
 
-        draw(self, Path(path), classes, channels, blocks)
+        check_path(path := Path(path))
+        write(path, compose(self, classes, channels, blocks))
 
     def report(
         self,
@@ -171,9 +172,10 @@ class Excitations:
                 installed; nothing is written then.
             OSError: If the file cannot be written.
         """
-        from keras_se.analysis.report import write
+        from keras_se.analysis.report import check_path, compose, write
 
-        write(self, Path(path), model, classes, channels, blocks, title, input_shape)
+        check_path(path := Path(path))
+        write(path, compose(self, model, classes, channels, blocks, title, input_shape))
 
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` file, atomically, thumbnails of pictures too.
