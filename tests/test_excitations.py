@@ -389,6 +389,7 @@ MISTAKES = {
     "no batches": (lambda x, y: {"images": iter(()), "labels": None}, "at least one picture"),
     "another size": (lambda x, y: {"images": x[:, 1:]}, r"'count', 33, 32, 3.*\(20, 32, 32, 3\)"),
     "objects": (lambda x, y: {"images": [None] * 20}, "`images` must be numbers"),
+    "not finite": (lambda x, y: {"images": np.where(x > 200, np.nan, x)}, "finite numbers"),
     "ragged": (lambda x, y: {"images": [[1], [1, 2]]}, "`images` must be numbers"),
     "nothing": (lambda x, y: {"images": 3, "labels": None}, "`images` must be an array"),
     "labels twice": (lambda x, y: {"images": Batches(x, y)}, "`labels` must be None"),

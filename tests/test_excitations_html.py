@@ -239,6 +239,10 @@ MISTAKES = {
     "channels": ({"channels": 0}, "`channels` must be an integer"),
     "block": ({"blocks": ["SE_2_2"]}, "Did you mean 'SE_"),
     "another model": ({"model": small}, "the one that was measured.*'stage2_block1_se'"),
+    "more blocks": (
+        {"model": lambda: network(variant={})},
+        "a block that was not measured, 'stage",
+    ),
     "no blocks": ({"model": lambda: network(se=None)}, "the one that was measured"),
     "another shape": ({"input_shape": (32, 32, 5)}, "`input_shape` must be"),
 }

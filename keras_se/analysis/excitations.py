@@ -124,6 +124,9 @@ def measure(
     widths: dict[str, int] = {}
     largest = 0
     for pictures, labels in source.batches(samples_per_class):
+        # A ReLU may hide them.
+        if not all(np.isfinite(array).all() for array in keras.tree.flatten(pictures)):
+            raise ValueError("`images` must be finite numbers. Received: NaN or infinite ones")
         found = gates(pictures)
         widths = {name: array.shape[1] for name, array in found.items()}
         high = [(array > HIGH).mean(1, keepdims=True) for array in found.values()]

@@ -23,6 +23,7 @@ from keras_se.analysis.gates import blocks_of
 from keras_se.analysis.sentences import sentences
 from keras_se.checks import positive_integer
 from keras_se.complexity import cost
+from keras_se.graph import is_functional
 from keras_se.weights.variable_file import atomic, writing
 
 if TYPE_CHECKING:
@@ -92,11 +93,14 @@ def compose(
     from matplotlib import rc_context
 
     channels = positive_integer("channels", channels)
-    absent = {name.split(":")[0] for name in found.blocks} - blocks_of(model).keys()
-    if absent:
+    measured, held = {name.split(":")[0] for name in found.blocks}, blocks_of(model).keys()
+    # A model with a `call` of its own need not call every block that it holds.
+    more = held - measured if is_functional(model) else set()
+    for name in [*sorted(measured - held), *sorted(more)][:1]:
+        which = "no block" if name in measured else "a block that was not measured,"
         raise ValueError(
             "`model` must be the one that was measured. "
-            f"Received: model={model.name!r}, which has no block {min(absent)!r}"
+            f"Received: model={model.name!r}, which has {which} {name!r}"
         )
     numbers = figure.chosen_classes(found, classes)
     names = figure.chosen_blocks(found, blocks) if blocks is not None else _papers(found)
