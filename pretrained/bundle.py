@@ -20,6 +20,7 @@ import keras
 import results
 
 import keras_se
+from keras_se.training.datasets import load_pictures
 from keras_se.weights.hashes import file_hash
 from keras_se.weights.variable_file import write_variables
 
@@ -64,8 +65,11 @@ def bundle(run: Path, name: str) -> None:
     results.replace(
         lambda row: row["name"] == name,
         [
-            {"name": name, "split": "test", "pictures": 10000, **metrics}
-            | {
+            {
+                "name": name,
+                "split": "test",
+                "pictures": len(load_pictures(recipe["data"])["test"]),
+                **metrics,
                 "validation_top1": f"{float(last['val_top1']):.4f}",
                 "epochs": recipe["epochs"],
                 "parameters_trainable": parameters["trainable"],

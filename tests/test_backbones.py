@@ -84,6 +84,7 @@ def test_function_is_that_of_the_plain_network(entry, tmp_path):
     assert features.shape == (2, model.layers[-1].kernel.shape[0])
 
 
+@pytest.mark.weights
 def test_gates_leave_one_half_in_training(tmp_path):
     _, entry = published(entry_of(SMALL), tmp_path)
     base = keras_se.SEMobileNet(weights=entry, include_top=False, pooling="avg")

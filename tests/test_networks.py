@@ -203,7 +203,14 @@ def test_mixed_bfloat16(name):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["SEResNet20", "SEResNeXt50", "SEShuffleNet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SEResNet20",
+        pytest.param("SEResNeXt50", marks=pytest.mark.networks),
+        pytest.param("SEShuffleNet", marks=pytest.mark.networks),
+    ],
+)
 def test_trains_in_mixed_bfloat16(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build(name, input_shape=(32, 32, 3), classes=7)
