@@ -373,6 +373,7 @@ UNKNOWN = {
     "Mine": lambda: Mine(name="odd"),
     "Conv2D": lambda: layers.Conv2D(16, 3, groups=4, name="odd"),
     "Multiply": lambda: lambda x: layers.Multiply(name="odd")([x, conv(x, "gate", 1)]),
+    "Rescaling": lambda: layers.Rescaling(0.5, offset=0.1, name="odd"),
     "Reshape": lambda: layers.Reshape((4, 16, 16), name="odd"),
     "Dropout": lambda: layers.Dropout(0.1, noise_shape=(None, 1, 1, 16), name="odd"),
 }

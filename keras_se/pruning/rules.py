@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 from keras import activations, layers
 
 from keras_se.copies import known, plain
@@ -106,9 +107,9 @@ WEIGHTLESS: Mapping[str, Rule] = {
             "GlobalAveragePooling2D", "GlobalAveragePooling3D", "GlobalMaxPooling1D",
             "GlobalMaxPooling2D", "GlobalMaxPooling3D", "AdaptiveAveragePooling2D",
             "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D",
-            "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D", "Relu", "Relu6", "Elu",
-            "Gelu", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSilu", "LeakyRelu", "Softplus",
-            "Cast",
+            "Cropping3D", "Rescaling", "UpSampling1D", "UpSampling2D", "UpSampling3D", "Relu", "Relu6",
+            "Elu", "Gelu", "Silu", "Sigmoid", "Tanh", "HardSigmoid", "HardSilu", "LeakyRelu",
+            "Softplus", "Cast",
         ),
         SAME,
     ),
@@ -134,6 +135,9 @@ def rule_of(layer: Any) -> Rule | None:
         found = None if getattr(layer, "weights", ()) else WEIGHTLESS.get(type(layer).__name__)
     grouped = getattr(layer, "groups", 1) > 1
     if any(size not in (None, 1) for size in getattr(layer, "noise_shape", None) or ()):
+        return None
+    if isinstance(layer, layers.Rescaling) and (np.ndim(layer.scale) or np.any(layer.offset)):
+        # A channel's own factor would have to be removed with it; and a constant would stay.
         return None
     mixes = mixes_channels(layer) and found is not None and found.flow != "new"
     return None if grouped or mixes or not plain(layer) else found
