@@ -50,7 +50,7 @@ def _saved_model(path: Path, images: np.ndarray) -> Counted:
             for node in device.node_stats:
                 # "[_Mkl]Conv2D(...)" or "name:Conv2D": what was run, not what it is called.
                 kind = node.timeline_label.split("(")[0].split(" = ")[-1].split(":")[-1]
-                found[kind or node.node_name] += (node.op_end_rel_micros) / 1000
+                found[kind or node.node_name] += node.op_end_rel_micros / 1000
         return found
 
     return count

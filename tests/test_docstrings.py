@@ -21,17 +21,14 @@ DOCUMENTED = [
 
 
 # The builders of deep networks have the same example, which takes seconds.
-QUICK = {"SEMobileNet", "SEResNet18", "SEResNet20", "SEResNet50", "SEShuffleNet"}
+DEEP = {*keras_se.list_models()} - {
+    "SEMobileNet", "SEResNet18", "SEResNet20", "SEResNet50", "SEShuffleNet",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name, marks=pytest.mark.docs if {name} & {*keras_se.list_models()} - QUICK else ()
-        )
-        for name in DOCUMENTED
-    ],
+    [pytest.param(name, marks=pytest.mark.docs if name in DEEP else ()) for name in DOCUMENTED],
 )
 def test_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
