@@ -61,16 +61,16 @@ def _onnx(path: Path, images: np.ndarray) -> Counted:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
-    folder = tempfile.mkdtemp()
+    options.enable_profiling = True
 
     def count() -> dict[str, float]:
-        options.enable_profiling = True
-        options.profile_file_prefix = f"{folder}/profile"
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: images}
-        for _ in range(3):
-            session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        with tempfile.TemporaryDirectory() as folder:
+            options.profile_file_prefix = f"{folder}/profile"
+            session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+            feed = {session.get_inputs()[0].name: images}
+            for _ in range(3):
+                session.run(None, feed)
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
         found: dict[str, list[float]] = collections.defaultdict(list)
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):

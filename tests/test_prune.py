@@ -62,7 +62,6 @@ def marked(names, quick):
 
 @pytest.fixture(autouse=True)
 def _clean_session():
-    keras.utils.set_random_seed(0)
     yield
     keras.backend.clear_session()
 
