@@ -23,7 +23,7 @@ from typing import Any
 
 BATCH, SIZE, CLASSES = 32, 224, 10
 # Steps that are not counted, and those that are.
-WARM_UP, STEPS = 2, 6
+WARM_UP, STEPS = 1, 4
 TURNS = 3
 
 
@@ -32,6 +32,7 @@ def train() -> None:
     import keras
     import numpy as np
 
+    from keras_se.training import multiworker
     from keras_se.training.batches import Pictures
     from keras_se.training.networks import network
     from keras_se.training.recipe import get_recipe
@@ -55,7 +56,9 @@ def train() -> None:
         model = network(recipe, data)
         devices.prepare(model)
         compile_for_training(model, recipe, steps)
-        batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), steps, BATCH)
+        if devices.processes:
+            multiworker.is_built(model)
+        batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), BATCH)
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Clock()])
     seconds = [later - sooner for sooner, later in itertools.pairwise(ends)]
     print(json.dumps(seconds[WARM_UP - 1 :]))

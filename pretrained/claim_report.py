@@ -22,11 +22,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE))
 
 import results  # noqa: E402
-from claim import ABLATIONS, NETWORKS, PLAIN, RECIPE, RUNS, SE, runs  # noqa: E402
+from claim import ABLATED, ABLATIONS, NETWORKS, PLAIN, RECIPE, RUNS, SE, runs  # noqa: E402
 
 STEPS, PAGE = HERE / "step_times.csv", HERE / "claim.md"
 # Title, and the paper's top-1 errors in per cent without and with SE, of its nearest network.
 TITLES: Mapping[str, tuple[str, str, float, float]] = {
+    "resnet8": ("ResNet-8", "ResNet-50, Table 2", 24.80, 23.29),
     "resnet20": ("ResNet-20", "ResNet-50, Table 2", 24.80, 23.29),
     "resnet32": ("ResNet-32", "ResNet-101, Table 2", 23.17, 22.38),
     "resnet56": ("ResNet-56", "ResNet-152, Table 2", 22.42, 21.57),
@@ -179,9 +180,9 @@ def gain(one: Mapping[int, Row], other: Mapping[int, Row]) -> tuple[str, str]:
 def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) -> list[str]:
     ratios = {row["name"]: row for row in steps}
     lines = [
-        "| network | seeds | error plain | error SE | gain | | parameters | multiply-adds | step "
-        "| the paper's gain |",
-        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
+        "| network | epochs | seeds | error plain | error SE | gain | | parameters "
+        "| multiply-adds | step | the paper's gain |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     for name, (title, nearest, paper_plain, paper_se) in TITLES.items():
         plain, se = found.get(f"{name}_{PLAIN}"), found.get(f"{name}_{SE}")
@@ -195,21 +196,22 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
             for key, scale, digits in (("parameters_total", 1e3, 1), ("macs", 1e6, 2))
         )
         lines.append(
-            f"| {title} | {len(plain.keys() & se.keys())} | {spread(errors(plain))} "
-            f"| {spread(errors(se))} | {improvement} | {verdict} | {parameters} k | {macs} M "
-            f"| {time} | {paper_plain - paper_se:.2f} ({nearest}) |"
+            f"| {title} | {one['epochs']} | {len(plain.keys() & se.keys())} "
+            f"| {spread(errors(plain))} | {spread(errors(se))} | {improvement} | {verdict} "
+            f"| {parameters} k | {macs} M | {time} | {paper_plain - paper_se:.2f} ({nearest}) |"
         )
     return lines
 
 
 def ablation_table(found: Mapping[str, Mapping[int, Row]]) -> list[str]:
-    base = found[f"resnet20_{SE}"]
+    base = found[f"{ABLATED}_{SE}"]
     lines = [
-        "| SE-ResNet-20 with | seeds | error | gain over the standard | | the paper's gain |",
+        f"| SE-{TITLES[ABLATED][0]} with | seeds | error | gain over the standard "
+        "| | the paper's gain |",
         "| --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for name in ABLATIONS:
-        rows = found.get(f"resnet20_{SE}_{name}")
+        rows = found.get(f"{ABLATED}_{SE}_{name}")
         if not rows:
             continue
         improvement, verdict = gain(base, rows)
@@ -234,8 +236,7 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "seeds. A gain is the mean over seeds of plain minus SE, which saw the same pictures in",
         'the same order; "better" and "worse" are more than two standard errors from zero.',
         "",
-        f"All runs: 55,000 training pictures, {RECIPE['epochs']} epochs, batch {RECIPE['batch']}, "
-        "SGD with Nesterov momentum,",
+        f"All runs: 55,000 training pictures, batch {RECIPE['batch']}, SGD with Nesterov momentum,",
         "cosine, shifts and flips, the first convolution with stride 2: short runs on two cores,",
         "so the errors are above what these networks reach, and the gains are those of short runs.",
         "",
@@ -286,11 +287,11 @@ def plot(rows: Iterable[Row]) -> None:
     axes.legend()
     figure.savefig(HERE / "claim.png", dpi=120)
     plt.close(figure)
-    done = [name for name in ABLATIONS if f"resnet20_{SE}_{name}" in found]
+    done = [name for name in ABLATIONS if f"{ABLATED}_{SE}_{name}" in found]
     if not done:
         return
-    every = {"standard": found[f"resnet20_{SE}"], "without SE": found[f"resnet20_{PLAIN}"]}
-    every |= {name.replace("_", " "): found[f"resnet20_{SE}_{name}"] for name in done}
+    every = {"standard": found[f"{ABLATED}_{SE}"], "without SE": found[f"{ABLATED}_{PLAIN}"]}
+    every |= {name.replace("_", " "): found[f"{ABLATED}_{SE}_{name}"] for name in done}
     figure, axes = plt.subplots(figsize=(7, 0.35 * len(every) + 1), layout="constrained")
     for place, values in enumerate(map(errors, every.values())):
         height = len(every) - place
@@ -298,7 +299,7 @@ def plot(rows: Iterable[Row]) -> None:
         axes.plot([statistics.mean(values)] * 2, [height - 0.3, height + 0.3], color="black")
     axes.set_yticks(range(len(every), 0, -1), list(every))
     axes.axvline(statistics.mean(errors(every["standard"])), color="grey", linestyle=":")
-    axes.set_xlabel("top-1 error of SE-ResNet-20 on the test pictures, per cent")
+    axes.set_xlabel(f"top-1 error of SE-{TITLES[ABLATED][0]} on the test pictures, per cent")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(HERE / "ablations.png", dpi=120)
     plt.close(figure)

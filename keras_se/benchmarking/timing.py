@@ -61,8 +61,12 @@ def ratio(seconds: Sequence[float], reference: Sequence[float]) -> float:
 
 
 def measure(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> None:
-    """Print the median and the quartiles of each, and its ratio to the first; see `timed`."""
-    times = timed(things, rounds, warm_up)
+    """Time them, see `timed`, and print what `compare` prints."""
+    compare(timed(things, rounds, warm_up))
+
+
+def compare(times: Mapping[str, Sequence[float]]) -> None:
+    """Print the median and the quartiles of each, and its ratio to the first."""
     first = next(iter(times.values()))
     for name, seconds in times.items():
         low, median, high = quartiles(seconds)

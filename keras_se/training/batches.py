@@ -236,3 +236,31 @@ class EvaluationBatches(keras.utils.PyDataset):
         wanted = np.arange(index * self.batch, (index + 1) * self.batch)
         chosen = np.minimum(wanted, len(self.data) - 1)
         return (self.data.pictures[chosen].astype("float32"),)
+
+
+def streamed(batches: Any) -> Any:
+    """Batches in the form in which a backend takes them best.
+
+    The thread in which `tf.data` tunes itself may sleep for up to a minute, and as long `fit` and
+    `predict` wait for it after their last batch; so it does not tune.
+
+    Args:
+        batches: A `PyDataset` or a `tf.data.Dataset`.
+
+    Returns:
+        On TensorFlow a `tf.data.Dataset`, elsewhere the same.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    data = batches
+    if isinstance(batches, keras.utils.PyDataset):
+        signature = tuple(tf.TensorSpec(array.shape, array.dtype) for array in batches[0])
+        data = tf.data.Dataset.from_generator(
+            lambda: (batches[n] for n in range(len(batches))), output_signature=signature
+        )
+        data = data.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)

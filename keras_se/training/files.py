@@ -3,7 +3,7 @@
 Where their bytes are, in files or in the records of a prepared data set, is a `Source`'s matter.
 
 What is done to a picture is a pure function of (seed, epoch, its index, how often it was shown),
-whatever the number of threads: the seeds of TensorFlow's stateless functions are made of these.
+whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from keras_se.training.batches import CROP, mix_of, randomly_augmented, rows, views
-from keras_se.training.randomness import bits
+from keras_se.training.randomness import uniform
 from keras_se.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -104,17 +104,25 @@ class EncodedPictures:
         import tensorflow as tf
 
         chosen = rows(recipe.batch, part)
+        mixing = bool(recipe.mixup or recipe.cutmix)
+        chosen = chosen if mixing else chosen[1:]
         shown = views(recipe, epoch, len(self))[first:, chosen]
-        key = int(bits(recipe.seed, CROP, epoch)) >> 1
         indices, labels = tf.constant(self.chosen), tf.constant(self.labels)
         smoothing, classes = recipe.label_smoothing, self.classes
 
         def augmented(picture: np.ndarray, view: int) -> np.ndarray:
             return randomly_augmented(picture, recipe, epoch, view)
 
-        def load(view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def drawn(views: np.ndarray) -> np.ndarray:
+            draws = np.arange(2 * ATTEMPTS + 3)
+            return uniform(recipe.seed, CROP, epoch, views[:, None], draws).astype("float32")
+
+        def with_numbers(views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            numbers = tf.numpy_function(drawn, (views,), tf.float32, stateful=False)
+            return views, tf.ensure_shape(numbers, (len(chosen), 2 * ATTEMPTS + 3))
+
+        def load(view: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             index = view % len(self)
-            numbers = tf.random.stateless_uniform((2 * ATTEMPTS + 3,), (key, view))
             picture = random_crop(
                 self.source.data(indices[index]), numbers[1:], self.shape, recipe.crop_area
             )
@@ -129,16 +137,16 @@ class EncodedPictures:
             target = tf.one_hot(labels[index], classes)
             return picture, target * (1 - smoothing) + smoothing / classes
 
-        data = tf.data.Dataset.from_tensor_slices(shown.ravel())
+        data = tf.data.Dataset.from_tensor_slices(shown).map(with_numbers).unbatch()
         data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         data = data.batch(len(chosen), drop_remainder=True)
-        if recipe.mixup or recipe.cutmix:
+        if mixing:
             steps = range(first, first + len(shown))
             mixes = [mix_of(recipe, epoch, step, self.shape) for step in steps]
             table = np.array([(mix.own, *mix.window, mix.target) for mix in mixes], "float32")
             numbers = tf.data.Dataset.from_tensor_slices(table)
             data = tf.data.Dataset.zip(data, numbers).map(_mixed)
-        data = data.map(lambda pictures, targets: (pictures[1:], targets[1:]))
+            data = data.map(lambda pictures, targets: (pictures[1:], targets[1:]))
         return data.prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, batch: int) -> tf.data.Dataset:
@@ -192,7 +200,7 @@ def random_crop(
     window = tf.cast(tf.concat([corner, part], 0), tf.int32)
     picture = tf.cond(
         tf.io.is_jpeg(data),
-        lambda: tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method="INTEGER_FAST"),
+        lambda: tf.io.decode_and_crop_jpeg(data, window, channels=3),
         lambda: tf.slice(
             _decoded(data),
             tf.concat([window[:2], [0]], 0),

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from keras_se.training.batches import streamed
+
 # Its `fit` averages metrics along an axis that they have not, and reduces a batch before the first
 # step to build what is built: https://github.com/keras-team/keras/issues/20585.
 REPAIRED = "3.15."
@@ -101,12 +103,11 @@ def total(number: int) -> int:
     return int(tf.distribute.get_strategy().reduce("SUM", tf.constant(number), axis=None))
 
 
-def spread(batches: Callable[[tuple[int, int]], Any], steps: int, batch: int) -> Any:
+def spread(batches: Callable[[tuple[int, int]], Any], batch: int) -> Any:
     """Batches of which each process makes its own part.
 
     Args:
         batches: Gives a part, `(index, count)`, of each batch.
-        steps: Number of batches.
         batch: Pictures of one, over all replicas.
     """
     import tensorflow as tf
@@ -114,13 +115,7 @@ def spread(batches: Callable[[tuple[int, int]], Any], steps: int, batch: int) ->
     strategy = tf.distribute.get_strategy()
 
     def of_process(context: Any) -> Any:
-        data = batches((context.input_pipeline_id, context.num_input_pipelines))
-        if not isinstance(data, tf.data.Dataset):
-            arrays, first = data, data[0]
-            data = tf.data.Dataset.from_generator(
-                lambda: (arrays[n] for n in range(steps)),
-                output_signature=tuple(tf.TensorSpec(a.shape, a.dtype) for a in first),
-            )
+        data = streamed(batches((context.input_pipeline_id, context.num_input_pipelines)))
         data = data.rebatch(batch // strategy.num_replicas_in_sync, drop_remainder=True)
         return data.prefetch(tf.data.AUTOTUNE)
 

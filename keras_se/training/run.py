@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 import keras_se
 from keras_se.training import checkpoints, multiworker
 from keras_se.training.account import Events, card, draw_curves
-from keras_se.training.batches import Data
+from keras_se.training.batches import Data, streamed
 from keras_se.training.datasets import load_data
 from keras_se.training.networks import network
 from keras_se.training.optimizers import optimizer
@@ -193,7 +193,7 @@ class Run:
             if steps:
                 parts = functools.partial(training.training, recipe, epoch, first)
                 self.model.fit(
-                    self.devices.batches(parts, steps, recipe.batch),
+                    self.devices.batches(parts, recipe.batch),
                     steps_per_epoch=steps,
                     initial_epoch=epoch,
                     epochs=epoch + 1,
@@ -411,7 +411,7 @@ class SummedSigmoid(keras.losses.Loss):
 
 def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
     """What a network puts out for each picture: `(count, classes)`, float64."""
-    outputs = model.predict(data.evaluation(batch), verbose=0)
+    outputs = model.predict(streamed(data.evaluation(batch)), verbose=0)
     return np.asarray(outputs[: len(data)], "float64")
 
 

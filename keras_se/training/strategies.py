@@ -12,6 +12,7 @@ import keras
 
 from keras_se.checks import unknown_choice
 from keras_se.training import multiworker
+from keras_se.training.batches import streamed
 
 STRATEGIES = ("auto", "none", "mirrored", "multiworker", "jax")
 # Seeds of layers that differ by this are not to be expected.
@@ -59,9 +60,9 @@ class Devices:
         """Whether it is so in any process; all of them have to ask."""
         return multiworker.total(int(truth)) > 0 if self.processes else truth
 
-    def batches(self, parts: Callable[[tuple[int, int]], Any], steps: int, batch: int) -> Any:
+    def batches(self, parts: Callable[[tuple[int, int]], Any], batch: int) -> Any:
         """What `fit` takes, of what gives a part `(index, count)` of each batch of that size."""
-        return multiworker.spread(parts, steps, batch) if self.processes else parts((0, 1))
+        return multiworker.spread(parts, batch) if self.processes else streamed(parts((0, 1)))
 
 
 def _devices(backend: str) -> list[Any]:
