@@ -260,6 +260,7 @@ def streamed(batches: Any) -> Any:
         data = tf.data.Dataset.from_generator(
             lambda: (batches[n] for n in range(len(batches))), output_signature=signature
         )
+        data = data.apply(tf.data.experimental.assert_cardinality(len(batches)))
         data = data.prefetch(tf.data.AUTOTUNE)
     options = tf.data.Options()
     options.autotune.enabled = False
