@@ -3,8 +3,9 @@
     python benchmarks/scaling.py
 
 SE-ResNet-50, 224 x 224, float32, synchronised BatchNorm, `MultiWorkerMirroredStrategy` over the
-loopback. Both sides in turn, several times, each in fresh processes; the efficiency is the time of
-one process over twice the time of two.
+loopback. All sides in turn, several times, each in fresh processes; the efficiency is the time of
+one process over twice the time of two. Beside them two processes that have nothing to do with each
+other, with half of the batch each: what they lose is lost to the machine, not to the strategy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import itertools
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -24,11 +24,13 @@ from typing import Any
 BATCH, SIZE, CLASSES = 32, 224, 10
 # Steps that are not counted, and those that are.
 WARM_UP, STEPS = 1, 4
-TURNS = 3
+TURNS = 2
+# Number of processes, and whether they train one network together.
+SIDES = {"one process": (1, False), "two": (2, True), "two, each alone": (2, False)}
 
 
-def train() -> None:
-    """In one of the processes: print the seconds of each step."""
+def train(batch: int) -> None:
+    """In one of the processes: print the seconds of each step, of the batch of all of them."""
     import keras
     import numpy as np
 
@@ -40,10 +42,10 @@ def train() -> None:
     from keras_se.training.strategies import distributed, resolve_strategy
 
     steps = WARM_UP + STEPS
-    settings = ("model=SEResNet50", f"batch={BATCH}", "shift=0", "cutout=0")
+    settings = ("model=SEResNet50", f"batch={batch}", "shift=0", "cutout=0")
     recipe = get_recipe("fashion_mnist").changed(settings)
     random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (BATCH * steps, SIZE, SIZE, 3), dtype=np.uint8)
+    pictures = random.integers(0, 256, (batch * steps, SIZE, SIZE, 3), dtype=np.uint8)
     labels = np.arange(len(pictures)) % CLASSES
     data = Pictures(pictures, labels, [str(n) for n in range(CLASSES)])
     ends: list[float] = []
@@ -58,15 +60,16 @@ def train() -> None:
         compile_for_training(model, recipe, steps)
         if devices.processes:
             multiworker.is_built(model)
-        batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), BATCH)
+        batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), batch)
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Clock()])
     seconds = [later - sooner for sooner, later in itertools.pairwise(ends)]
     print(json.dumps(seconds[WARM_UP - 1 :]))
 
 
-def run(processes: int) -> list[float]:
+def run(processes: int, together: bool) -> list[float]:
     """Seconds of the steps, as the first process saw them."""
     cores = sorted(os.sched_getaffinity(0))[:processes]
+    batch = BATCH if together else BATCH // processes
     with closing(socket.socket()) as one, closing(socket.socket()) as other:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))
@@ -75,13 +78,13 @@ def run(processes: int) -> list[float]:
     for index, core in enumerate(cores):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
         environment.pop("TF_CONFIG", None)
-        if processes > 1:
+        if together:
             task = {"type": "worker", "index": index}
             cluster = {"cluster": {"worker": hosts}, "task": task}
             environment["TF_CONFIG"] = json.dumps(cluster)
         started.append(
             subprocess.Popen(
-                [sys.executable, __file__, "--train"],
+                [sys.executable, __file__, "--train", str(batch)],
                 env=environment,
                 preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
                 stdout=subprocess.PIPE,
@@ -96,22 +99,24 @@ def run(processes: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
-    if parser.parse_args().train:
-        train()
+    parser.add_argument("--train", type=int, help=argparse.SUPPRESS)
+    batch = parser.parse_args().train
+    if batch:
+        train(batch)
         return
-    from keras_se.benchmarking.timing import conditions, described
+    from keras_se.benchmarking.timing import conditions, described, quartiles
 
     print(described(conditions()), flush=True)
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
     for _ in range(TURNS):
-        for processes, values in seconds.items():
-            values += run(processes)
-    for processes, values in seconds.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        print(f"{processes} process(es): {median:.2f} s a step ({low:.2f} to {high:.2f})")
-    one, two = (statistics.median(values) for values in seconds.values())
-    print(f"efficiency {one / (2 * two):.2f}")
+        for name, side in SIDES.items():
+            seconds[name] += run(*side)
+    medians = {}
+    for name, values in seconds.items():
+        low, medians[name], high = quartiles(values)
+        print(f"{name:<16}{medians[name]:6.2f} s a step  ({low:.2f} to {high:.2f})")
+    one, two, alone = medians.values()
+    print(f"efficiency {one / (2 * two):.2f}; of two, each alone {one / (2 * alone):.2f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_se.training import augmentation
-from keras_se.training.batches import Pictures, one_hot
+from keras_se.training.batches import Pictures, one_hot, streamed
 from keras_se.training.recipe import Recipe
 
 RANDOM = np.random.default_rng(8)
@@ -54,6 +54,19 @@ def test_an_epoch_shows_every_picture_once():
     assert len({picture.tobytes() for picture in shown} & originals) == 48
     labels = np.concatenate([batches[index][1] for index in range(len(batches))]).argmax(1)
     assert (labels == DATA.labels[batches.views.ravel()]).all()
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_streamed_batches(first):
+    batches = DATA.training(recipe(*EVERYTHING), epoch=2, first=first)
+    data = streamed(batches)
+    assert data.cardinality() == len(list(data)) == len(batches) == 6 - first
+    for index, received in enumerate(data.as_numpy_iterator()):
+        for one, other in zip(received, batches[index], strict=True):
+            assert one.tobytes() == other.tobytes()
+    # Else `fit` waits for the thread that tunes, for as long as it took itself.
+    assert data.options().autotune.enabled is False
+    assert streamed(data.take(1)).options().autotune.enabled is False
 
 
 def test_repeats():

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from command_line import assert_mistake
 from keras import layers, ops
+from quick_cases import marked
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, cost
@@ -427,16 +428,11 @@ APPLICATIONS = {
 PROFILED = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 
 
+PROFILED_NETWORKS = APPLICATIONS.keys() | PAPER.keys()
 SLOW = {"MobileNetV3Small", "SEResNeXt50", "Xception"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.networks if name in SLOW else ())
-        for name in (*APPLICATIONS, *PAPER)
-    ],
-)
+@pytest.mark.parametrize("name", marked(sorted(PROFILED_NETWORKS), PROFILED_NETWORKS - SLOW))
 def test_beside_tensorflows_profiler(name):
     builder = getattr(keras.applications if name in APPLICATIONS else keras_se, name)
     model = builder(weights=None, include_top=False, pooling="avg", input_shape=(None, None, 3))

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from quick_cases import marked
 from reference import noise_pictures, trained_like
 
 import keras_se
@@ -24,15 +25,8 @@ NETWORKS = [
 SHALLOWEST = {
     re.sub(r"\d+$", "", name): name for name in reversed(NETWORKS) if name != "SENet154"
 }.values()
-SLOW = {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
-
-
-def marked(names):
-    """Deeper and slower networks run with `tox -e networks`."""
-    quick = {*SHALLOWEST} - SLOW
-    return [
-        pytest.param(name, marks=[] if name in quick else pytest.mark.networks) for name in names
-    ]
+# Deeper and slower networks run with `tox -e networks`.
+QUICK = {*SHALLOWEST} - {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
 
 
 # The same operations on the same values.
@@ -62,7 +56,7 @@ def tap(pyramid, level):
     return pyramid.get_layer(f"{level}_pad").input if padded else pyramid.pyramid_outputs[level]
 
 
-@pytest.mark.parametrize("name", marked(NETWORKS))
+@pytest.mark.parametrize("name", marked(NETWORKS, QUICK))
 def test_maps_are_the_outputs_of_the_stages(name):
     height, width = size(name)
     model = build(name, input_shape=(height, width, 3), classes=7)
@@ -77,7 +71,7 @@ def test_maps_are_the_outputs_of_the_stages(name):
         assert not [layer for layer in rest.layers if layer.name.startswith(f"stage{stage}_")]
 
 
-@pytest.mark.parametrize("name", marked(SHALLOWEST))
+@pytest.mark.parametrize("name", marked(SHALLOWEST, QUICK))
 def test_values_saved_and_loaded(name, tmp_path):
     model = trained_like(build(name, input_shape=(*size(name), 3), classes=7), seed=1)
     x = noise_pictures(2, *size(name))

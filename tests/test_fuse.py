@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import test_surgery
 from keras import layers, ops
+from quick_cases import marked
 from reference import noise_pictures, trained_like
 from test_bad_input import one_line
-from test_networks import NAMES, VARIANTS, marked, smallest
+from test_networks import NAMES, VARIANTS, smallest
 from test_surgery import classifier, conv, conv_bn_relu, leaves, pictures, random_values, state
 
 import keras_se
@@ -94,7 +95,7 @@ def network(name, **options):
     return trained_like(getattr(keras_se, name)(weights=None, **options), seed=1)
 
 
-@pytest.mark.parametrize("name", marked(QUICK))
+@pytest.mark.parametrize("name", marked(NAMES, QUICK))
 def test_network(name):
     """At three sizes, one of them odd, one odd in one direction."""
     model = network(name, input_shape=(None, None, 3), classes=7, classifier_activation=None)

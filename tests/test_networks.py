@@ -7,6 +7,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from quick_cases import marked
 from reference import trained_like
 
 import keras_se
@@ -21,14 +22,7 @@ SLOWER_FAMILIES = {
 }  # fmt: skip
 
 
-def marked(quick):
-    """All networks; those that are not `quick` are left to `tox -e networks`."""
-    return [
-        pytest.param(name, marks=() if name in quick else pytest.mark.networks) for name in NAMES
-    ]
-
-
-NETWORKS = marked(QUICK)
+NETWORKS = marked(NAMES, QUICK)
 # Height and width that give feature maps of more than one position, by the smallest ones.
 SMALL = {8: 32, 32: 64, 75: 107}
 # 120 of its 138 million parameters are in the fully connected layers.
@@ -66,7 +60,7 @@ def pictures(size, count=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *size, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("name", marked(QUICK | SLOWER_FAMILIES))
+@pytest.mark.parametrize("name", marked(NAMES, QUICK | SLOWER_FAMILIES))
 def test_name_and_variables_are_those_of_the_golden_list(name):
     model = getattr(keras_se, name)(weights=None)
     assert golden.listing(model) == golden.golden(name).read_text("utf-8")
@@ -121,7 +115,7 @@ def test_saves_and_loads(name, tmp_path):
     np.testing.assert_allclose(restored(x), expected, rtol=0, atol=EXACT)
 
 
-@pytest.mark.parametrize("name", marked(QUICK))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_one_training_step_reaches_every_trainable_variable(name):
     import tensorflow as tf
 

@@ -9,6 +9,7 @@ import test_surgery
 from excitation_networks import pictures as noise
 from excitation_networks import small
 from keras import layers, ops
+from quick_cases import marked
 from reference import noise_pictures, trained_like
 from test_bad_input import one_line
 from test_surgery import (
@@ -51,13 +52,6 @@ NETWORKS = {
     "SEDenseNet121": {"variant": {"blocks": (1, 2)}, "input_shape": (33, 32, 3)},
 }  # fmt: skip
 LARGE = ("SEInceptionV3", "SEBNInception", "SEInceptionResNetV2", "SEShakeShake26")
-
-
-def marked(names, quick):
-    """Those that are not `quick` are left to `tox -e networks`."""
-    return [
-        pytest.param(name, marks=() if name in quick else pytest.mark.networks) for name in names
-    ]
 
 
 @pytest.fixture(autouse=True)
