@@ -80,7 +80,7 @@ def bundle(run: Path, name: str) -> None:
     )
     print(f"variant: {json.dumps(recipe['variant'])}")
     print(f"normalisation: {json.dumps(normalisation(model))}")
-    print(f"sha: sha256:{file_hash(file)}, {file.stat().st_size:,} bytes")
+    print(f"sha: {file_hash(file)}, {file.stat().st_size:,} bytes")
     print(f"metrics: {json.dumps(metrics)}, parameters: {json.dumps(parameters)}")
 
 

@@ -170,8 +170,8 @@ def gain(one: Mapping[int, Row], other: Mapping[int, Row]) -> tuple[str, str]:
     seeds = sorted(one.keys() & other.keys())
     both = (errors({s: rows[s] for s in seeds}) for rows in (one, other))
     gains = [a - b for a, b in zip(*both, strict=True)]
-    if len(gains) < 2:
-        return spread(gains), "one seed"
+    if len(gains) < 3:
+        return spread(gains), "too few seeds"
     mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
     seen = "no clear difference" if abs(mean) <= 2 * error else "better" if mean > 0 else "worse"
     return spread(gains), seen
@@ -185,9 +185,11 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
         "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     for name, (title, nearest, paper_plain, paper_se) in TITLES.items():
-        plain, se = found.get(f"{name}_{PLAIN}"), found.get(f"{name}_{SE}")
-        if not plain or not se:
+        pair = found.get(f"{name}_{PLAIN}", {}), found.get(f"{name}_{SE}", {})
+        seeds = pair[0].keys() & pair[1].keys()
+        if not seeds:
             continue
+        plain, se = ({seed: rows[seed] for seed in seeds} for rows in pair)
         one, other = next(iter(plain.values())), next(iter(se.values()))
         improvement, verdict = gain(plain, se)
         time = f"{ratios[name]['ratio']} times" if name in ratios else ""
@@ -196,7 +198,7 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
             for key, scale, digits in (("parameters_total", 1e3, 1), ("macs", 1e6, 2))
         )
         lines.append(
-            f"| {title} | {one['epochs']} | {len(plain.keys() & se.keys())} "
+            f"| {title} | {one['epochs']} | {len(seeds)} "
             f"| {spread(errors(plain))} | {spread(errors(se))} | {improvement} | {verdict} "
             f"| {parameters} k | {macs} M | {time} | {paper_plain - paper_se:.2f} ({nearest}) |"
         )
@@ -234,7 +236,8 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "`python pretrained/claim.py train`. Errors are top-1 in per cent on the 10,000 test",
         "pictures, which were read once at the end of a run: mean and standard deviation over the",
         "seeds. A gain is the mean over seeds of plain minus SE, which saw the same pictures in",
-        'the same order; "better" and "worse" are more than two standard errors from zero.',
+        'the same order; "better" and "worse" are more than two standard errors from zero, with',
+        "three seeds at least.",
         "",
         f"All runs: 55,000 training pictures, batch {RECIPE['batch']}, SGD with Nesterov momentum,",
         "cosine, shifts and flips, the first convolution with stride 2: short runs on two cores,",

@@ -47,7 +47,7 @@ def test_runs_of_a_pair_differ_in_nothing_but_se(report):
         ([10.0, 11.0, 12.0], [9.0, 10.0, 10.9], "1.03", "better"),
         ([9.0, 10.0, 10.9], [10.0, 11.0, 12.0], "-1.03", "worse"),
         ([9.0, 10.0, 11.0], [10.0, 9.0, 11.5], "-0.17", "no clear difference"),
-        ([10.0], [9.0], "1.00", "one seed"),
+        ([10.0, 11.0], [9.0, 10.0], "1.00", "too few seeds"),
     ],
 )
 def test_gain(report, plain, se, mean, verdict):

@@ -50,6 +50,11 @@ def test_folder(folder):
     assert report.skipped == []
 
 
+def test_set_with_other_than_the_default_classes(folder):
+    """SE-MobileNet's default is 1000."""
+    assert evaluate("se_mobilenet_0_25.fashion_mnist", folder).top1 >= 0.9
+
+
 def test_pictures_that_are_none(folder):
     bad = folder / "1" / "bad.jpg"
     bad.write_bytes(b"no picture")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.training
 
 KILLS = 20
 # Seconds that are long enough for the slowest step, the evaluation and the checkpoints of an epoch.
-LONGEST = 2.0
+LONGEST = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +44,26 @@ def finish(folder, data, replicas, *settings, **environment):
 
 
 def kill_again_and_again(folder, data, replicas, kills, **environment):
-    """Kill -9 at random moments after the first step, go on each time, to the end."""
+    """Kill -9 at random moments after the first step, and go on each time.
+
+    Where a run comes to its end the next one begins. Gives the folders of all, which have ended.
+    """
     moments = random.Random(11)
-    killed = 0
+    killed, folders = 0, [folder / "0"]
     while killed < kills:
-        process = start(folder, data, replicas, **environment)
+        process = start(folders[-1], data, replicas, **environment)
         for line in process.stdout:
             if line.startswith("step"):
                 break
-        # At first soon, so that there is something left to kill.
-        time.sleep(moments.uniform(0, LONGEST * killed / kills))
+        time.sleep(moments.uniform(0, LONGEST))
         process.kill()
         code = process.wait()
+        assert code in (0, -9), process.stderr.read()[-3000:]
+        killed += code == -9
         if code == 0:
-            break
-        assert code == -9, process.stderr.read()[-3000:]
-        killed += 1
-    return killed, finish(folder, data, replicas, **environment)
+            folders.append(folder / str(len(folders)))
+    finish(folders[-1], data, replicas, **environment)
+    return folders
 
 
 BACKENDS = [
@@ -74,10 +77,9 @@ BACKENDS = [
 def test_killed_run_goes_on_bit_for_bit(data, tmp_path, backend, replicas, kills):
     environment = {"KERAS_BACKEND": backend}
     finish(tmp_path / "whole", data, replicas, **environment)
-    killed, _ = kill_again_and_again(tmp_path / "run", data, replicas, kills, **environment)
-    assert killed == kills
-    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
-    assert values == expected
+    expected = training_runs.final_values(tmp_path / "whole")
+    for folder in kill_again_and_again(tmp_path / "run", data, replicas, kills, **environment):
+        assert training_runs.final_values(folder) == expected
 
 
 def test_truncated_newest_checkpoint(data, tmp_path):
@@ -151,10 +153,10 @@ def test_full_disk(data, tmp_path):
 REPLICAS = [
     # In double precision, since a step of BatchNorm multiplies what rounding leaves.
     pytest.param("tensorflow", ("precision=float64",), {}, 1e-9, id="mirrored"),
-    pytest.param("tensorflow", ("learning_rate=0.001",), {}, 1e-4, id="mirrored float32"),
+    pytest.param("tensorflow", ("learning_rate=0.001",), {}, 1e-5, id="mirrored float32"),
     pytest.param(
         "jax", ("learning_rate=0.001",),
-        {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, 1e-4, id="jax float32",
+        {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, 1e-5, id="jax float32",
     ),
 ]  # fmt: skip
 

@@ -186,6 +186,14 @@ def test_file_holds_the_variables_by_their_path():
     assert {v.path for v in model.weights} == set(arrays) == set(named_variables(model))
 
 
-def test_file_in_pretrained_is_the_one_in_the_package():
-    path = ROOT / "pretrained" / BUNDLED / f"{BUNDLED}.h5"
-    assert path.read_bytes() == FILE.read_bytes()
+@pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.publisher == "keras-se"])
+def test_file_in_pretrained_is_the_one_in_the_package(name):
+    path = ROOT / "pretrained" / name / f"{name}.h5"
+    assert path.read_bytes() == (FILE.parent / path.name).read_bytes()
+
+
+def test_bundled_mobilenet_names_real_pictures():
+    model = keras_se.SEMobileNet(weights="se_mobilenet_0_25.fashion_mnist", classes=10)
+    scores = np.asarray(model(clothes()))
+    # A picture of each class; 92 % of the test pictures are named rightly.
+    assert (scores.argmax(axis=1) == np.arange(10)).sum() >= 9

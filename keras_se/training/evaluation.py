@@ -105,7 +105,8 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
     files = None if data is None else data_set_files(data, dataset)
     test: Data | None = None if data is not None else load_pictures(dataset)["test"]
-    model = getattr(keras_se, entry.model)(weights=entry, classifier_activation=None)
+    builder = getattr(keras_se, entry.model)
+    model = builder(weights=entry, classes=entry.classes, classifier_activation=None)
     if test is not None:
         return _account(entry.name, test.names, logits(model, test, BATCH), test.labels, [])
     assert files is not None
