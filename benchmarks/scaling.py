@@ -34,7 +34,6 @@ def train(batch: int) -> None:
     import keras
     import numpy as np
 
-    from keras_se.training import multiworker
     from keras_se.training.batches import Pictures
     from keras_se.training.networks import network
     from keras_se.training.recipe import get_recipe
@@ -58,8 +57,6 @@ def train(batch: int) -> None:
         model = network(recipe, data)
         devices.prepare(model)
         compile_for_training(model, recipe, steps)
-        if devices.processes:
-            multiworker.is_built(model)
         batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), batch)
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Clock()])
     seconds = [later - sooner for sooner, later in itertools.pairwise(ends)]

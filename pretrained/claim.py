@@ -47,20 +47,16 @@ RESNEXT = {
 }
 MOBILENET = {"alpha": 0.25, "strides": [2, 1, 1, 2, 2, 1]}
 VGG = {"blocks": [1, 1, 2], "widths": [16, 32, 64], "fully_connected": [64]}
-# Builder, variant and number of seeds of each network.
-NETWORKS: Mapping[str, tuple[str, Mapping[str, Any], int]] = {
-    "resnet20": ("SEResNet20", {"stem_stride": 2}, 5),
-    "mobilenet": ("SEMobileNet", MOBILENET, 3),
-    "vgg": ("SEVGG16", VGG, 3),
-    "resnext": ("SEResNet20", RESNEXT | {"stem_stride": 2}, 3),
-    "resnet32": ("SEResNet32", {"stem_stride": 2}, 3),
-    "resnet8": ("SEResNet20", {"stem_stride": 2, "blocks": [1, 1, 1]}, 3),
-    "resnet56": ("SEResNet56", {"stem_stride": 2}, 3),
+# Builder, variant, number of epochs and of seeds of each network.
+NETWORKS: Mapping[str, tuple[str, Mapping[str, Any], int, int]] = {
+    "resnet20": ("SEResNet20", {"stem_stride": 2}, 3, 5),
+    "mobilenet": ("SEMobileNet", MOBILENET, 3, 3),
+    "vgg": ("SEVGG16", VGG, 3, 3),
+    "resnext": ("SEResNet20", RESNEXT | {"stem_stride": 2}, 3, 3),
+    "resnet32": ("SEResNet32", {"stem_stride": 2}, 3, 3),
+    "resnet8": ("SEResNet20", {"stem_stride": 2, "blocks": [1, 1, 1]}, 2, 3),
+    "resnet56": ("SEResNet56", {"stem_stride": 2}, 1, 3),
 }
-EPOCHS: Mapping[str, int] = {
-    "resnet20": 3, "mobilenet": 3, "vgg": 3, "resnext": 3, "resnet32": 3, "resnet8": 2,
-    "resnet56": 1,
-}  # fmt: skip
 ABLATED = "resnet8"
 # Each against SE with ratio 16, average squeeze, sigmoid gate, standard placement.
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -82,14 +78,14 @@ ABLATION_SEEDS = 3
 
 def settings(network: str, se: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a run's recipe has besides `RECIPE`."""
-    model, variant, _ = NETWORKS[network]
-    return {"model": model, "variant": variant, "se": se, "epochs": EPOCHS[network]}
+    model, variant, epochs, _ = NETWORKS[network]
+    return {"model": model, "variant": variant, "se": se, "epochs": epochs}
 
 
 def runs() -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Name, seed and recipe settings of every run; all networks of a seed before the next seed."""
-    for seed in range(max(seeds for _, _, seeds in NETWORKS.values())):
-        for name, (_, _, seeds) in NETWORKS.items():
+    for seed in range(max(seeds for *_, seeds in NETWORKS.values())):
+        for name, (*_, seeds) in NETWORKS.items():
             for kind, se in ((SE, {}), (PLAIN, None)):
                 if seed < seeds:
                     yield f"{name}_{kind}", seed, settings(name, se)

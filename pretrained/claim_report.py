@@ -102,7 +102,7 @@ def measure_steps() -> None:
     x = random.uniform(0, 255, (batch, 28, 28, 1)).astype("float32")
     y = random.integers(0, 10, batch)
     rows = []
-    for name, (builder, variant, _) in NETWORKS.items():
+    for name, (builder, variant, *_) in NETWORKS.items():
         models = {
             kind: getattr(keras_se, builder)(
                 weights=None, input_shape=(28, 28, 1), classes=10, classifier_activation=None,

@@ -35,7 +35,7 @@ def test_every_row_is_a_run_or_a_bundled_set(report):
 def test_runs_of_a_pair_differ_in_nothing_but_se(report):
     runs = {(name, seed): settings for name, seed, settings in report.runs()}
     assert len(runs) == len(list(report.runs()))
-    for name, (_, _, seeds) in report.NETWORKS.items():
+    for name, (*_, seeds) in report.NETWORKS.items():
         for seed in range(seeds):
             one, other = runs[f"{name}_se", seed], runs[f"{name}_plain", seed]
             assert {**one, "se": None} == other

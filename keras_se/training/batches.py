@@ -172,7 +172,6 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self, data: Pictures, recipe: Recipe, epoch: int, first: int, part: tuple[int, int]
     ) -> None:
-        # One worker: Keras' queue of several loses a batch when `fit` starts over under a strategy.
         super().__init__()
         self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
         self.rows = rows(recipe.batch, part)

@@ -92,7 +92,7 @@ def repaired() -> Iterator[None]:
 
 
 def is_built(model: keras.Model) -> None:
-    """Tell Keras that a compiled model has all its variables."""
+    """Tell Keras that a model will have all its variables once it is compiled."""
     model._maybe_symbolic_build = lambda *_, **__: None
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 import keras_se
-from keras_se.training import checkpoints, multiworker
+from keras_se.training import checkpoints
 from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.batches import Data, streamed
 from keras_se.training.datasets import load_data
@@ -185,8 +185,6 @@ class Run:
         self.model, self.stored = network(recipe, training), network(recipe, training)
         self.devices.prepare(self.model)
         compile_for_training(self.model, recipe, self.steps)
-        if self.devices.processes:
-            multiworker.is_built(self.model)
         epoch, first = self._position()
         while epoch < recipe.epochs:
             began, steps = time.monotonic(), self.steps - first

@@ -49,6 +49,8 @@ class Devices:
         """
         if BACKENDS.get(self.strategy) != "tensorflow":
             return
+        if self.processes:
+            multiworker.is_built(model)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
