@@ -3,7 +3,8 @@
     python pretrained/claim_report.py           # results.csv, claim.md and its two plots
     python pretrained/claim_report.py --time    # first measures the steps; needs a quiet machine
 
-Finished runs are taken over into `results.csv`; the page is made of that file alone.
+Finished runs of `runs/claim/` are taken over into `results.csv`, which keeps the rows of runs whose
+folders are gone; the page is made of that file alone.
 """
 
 from __future__ import annotations
@@ -313,9 +314,8 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="measure the steps first")
     if parser.parse_args().time:
         measure_steps()
-    rows = results.read()
-    if RUNS.exists():
-        rows = results.replace(lambda row: bool(row["seed"]), collect())
+    new = {(row["name"], str(row["seed"])): row for row in collect()}
+    rows = results.replace(lambda row: (row["name"], row["seed"]) in new, new.values())
     PAGE.write_text(page(rows, step_times()), encoding="utf-8")
     plot(rows)
 

@@ -23,9 +23,9 @@ def read() -> list[dict[str, str]]:
 def replace(
     old: Callable[[Mapping[str, str]], bool], new: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, str]]:  # fmt: skip
-    """Put new rows in the place of those for which `old` is true; the bundled sets come first."""
+    """Put new rows in the place of those for which `old` is true, bundled sets first."""
     rows = [row for row in read() if not old(row)] + list(new)
-    rows.sort(key=lambda row: bool(str(row.get("seed", ""))))
+    rows.sort(key=lambda row: int(str(row.get("seed", "")) or -1))
     with open(RESULTS, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

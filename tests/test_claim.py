@@ -26,9 +26,9 @@ def test_page_is_that_of_the_results(report):
 
 
 def test_every_row_is_a_run_or_a_bundled_set(report):
-    known = {(name, str(seed)) for name, seed, _ in report.runs()}
+    known = {(name, str(seed), str(own["epochs"])) for name, seed, own in report.runs()}
     rows = report.results.read()
-    assert {(row["name"], row["seed"]) for row in rows if row["seed"]} <= known
+    assert {(row["name"], row["seed"], row["epochs"]) for row in rows if row["seed"]} <= known
     assert len({(row["name"], row["seed"]) for row in rows}) == len(rows)
 
 
