@@ -160,6 +160,26 @@ def test_no_configuration(monkeypatch):
         resolve_strategy("multiworker")
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 3)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_moments(axes, keepdims):
+    """Of the replica that a process without a strategy is; the gradient, too."""
+    import tensorflow as tf
+
+    x = tf.constant(np.random.default_rng(0).normal(3, 2, (3, 5, 7, 6)).astype("float32"))
+    values = []
+    for function in (multiworker.moments, tf.nn.moments):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            mean, variance = function(x, axes, keepdims=keepdims)
+            loss = tf.reduce_sum(tf.sin(mean) + variance**2)
+        values.append([mean, variance, tape.gradient(loss, x)])
+    for value, expected in zip(*values, strict=True):
+        assert value.shape == expected.shape
+        # Variance as a difference of squares, nine times the variance here.
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_other_keras(monkeypatch):
     monkeypatch.setattr(multiworker, "REPAIRED", "3.14.")
     with pytest.raises(ValueError, match=r"needs Keras 3\.14\.x"):

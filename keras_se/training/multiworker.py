@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ import keras
 from keras_se.training.batches import streamed
 
 # Its `fit` averages metrics along an axis that they have not, and reduces a batch before the first
-# step to build what is built: https://github.com/keras-team/keras/issues/20585.
+# step to build what is built: https://github.com/keras-team/keras/issues/20585. Synchronised
+# BatchNorm sends three messages a layer forth and at least two back, which processes wait for.
 REPAIRED = "3.15."
 
 
@@ -72,23 +73,53 @@ def is_chief(strategy: Any) -> bool:
 
 @contextmanager
 def repaired() -> Iterator[None]:
-    """Keras' training, made to average metrics over several processes."""
-    from keras.src.backend.tensorflow import trainer
+    """Keras' training, made to average metrics over several processes, BatchNorm in one message."""
+    from keras.src.backend.tensorflow import nn, trainer
 
-    original = trainer.reduce_per_replica
+    reduce_per_replica = trainer.reduce_per_replica
 
-    def reduce_per_replica(values: Any, strategy: Any, reduction: str) -> Any:
+    def reduced(values: Any, strategy: Any, reduction: str) -> Any:
         if reduction == "concat":
-            return original(values, strategy, reduction)
+            return reduce_per_replica(values, strategy, reduction)
         return keras.tree.map_structure(
             lambda value: strategy.reduce("MEAN", value, axis=None), values
         )
 
-    trainer.reduce_per_replica = reduce_per_replica
+    with (
+        _replaced(trainer, "reduce_per_replica", reduced),
+        _replaced(nn, "_compute_moments_sync", moments),
+    ):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        trainer.reduce_per_replica = original
+        setattr(module, name, original)
+
+
+def moments(x: Any, axes: Sequence[int], keepdims: bool) -> tuple[Any, Any]:
+    """Mean and variance over all replicas, which exchange one message, and one for the gradient.
+
+    Keras sends sums, squares and counts each on its own, and makes a map of ones to count it.
+    """
+    import tensorflow as tf
+
+    sums = [tf.reduce_sum(each, axes, keepdims=True) for each in (x, tf.square(x))]
+    count = tf.cast(tf.size(x) // tf.size(sums[0]), x.dtype)
+    message = tf.concat([*(tf.reshape(each, [-1]) for each in sums), [count]], 0)
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, message)
+    mean, squares = (
+        tf.reshape(each, tf.shape(sums[0])) for each in tf.split(total[:-1] / total[-1], 2)
+    )
+    variance = tf.maximum(squares - tf.square(mean), 0)
+    if keepdims:
+        return mean, variance
+    return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
 
 
 def is_built(model: keras.Model) -> None:
