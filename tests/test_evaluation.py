@@ -5,8 +5,10 @@ from pathlib import Path
 
 import fashion_mnist_files
 import numpy as np
+import prepared_sets
 import pytest
 import training_runs
+from command_line import assert_mistake
 from PIL import Image
 
 import keras_se
@@ -65,6 +67,48 @@ def test_pictures_that_are_none(folder):
     report = evaluate(NAME, folder, bad_pictures="skip")
     assert report.skipped == [str(bad)]
     assert report.pictures == 20
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    prepared_sets.prepare(prepared_sets.TinyClothes, tmp_path)
+    return tmp_path
+
+
+def test_prepared_set(run, prepared, folder):
+    """Its classes are found by their names, in whatever order they are."""
+    code, out, err = run(
+        "evaluate", NAME, "--data", "tfds:tiny_clothes", "--data-dir", prepared, "--json"
+    )
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    expected = np.array(evaluate(NAME, folder).confusion)
+    expected[1:8] = 0
+    assert report["confusion"] == expected.tolist()
+    assert report["pictures"] == 6
+    assert report["top1"] == np.trace(expected) / 6
+
+
+def test_damaged_record(prepared):
+    (shard,) = (prepared / "tiny_clothes").rglob("*test*tfrecord*")
+    shard.write_bytes(shard.read_bytes().replace(b"PNG", b"GNP", 1))
+    with pytest.raises(ValueError, match=r"tiny_clothes test: picture 0: expected an undamaged"):
+        evaluate(NAME, "tfds:tiny_clothes", data_dir=prepared)
+    report = evaluate(NAME, "tfds:tiny_clothes", data_dir=prepared, bad_pictures="skip")
+    assert report.pictures == 5
+    assert report.skipped == ["tiny_clothes test: picture 0"]
+
+
+def test_mistakes_with_prepared_sets(run, tmp_path):
+    prepared_sets.prepare(prepared_sets.TinyGrey, tmp_path)
+    for arguments, expected in {
+        (NAME, "--data", "tfds:tiny_grey"): "every class must be a class of fashion_mnist",
+        (NAME, "--data", "tfds:mnsit"): "Did you mean 'tfds:mnist'",
+        (NAME, "--data", tmp_path): "`data_dir` must be given with 'tfds:NAME' only",
+        (tmp_path,): "`data_dir` must be given with 'tfds:NAME' only",
+        ("se_resnet50.osmr_imagenet", "--data", "tfds:mnist"): "tfds build mnist",
+    }.items():
+        assert_mistake(run("evaluate", *arguments, "--data-dir", tmp_path), expected)
 
 
 def test_run(run, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 import keras_se
-from keras_se.analysis.excitations import check_data_dir, excitations, is_tfds, measure
+from keras_se.analysis.excitations import excitations, measure
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import Samples, of_files, of_tfds
@@ -16,6 +16,7 @@ from keras_se.labels import class_names
 from keras_se.pictures import load_image
 from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.evaluation import data_set_files
+from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Weights, list_weights
 
 

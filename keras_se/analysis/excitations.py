@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from keras_se.analysis.samples import (
 from keras_se.checks import positive_integer
 from keras_se.graph import is_functional
 from keras_se.pictures import class_files, read_picture
+from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing
 
 HIGH, LOW = 0.9, 0.1
@@ -224,19 +225,6 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
     classes = classes or width or int(numbers.max()) + 1
     check_range(numbers, classes)
     return Samples(numbers, lambda indices: pictures[indices], classes)
-
-
-def is_tfds(images: Any) -> TypeGuard[str]:
-    """Whether it names a data set that TensorFlow Datasets has prepared."""
-    return isinstance(images, str) and images.startswith("tfds:")
-
-
-def check_data_dir(data_dir: Any, images: Any) -> None:
-    """Raise a `ValueError` where `data_dir` would be of no use."""
-    if data_dir is not None and not is_tfds(images):
-        raise ValueError(
-            f"`data_dir` must be given with 'tfds:NAME' only. Received: data_dir={str(data_dir)!r}"
-        )
 
 
 def _transform(model: keras.Model) -> tuple[Preprocessing, str]:

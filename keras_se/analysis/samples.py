@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_se.pictures import read_picture
+from keras_se.training.tfds import evaluated_on
 from keras_se.weights.entries import Preprocessing
 
 # Pictures of a batch.
@@ -174,16 +174,7 @@ def of_tfds(
     Raises:
         ValueError: If there is no such data set, or it is not prepared or not what it should be.
     """
-    from keras_se.training.tfds import evaluated_on
-
     records, chosen, names = evaluated_on(name, None if folder is None else str(folder))
 
-    def read(index: int) -> np.ndarray:
-        try:
-            return read_picture(records.read(index), transform, colours, True)
-        except ValueError as error:
-            reason = str(error).removeprefix("the bytes: ")
-            raise ValueError(f"{records.name(index)}: {reason}") from None
-
     files = [(index, int(records.labels[index])) for index in chosen.tolist()]
-    return of_files(files, read, len(names)), names
+    return of_files(files, lambda n: records.picture(n, transform, colours), len(names)), names

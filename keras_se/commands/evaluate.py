@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -12,18 +11,21 @@ from keras_se.commands._output import as_json, print_json, print_table
 
 @click.command()
 @click.argument("what", metavar="WEIGHTS")
-@click.option("--data", metavar="FOLDER", help="One folder of pictures a class, named by it.")
+@click.option("--data", help="One folder of pictures a class, named by it; or tfds:NAME.")
+@click.option("--data-dir", metavar="FOLDER", help="Where TFDS' prepared data sets are.")
 @click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
 @as_json
-def evaluate(what: str, data: str | None, bad_pictures: str, as_json: bool) -> None:
+def evaluate(
+    what: str, data: str | None, data_dir: str | None, bad_pictures: str, as_json: bool
+) -> None:
     """Measure how well a set of WEIGHTS, or the run in a folder, names pictures.
 
-    Without --data these are the test pictures of its own data set. Pictures of a folder go through
-    the set's own evaluation transform.
+    Without --data these are the test pictures of its own data set. Pictures of a folder, or of a
+    data set that TensorFlow Datasets has prepared, go through the set's own evaluation transform.
     """
     from keras_se.training.evaluation import evaluate
 
-    report = evaluate(what, None if data is None else Path(data), bad_pictures=bad_pictures)
+    report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures)
     if as_json:
         print_json(asdict(report))
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,10 +16,10 @@ import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
 from keras_se.pictures import class_files, load_image
-from keras_se.training.batches import Data
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
+from keras_se.training.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.weights.entries import Weights, list_weights
 
 BATCH = 100
@@ -58,14 +59,21 @@ class Evaluation:
 
 
 def evaluate(
-    what: str, data: Path | None = None, *, bad_pictures: str = "refuse"
-) -> Evaluation:  # fmt: skip
+    what: str,
+    data: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    bad_pictures: str = "refuse",
+) -> Evaluation:
     """Evaluate a set of weights or a run.
 
     Args:
         what: Name of a set of weights, or a run folder, whose last network is taken.
-        data: Folder with one folder of pictures a class, named by the class's identifier or name.
-            Defaults to `None`: the test part of the set's or run's own data set.
+        data: Folder with one folder of pictures a class, named by the class's identifier or name;
+            or `"tfds:NAME"`, the test pictures of a data set that TensorFlow Datasets has prepared,
+            whose classes are named so. Defaults to `None`: the test part of the set's or run's own
+            data set.
+        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
         bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
             left out and listed.
 
@@ -74,9 +82,10 @@ def evaluate(
     """
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
+    check_data_dir(data_dir, data)
     entries = {entry.name: entry for entry in list_weights()}
     if what in entries:
-        return _evaluate_set(entries[what], data, bad_pictures == "skip")
+        return _evaluate_set(entries[what], data, data_dir, bad_pictures == "skip")
     folder = Path(what)
     if not (folder / "recipe.json").is_file():
         raise ValueError(unknown_choice("what", what, entries, "a run folder"))
@@ -97,36 +106,37 @@ def _evaluate_run(folder: Path) -> Evaluation:
     )
 
 
-def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
+def _evaluate_set(
+    entry: Weights, data: str | Path | None, data_dir: str | Path | None, skip: bool
+) -> Evaluation:
     dataset = str(entry.dataset).removesuffix("_backbone")
     if data is None and dataset not in DATASETS:
-        raise ValueError(f"`data` must be a folder of pictures for {entry.name}. Received: None")
+        raise ValueError(
+            f"`data` must be a folder of pictures or 'tfds:NAME' for {entry.name}. Received: None"
+        )
     if not entry.classes:
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
-    files = None if data is None else data_set_files(data, dataset)
-    test: Data | None = None if data is not None else load_pictures(dataset)["test"]
-    builder = getattr(keras_se, entry.model)
-    model = builder(weights=entry, classes=entry.classes, classifier_activation=None)
-    if test is not None:
-        return _account(entry.name, test.names, logits(model, test, BATCH), test.labels, [])
-    assert files is not None
+    if data is None:
+        test = load_pictures(dataset)["test"]
+        return _account(entry.name, test.names, logits(_model(entry), test, BATCH), test.labels, [])
+    files = _files(entry, data, data_dir, dataset)
+    model = _model(entry)
     outputs: list[np.ndarray] = []
     labels: list[int] = []
     skipped: list[str] = []
 
-    def load(item: tuple[Path, int]) -> tuple[np.ndarray | None, Path, int]:
-        path, label = item
+    def load(item: tuple[Any, int]) -> tuple[np.ndarray | None, Any, int]:
         try:
-            return load_image(path, entry, convert=True), path, label
+            return files.load(item[0]), *item
         except (ValueError, OSError):
             if not skip:
                 raise
-            return None, path, label
+            return None, *item
 
     with ThreadPoolExecutor() as pool:
-        for first in range(0, len(files), BATCH):
-            loaded = list(pool.map(load, files[first : first + BATCH]))
-            skipped += [str(path) for picture, path, _ in loaded if picture is None]
+        for first in range(0, len(files.items), BATCH):
+            loaded = list(pool.map(load, files.items[first : first + BATCH]))
+            skipped += [files.name(key) for picture, key, _ in loaded if picture is None]
             pictures = [picture for picture, _, _ in loaded if picture is not None]
             labels += [label for picture, _, label in loaded if picture is not None]
             if pictures:
@@ -142,10 +152,57 @@ def _evaluate_set(entry: Weights, data: Path | None, skip: bool) -> Evaluation:
     return _account(entry.name, names, scores, np.array(labels), skipped)
 
 
+def _model(entry: Weights) -> keras.Model:
+    builder = getattr(keras_se, entry.model)
+    return builder(weights=entry, classes=entry.classes, classifier_activation=None)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Pictures that are read when they are needed.
+
+    Attributes:
+        items: What tells each picture from the others, and its class.
+        load: Gives a picture, as the network takes it.
+        name: What to call it in a message.
+    """
+
+    items: list[tuple[Any, int]]
+    load: Callable[[Any], np.ndarray]
+    name: Callable[[Any], str]
+
+
+def _files(
+    entry: Weights, data: str | Path, data_dir: str | Path | None, dataset: str
+) -> _Files:  # fmt: skip
+    """The pictures of a folder, or of a data set that TFDS has prepared."""
+    if not is_tfds(data):
+        files = data_set_files(Path(data), dataset)
+        return _Files(files, lambda path: load_image(path, entry, convert=True), str)
+    records, chosen, names = evaluated_on(data, None if data_dir is None else str(data_dir))
+    places = _places(dataset)
+    classes = [places.get(name.replace(" ", "_"), -1) for name in names]
+    if -1 in classes:
+        name = names[classes.index(-1)]
+        raise ValueError(
+            f"{data}: every class must be a class of {dataset}. "
+            + unknown_choice("class", name, [], f"{next(iter(places))!r} and so on")
+        )
+    items = [(index, classes[records.labels[index]]) for index in chosen.tolist()]
+    colours = "L" if entry.input_shape[-1] == 1 else "RGB"
+    return _Files(
+        items, lambda index: records.picture(index, entry.preprocessing, colours), records.name
+    )
+
+
+def _places(dataset: str) -> dict[str, int]:
+    """The classes of a data set, by their identifiers and by their names."""
+    return {name: n for n, both in enumerate(class_names(dataset)) for name in both}
+
+
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
     """The pictures in a folder of folders, named by the identifiers or names of the classes."""
-    names = class_names(dataset)
-    return class_files(folder, {name: n for n, both in enumerate(names) for name in both}, dataset)
+    return class_files(folder, _places(dataset), dataset)
 
 
 def _account(

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_se.pictures import read_picture
+from keras_se.weights.entries import Preprocessing
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -53,6 +56,14 @@ class Records:
     def name(self, index: int) -> str:
         """The data set and the index."""
         return f"{self.title}: picture {index}"
+
+    def picture(self, index: int, preprocessing: Preprocessing, colours: str) -> np.ndarray:
+        """`read_picture` of that index, converted to those colours; an error says which it is."""
+        try:
+            return read_picture(self.read(index), preprocessing, colours, True)
+        except ValueError as error:
+            reason = str(error).removeprefix("the bytes: ")
+            raise ValueError(f"{self.name(index)}: {reason}") from None
 
 
 def tfrecords(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,19 @@ PREFIX = "tfds:"
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
 # Bytes of the largest data set that is held in memory.
 MOST = 4 * 2**30
+
+
+def is_tfds(images: Any) -> TypeGuard[str]:
+    """Whether it names a data set that TensorFlow Datasets has prepared."""
+    return isinstance(images, str) and images.startswith(PREFIX)
+
+
+def check_data_dir(data_dir: Any, images: Any) -> None:
+    """Raise a `ValueError` where `data_dir` would be of no use."""
+    if data_dir is not None and not is_tfds(images):
+        raise ValueError(
+            f"`data_dir` must be given with 'tfds:NAME' only. Received: data_dir={str(data_dir)!r}"
+        )
 
 
 def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
