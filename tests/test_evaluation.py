@@ -14,7 +14,7 @@ from PIL import Image
 import keras_se
 from keras_se.labels import class_names
 from keras_se.training.datasets import load_pictures
-from keras_se.training.evaluation import evaluate
+from keras_se.training.evaluation import data_set_files, evaluate
 from keras_se.training.run import Run
 
 NAME = "se_resnet20.fashion_mnist"
@@ -149,6 +149,18 @@ def test_command_line(run, folder):
     code, _, err = run("evaluate", NAME, "--data", folder)
     assert code == 2
     assert "'strange'" in err.splitlines()[-1]
+
+
+def test_ambiguous_class(tmp_path):
+    """ImageNet has a bird and a machine of one name."""
+    for name in ("n02012849", "goldfish"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    found = data_set_files(tmp_path, "imagenet")
+    assert found == [(tmp_path / "goldfish/a.png", 1), (tmp_path / "n02012849/a.png", 134)]
+    (tmp_path / "crane").mkdir()
+    with pytest.raises(ValueError, match=r"every folder must be a class .* Received: .*crane"):
+        data_set_files(tmp_path, "imagenet")
 
 
 def test_only_bad_pictures(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -196,8 +197,10 @@ def _files(
 
 
 def _places(dataset: str) -> dict[str, int]:
-    """The classes of a data set, by their identifiers and by their names."""
-    return {name: n for n, both in enumerate(class_names(dataset)) for name in both}
+    """The classes of a data set, by identifier, and by name where no other class has the same."""
+    classes = class_names(dataset)
+    shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
+    return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
 
 
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
