@@ -4,10 +4,9 @@
     python pretrained/claim.py train --only resnet20   # runs whose names begin so
 
 Each run is an ordinary run of `keras_se.training`, in a folder of `runs/claim/`, and goes on where
-it was stopped; one that `results.csv` has is not made again unless its row is deleted. Both of a
-pair have the same recipe, the same seeds and so the same pictures in the same order. 5,000 of the
-60,000 training pictures are held out, and all choices were made on those; the 10,000 test pictures
-are read once at the end of a run, with the last weights.
+it was stopped; one that `results.csv` has is not made again. Both of a pair have the same recipe,
+the same seeds and so the same pictures in the same order. 5,000 of the 60,000 training pictures are
+held out; the 10,000 test pictures are read once at the end of a run, with the last weights.
 
 Two cores have to do it all, hence three epochs and, as the 224-pixel networks have it, a first
 convolution of stride 2, which makes each network four times cheaper at its full depth.
@@ -17,13 +16,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RUNS = HERE.parent / "runs" / "claim"
+import results
+
+from keras_se.training.recipe import Recipe, get_recipe
+
+RUNS = Path(__file__).resolve().parent.parent / "runs" / "claim"
 PLAIN = "plain"
 SE = "se"
 
@@ -95,28 +97,25 @@ def runs() -> Iterator[tuple[str, int, dict[str, Any]]]:
             yield f"{ABLATED}_{SE}_{name}", seed, settings(ABLATED, se)
 
 
+def recipe(own: Mapping[str, Any], seed: int) -> Recipe:
+    """The recipe of a run."""
+    return replace(get_recipe("fashion_mnist"), **RECIPE, **own, seed=seed)
+
+
 def train(only: str) -> None:
     """Every run that is not finished and not in another process' hands."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.path.append(str(HERE))
-    from dataclasses import replace
-
-    import results
-
-    from keras_se.training.recipe import get_recipe
     from keras_se.training.run import Run, Taken
 
     done = {(row["name"], row["seed"]) for row in results.read()}
     for name, seed, own in runs():
         folder = RUNS / f"{name}-{seed}"
-        if (name, str(seed)) in done or (folder / "results.json").exists():
+        finished = (name, str(seed)) in done or (folder / "results.json").exists()
+        if finished or not name.startswith(only):
             continue
-        if not name.startswith(only):
-            continue
-        recipe = replace(get_recipe("fashion_mnist"), **RECIPE, **own, seed=seed)
         print(f"{name}, seed {seed}", flush=True)
         try:
-            Run(recipe, folder).train(resume=(folder / "recipe.json").exists())
+            Run(recipe(own, seed), folder).train(resume=(folder / "recipe.json").exists())
         except Taken as error:
             print(error, flush=True)
 

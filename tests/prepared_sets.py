@@ -104,6 +104,12 @@ class TinyClothes(TinyPictures):
             yield index, {"file_name": "", "image": picture, "label": label}
 
 
+class TinyNumbers(TinyGrey):
+    """Classes that have no names, which TFDS numbers."""
+
+    names = ("0", "1")
+
+
 def prepare(builder, folder, shards=1, file_format=None, **options):
     """Prepare a data set in `folder`, with so many files of records a split."""
     config = tfds.download.DownloadConfig(num_shards=shards)

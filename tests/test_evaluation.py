@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import fashion_mnist_files
+import keras
 import numpy as np
 import prepared_sets
 import pytest
@@ -15,6 +16,7 @@ import keras_se
 from keras_se.labels import class_names
 from keras_se.training.datasets import load_pictures
 from keras_se.training.evaluation import data_set_files, evaluate
+from keras_se.training.recipe import get_recipe
 from keras_se.training.run import Run
 
 NAME = "se_resnet20.fashion_mnist"
@@ -100,8 +102,10 @@ def test_damaged_record(prepared):
 
 
 def test_mistakes_with_prepared_sets(run, tmp_path):
-    prepared_sets.prepare(prepared_sets.TinyGrey, tmp_path)
+    for builder in (prepared_sets.TinyGrey, prepared_sets.TinyNumbers):
+        prepared_sets.prepare(builder, tmp_path)
     for arguments, expected in {
+        (NAME, "--data", "tfds:tiny_numbers"): "every class must be a class of fashion_mnist",
         (NAME, "--data", "tfds:tiny_grey"): "every class must be a class of fashion_mnist",
         (NAME, "--data", "tfds:mnsit"): "Did you mean 'tfds:mnist'",
         (NAME, "--data", tmp_path): "`data_dir` must be given with 'tfds:NAME' only",
@@ -161,6 +165,17 @@ def test_ambiguous_class(tmp_path):
     (tmp_path / "crane").mkdir()
     with pytest.raises(ValueError, match=r"every folder must be a class .* Received: .*crane"):
         data_set_files(tmp_path, "imagenet")
+
+
+def test_channels_first(tmp_path):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="need image_data_format='channels_last'"):
+            evaluate(NAME)
+        with pytest.raises(ValueError, match="need image_data_format='channels_last'"):
+            Run(get_recipe("fashion_mnist"), tmp_path / "run")
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_only_bad_pictures(tmp_path):

@@ -11,6 +11,7 @@ from contextlib import closing
 
 import fashion_mnist_files
 import h5py
+import keras
 import numpy as np
 import pytest
 import training_runs
@@ -176,8 +177,35 @@ def test_moments(axes, keepdims):
         values.append([mean, variance, tape.gradient(loss, x)])
     for value, expected in zip(*values, strict=True):
         assert value.shape == expected.shape
-        # Variance as a difference of squares, nine times the variance here.
+        # Variance is a difference of squares here.
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_message(monkeypatch):
+    """Synchronised BatchNorm sends one forth and one back, and only while that is wanted."""
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import nn
+
+    sent = []
+    context = type(tf.distribute.get_replica_context())
+    all_reduce = context.all_reduce
+
+    def counted(self, *arguments, **options):
+        sent.append(arguments)
+        return all_reduce(self, *arguments, **options)
+
+    monkeypatch.setattr(context, "all_reduce", counted)
+    original = nn._compute_moments_sync
+    layer = keras.layers.BatchNormalization(synchronized=True)
+    x = tf.random.stateless_normal((4, 3, 5, 2), (0, 1))
+    layer.build(x.shape)
+    with multiworker.repaired(), tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(layer(x, training=True) ** 3)
+        assert len(sent) == 1
+        tape.gradient(loss, x)
+    assert len(sent) == 2
+    assert nn._compute_moments_sync is original
 
 
 def test_other_keras(monkeypatch):

@@ -24,6 +24,16 @@ from keras_se.training.recipe import Recipe
 ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
 
 
+def check_channels_last() -> None:
+    """Raise a `ValueError` unless Keras takes pictures as the batches here have them."""
+    received = keras.config.image_data_format()
+    if received != "channels_last":
+        raise ValueError(
+            "training and evaluation need image_data_format='channels_last'. "
+            f"Received: {received!r}"
+        )
+
+
 class Data(Protocol):
     """Labelled pictures, in memory or encoded."""
 

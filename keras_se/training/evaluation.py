@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
 from keras_se.pictures import class_files, load_image
+from keras_se.training.batches import check_channels_last
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
@@ -70,10 +72,11 @@ def evaluate(
 
     Args:
         what: Name of a set of weights, or a run folder, whose last network is taken.
-        data: Folder with one folder of pictures a class, named by the class's identifier or name;
-            or `"tfds:NAME"`, the test pictures of a data set that TensorFlow Datasets has prepared,
-            whose classes are named so. Defaults to `None`: the test part of the set's or run's own
-            data set.
+        data: For a set: a folder with one folder of pictures a class, named by the class's
+            identifier or name; or `"tfds:NAME"`, the test pictures of a data set that TensorFlow
+            Datasets has prepared (where it has none with labels the validation pictures, else a
+            fifth of the training pictures), whose classes are found by identifier or name.
+            Defaults to `None`: the test part of the set's or run's own data set.
         data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
         bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
             left out and listed.
@@ -84,6 +87,7 @@ def evaluate(
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
     check_data_dir(data_dir, data)
+    check_channels_last()
     entries = {entry.name: entry for entry in list_weights()}
     if what in entries:
         return _evaluate_set(entries[what], data, data_dir, bad_pictures == "skip")
@@ -134,7 +138,8 @@ def _evaluate_set(
                 raise
             return None, *item
 
-    with ThreadPoolExecutor() as pool:
+    # Reading a picture changes the filters of warnings, in several threads at once.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         for first in range(0, len(files.items), BATCH):
             loaded = list(pool.map(load, files.items[first : first + BATCH]))
             skipped += [files.name(key) for picture, key, _ in loaded if picture is None]
@@ -182,6 +187,10 @@ def _files(
         return _Files(files, lambda path: load_image(path, entry, convert=True), str)
     records, chosen, names = evaluated_on(data, None if data_dir is None else str(data_dir))
     places = _places(dataset)
+    for identifier, name in class_names(dataset):
+        # Whatever TFDS has no names for it numbers.
+        if identifier.isdecimal() and identifier != name:
+            del places[identifier]
     classes = [places.get(name.replace(" ", "_"), -1) for name in names]
     if -1 in classes:
         name = names[classes.index(-1)]

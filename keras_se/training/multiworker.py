@@ -123,7 +123,10 @@ def moments(x: Any, axes: Sequence[int], keepdims: bool) -> tuple[Any, Any]:
 
 
 def is_built(model: keras.Model) -> None:
-    """Tell Keras that a model will have all its variables once it is compiled."""
+    """Tell Keras that a model will have all its variables before its first step.
+
+    `compile_for_training` builds those of the optimizer and of the metrics.
+    """
     model._maybe_symbolic_build = lambda *_, **__: None
 
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 import keras_se
 from keras_se.training import checkpoints
 from keras_se.training.account import Events, card, draw_curves
-from keras_se.training.batches import Data, streamed
+from keras_se.training.batches import Data, check_channels_last, streamed
 from keras_se.training.datasets import load_data
 from keras_se.training.networks import network
 from keras_se.training.optimizers import optimizer
@@ -100,6 +100,7 @@ class Run:
         report: Callable[[str], None] = print,
         progress: Callable[[Run, int, int], None] = lambda *_: None,
     ) -> None:
+        check_channels_last()
         self.recipe, self.folder, self.report, self.progress = recipe, folder, report, progress
         self.strategy = resolve_strategy(strategy)
         self.history: list[dict[str, float]] = []
