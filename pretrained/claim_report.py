@@ -181,7 +181,7 @@ def spread(values: list[float]) -> str:
 def gain(one: Mapping[int, Row], other: Mapping[int, Row]) -> tuple[str, str]:
     """How much smaller the second's error is, over the seeds that both have, and whether it is.
 
-    Seen means that the 95 % interval of Student's distribution has not zero in it.
+    Seen means that the 95 % interval of Student's distribution does not contain zero.
     """
     seeds = sorted(one.keys() & other.keys())
     both = (errors({s: rows[s] for s in seeds}) for rows in (one, other))
@@ -272,7 +272,7 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "pictures, which were read once at the end of a run: mean and standard deviation over the",
         "seeds. A gain is the mean over seeds of plain minus SE, which saw the same pictures in",
         'the same order; it is "better" or "worse" where its 95 % interval (Student, three seeds',
-        "at least) has not zero in it, as that of one in twenty networks without a difference has.",
+        "at least) does not contain zero, as happens to one in twenty networks without a difference.",
         "",
         f"All runs: {RECIPE['epochs']} epochs of 55,000 pictures, batch {RECIPE['batch']},",
         "SGD with Nesterov momentum, cosine, shifts and flips, a first convolution of stride 2:",
