@@ -272,7 +272,7 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "pictures, which were read once at the end of a run: mean and standard deviation over the",
         "seeds. A gain is the mean over seeds of plain minus SE, which saw the same pictures in",
         'the same order; it is "better" or "worse" where its 95 % interval (Student, three seeds',
-        "at least) does not contain zero, as happens to one in twenty networks without a difference.",
+        "at least) does not contain zero, as that of one in twenty without a difference does not.",
         "",
         f"All runs: {RECIPE['epochs']} epochs of 55,000 pictures, batch {RECIPE['batch']},",
         "SGD with Nesterov momentum, cosine, shifts and flips, a first convolution of stride 2:",
