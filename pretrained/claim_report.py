@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -40,9 +41,9 @@ TITLES: Mapping[str, tuple[str, str, float, float]] = {
     "resnet20": ("ResNet-20", "ResNet-50, Table 2", 24.80, 23.29),
     "resnet32": ("ResNet-32", "ResNet-101, Table 2", 23.17, 22.38),
     "resnet56": ("ResNet-56", "ResNet-152, Table 2", 22.42, 21.57),
-    "resnext": ("ResNeXt-11, 8 groups", "ResNeXt-50, Table 2", 22.11, 21.10),
-    "mobilenet": ("MobileNet, alpha 0.25", "MobileNet, Table 3", 28.4, 25.3),
-    "vgg": ("VGG, 4 convolutions", "VGG-16, Table 2", 27.02, 25.22),
+    "resnext": ("ResNeXt-11 (8 groups)", "ResNeXt-50, Table 2", 22.11, 21.10),
+    "mobilenet": ("MobileNet (alpha 0.25)", "MobileNet, Table 3", 28.4, 25.3),
+    "vgg": ("VGG (4 convolutions)", "VGG-16, Table 2", 27.02, 25.22),
 }
 # The paper's top-1 errors of SE-ResNet-50, Tables 10 to 14.
 REFERENCE = 22.28
@@ -227,6 +228,16 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
     return lines
 
 
+def summary(found: Mapping[str, Mapping[int, Row]]) -> str:
+    """Where SE is better, where worse, and where neither."""
+    networks: dict[str, list[str]] = defaultdict(list)
+    for name, (title, *_) in TITLES.items():
+        pair = found.get(f"{name}_{PLAIN}", {}), found.get(f"{name}_{SE}", {})
+        if pair[0].keys() & pair[1].keys():
+            networks[gain(*pair)[1]].append(title)
+    return "; ".join(f"{verdict} in {', '.join(titles)}" for verdict, titles in networks.items())
+
+
 def alternatives(found: Mapping[str, Mapping[int, Row]]) -> dict[str, Mapping[int, Row]]:
     """Rows of the network with standard SE, without SE, and with each alternative, by key."""
     every = {key: found.get(f"{ABLATED}_{SE}_{key}", {}) for key in ABLATIONS}
@@ -240,7 +251,8 @@ def alternatives(found: Mapping[str, Mapping[int, Row]]) -> dict[str, Mapping[in
 
 
 def ablation_title(key: str) -> str:
-    return {SE: "standard", PLAIN: "without SE"}.get(key, key.replace("_", " "))
+    words = re.sub(r"(?<=[a-z])(?=\d)", " ", key.replace("_", " "))
+    return {SE: "standard", PLAIN: "without SE"}.get(key, words.replace("stage", "only stage"))
 
 
 def ablation_table(found: Mapping[str, Mapping[int, Row]]) -> list[str]:
@@ -281,6 +293,8 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "gains of -0.89 (two seeds) and 1.80 (one seed); with time for three they were repeated.",
         "",
         *network_table(found, steps),
+        "",
+        f"SE against plain: {summary(found)}.",
         "",
         *(
             [f"Steps: median of 25 in turn, batch {RECIPE['batch']}, {conditions}.", ""]
