@@ -205,6 +205,23 @@ def test_options_go_on_bit_for_bit(data, tmp_path, settings):
     assert values == expected
 
 
+def test_stopped_between_two_epochs(data, tmp_path):
+    """The next one measures its own steps alone."""
+    recipe = training_runs.recipe(data)
+    Run(recipe, tmp_path / "whole").train()
+
+    def report(line):
+        if line.startswith("epoch 2/3"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        Run(recipe, tmp_path / "run", report=report).train()
+    assert list((tmp_path / "run" / "checkpoints").glob("00002-0000000.*.h5"))
+    Run(recipe, tmp_path / "run").train(resume=True)
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
+
+
 def test_sum_of_sigmoid_losses():
     random = np.random.default_rng(3)
     logits, targets = random.normal(0, 2, (4, 7)), random.random((4, 7))

@@ -5,6 +5,7 @@
 It goes on with the run if there is one, and prints a line at every step.
 """
 
+import csv
 import os
 import signal
 import sys
@@ -27,10 +28,15 @@ def recipe(data, *settings):
 
 
 def final_values(folder):
-    """The bytes of all variables in the newest checkpoint."""
+    """The bytes of all variables in the newest checkpoint, and what each epoch measured."""
     newest = sorted((folder / "checkpoints").glob("*.h5"))[-1]
     with h5py.File(newest) as file:
-        return {name: file[name][()].tobytes() for name in file}
+        values = {name: file[name][()].tobytes() for name in file}
+    with open(folder / "metrics.csv", encoding="utf-8") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    for row in rows:
+        row.pop("pictures_per_second")
+    return values | {"metrics": rows}
 
 
 def whole_and_resumed(recipe, folder):

@@ -212,6 +212,8 @@ class Run:
             self.history.append(row)
             self._write_weights()
             epoch, first = epoch + 1, 0
+            # The next epoch begins with none, also where it begins with this checkpoint.
+            self.model.reset_metrics()
             self.save(epoch, 0)
             self._write_history()
             self.report(_line(row, recipe.epochs))
