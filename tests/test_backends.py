@@ -243,6 +243,8 @@ def train(folder):
     """The variables that one step of training left as they were, and the loss."""
     import keras
 
+    # Otherwise one time in five hundred all pictures skip the same block.
+    keras.utils.set_random_seed(3)
     results = {}
     for name, variant in TRAINED.items():
         model = trained_like(build(name, variant=variant), seed=8)
