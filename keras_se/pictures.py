@@ -69,8 +69,12 @@ def load_image(
         Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
     entry = weights if isinstance(weights, Weights) else get_weights(weights)
-    colours = "L" if entry.input_shape[-1] == 1 else "RGB"
-    return read_picture(path_or_bytes, entry.preprocessing, colours, convert)
+    return read_picture(path_or_bytes, entry.preprocessing, colours_of(entry), convert)
+
+
+def colours_of(entry: Weights) -> str:
+    """The mode, `"L"` or `"RGB"`, of the pictures that a set of weights takes."""
+    return "L" if entry.input_shape[-1] == 1 else "RGB"
 
 
 def class_files(

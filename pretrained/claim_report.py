@@ -15,7 +15,7 @@ import json
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def spread(values: list[float]) -> str:
 def gain(one: Mapping[int, Row], other: Mapping[int, Row]) -> tuple[str, str]:
     """How much smaller the second's error is, over the seeds that both have, and whether it is.
 
-    Seen means that the 95 % interval of Student's distribution does not contain zero.
+    It is where the 95 % interval of Student's distribution does not contain zero.
     """
     seeds = sorted(one.keys() & other.keys())
     both = (errors({s: rows[s] for s in seeds}) for rows in (one, other))
@@ -190,14 +190,17 @@ def gain(one: Mapping[int, Row], other: Mapping[int, Row]) -> tuple[str, str]:
     if len(gains) not in QUANTILES:
         return spread(gains), "too few seeds"
     mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
-    seen = (
-        "no clear difference"
-        if abs(mean) <= QUANTILES[len(gains)] * error
-        else "better"
-        if mean > 0
-        else "worse"
-    )
-    return spread(gains), seen
+    if abs(mean) <= QUANTILES[len(gains)] * error:
+        return spread(gains), "no clear difference"
+    return spread(gains), "better" if mean > 0 else "worse"
+
+
+def pairs(found: Mapping[str, Mapping[int, Row]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each network that has both, and the rows of both kinds over the seeds that both have."""
+    for name in TITLES:
+        both = {kind: found.get(f"{name}_{kind}", {}) for kind in (PLAIN, SE)}
+        if seeds := sorted(both[PLAIN].keys() & both[SE].keys()):
+            yield name, {kind: {seed: rows[seed] for seed in seeds} for kind, rows in both.items()}
 
 
 def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) -> list[str]:
@@ -207,12 +210,9 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
         "| multiply-adds | step | the paper's gain |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
-    for name, (title, nearest, paper_plain, paper_se) in TITLES.items():
-        pair = found.get(f"{name}_{PLAIN}", {}), found.get(f"{name}_{SE}", {})
-        seeds = pair[0].keys() & pair[1].keys()
-        if not seeds:
-            continue
-        plain, se = ({seed: rows[seed] for seed in seeds} for rows in pair)
+    for name, both in pairs(found):
+        title, nearest, paper_plain, paper_se = TITLES[name]
+        plain, se = both[PLAIN], both[SE]
         one, other = next(iter(plain.values())), next(iter(se.values()))
         improvement, verdict = gain(plain, se)
         time = f"{ratios[name]['ratio']} times" if name in ratios else ""
@@ -221,7 +221,7 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
             for key, scale, digits in (("parameters_total", 1e3, 1), ("macs", 1e6, 2))
         )
         lines.append(
-            f"| {title} | {len(seeds)} | {spread(errors(plain))} | {spread(errors(se))} "
+            f"| {title} | {len(plain)} | {spread(errors(plain))} | {spread(errors(se))} "
             f"| {improvement} | {verdict} "
             f"| {parameters} k | {macs} M | {time} | {paper_plain - paper_se:.2f} ({nearest}) |"
         )
@@ -231,10 +231,8 @@ def network_table(found: Mapping[str, Mapping[int, Row]], steps: Iterable[Row]) 
 def summary(found: Mapping[str, Mapping[int, Row]]) -> str:
     """Where SE is better, where worse, and where neither."""
     networks: dict[str, list[str]] = defaultdict(list)
-    for name, (title, *_) in TITLES.items():
-        pair = found.get(f"{name}_{PLAIN}", {}), found.get(f"{name}_{SE}", {})
-        if pair[0].keys() & pair[1].keys():
-            networks[gain(*pair)[1]].append(title)
+    for name, both in pairs(found):
+        networks[gain(both[PLAIN], both[SE])[1]].append(TITLES[name][0])
     return "; ".join(f"{verdict} in {', '.join(titles)}" for verdict, titles in networks.items())
 
 
@@ -255,8 +253,7 @@ def ablation_title(key: str) -> str:
     return {SE: "standard", PLAIN: "without SE"}.get(key, words.replace("stage", "only stage"))
 
 
-def ablation_table(found: Mapping[str, Mapping[int, Row]]) -> list[str]:
-    every = alternatives(found)
+def ablation_table(every: Mapping[str, Mapping[int, Row]]) -> list[str]:
     lines = [
         f"| SE-{TITLES[ABLATED][0]} with | seeds | error | gain over the standard "
         "| | the paper's gain |",
@@ -303,7 +300,8 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
         "![errors with and without SE](claim.png)",
         "",
     ]
-    if len(alternatives(found)) > 2:
+    every = alternatives(found)
+    if len(every) > 2:
         lines += [
             "The standard: ratio 16, average squeeze, sigmoid gate, placement before the sum, all",
             "stages. A gain is the standard's error minus the alternative's, over the seeds that",
@@ -311,7 +309,7 @@ def page(rows: Iterable[Row], steps: list[dict[str, str]]) -> str:
             f"{REFERENCE} %; the plain network has {PAPER[PLAIN]:.2f} % there (in Table 2, of",
             "another training, 24.80 %).",
             "",
-            *ablation_table(found),
+            *ablation_table(every),
             "",
             "![errors of the alternatives](ablations.png)",
             "",
@@ -324,19 +322,19 @@ def plot(rows: Iterable[Row]) -> None:
     import matplotlib.pyplot as plt
 
     found = by_name(rows)
-    names = [name for name in TITLES if f"{name}_{PLAIN}" in found and f"{name}_{SE}" in found]
-    figure, axes = plt.subplots(figsize=(7, 0.6 * len(names) + 1.2), layout="constrained")
+    networks = dict(pairs(found))
+    figure, axes = plt.subplots(figsize=(7, 0.6 * len(networks) + 1.2), layout="constrained")
     for kind, offset, colour, marker in (
         (PLAIN, 0.12, "#d55e00", "s"),
         (SE, -0.12, "#0072b2", "o"),
     ):
-        for place, name in enumerate(names):
-            values = errors(found[f"{name}_{kind}"])
-            height = len(names) - place + offset
+        for place, both in enumerate(networks.values()):
+            values = errors(both[kind])
+            height = len(networks) - place + offset
             label = {PLAIN: "plain", SE: "with SE"}[kind] if place == 0 else None
             axes.plot(values, [height] * len(values), marker, color=colour, alpha=0.7, label=label)
             axes.plot([statistics.mean(values)] * 2, [height - 0.1, height + 0.1], color=colour)
-    axes.set_yticks(range(len(names), 0, -1), [TITLES[name][0] for name in names])
+    axes.set_yticks(range(len(networks), 0, -1), [TITLES[name][0] for name in networks])
     axes.set_xlabel("top-1 error on the test pictures, per cent")
     axes.grid(axis="x", alpha=0.3)
     axes.legend()

@@ -13,7 +13,7 @@ from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import Samples, of_files, of_tfds
 from keras_se.checks import positive_integer, unknown_choice
 from keras_se.labels import class_names
-from keras_se.pictures import load_image
+from keras_se.pictures import colours_of, load_image
 from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.evaluation import data_set_files
 from keras_se.training.tfds import check_data_dir, is_tfds
@@ -73,8 +73,7 @@ def _of_set(
         test = load_pictures(dataset)["test"]
         source = Samples(test.labels, lambda indices: test.pictures[indices], len(names))
     elif is_tfds(data):
-        colours = "L" if entry.input_shape[-1] == 1 else "RGB"
-        source, own = of_tfds(data, data_dir, entry.preprocessing, colours)
+        source, own = of_tfds(data, data_dir, entry.preprocessing, colours_of(entry))
         names = [dict(class_names(dataset)).get(name, name) for name in own]
     else:
         files = data_set_files(Path(data), dataset)

@@ -174,7 +174,7 @@ def of_tfds(
     Raises:
         ValueError: If there is no such data set, or it is not prepared or not what it should be.
     """
-    records, chosen, names = evaluated_on(name, None if folder is None else str(folder))
+    records, chosen, names = evaluated_on(name, folder)
 
     files = [(index, int(records.labels[index])) for index in chosen.tolist()]
     return of_files(files, lambda n: records.picture(n, transform, colours), len(names)), names

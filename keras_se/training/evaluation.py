@@ -17,7 +17,7 @@ import numpy as np
 import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
-from keras_se.pictures import class_files, load_image
+from keras_se.pictures import class_files, colours_of, load_image
 from keras_se.training.batches import check_channels_last
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
@@ -185,7 +185,7 @@ def _files(
     if not is_tfds(data):
         files = data_set_files(Path(data), dataset)
         return _Files(files, lambda path: load_image(path, entry, convert=True), str)
-    records, chosen, names = evaluated_on(data, None if data_dir is None else str(data_dir))
+    records, chosen, names = evaluated_on(data, data_dir)
     places = _places(dataset)
     for identifier, name in class_names(dataset):
         # Whatever TFDS has no names for it numbers.
@@ -199,10 +199,8 @@ def _files(
             + unknown_choice("class", name, [], f"{next(iter(places))!r} and so on")
         )
     items = [(index, classes[records.labels[index]]) for index in chosen.tolist()]
-    colours = "L" if entry.input_shape[-1] == 1 else "RGB"
-    return _Files(
-        items, lambda index: records.picture(index, entry.preprocessing, colours), records.name
-    )
+    transform, colours = entry.preprocessing, colours_of(entry)
+    return _Files(items, lambda n: records.picture(n, transform, colours), records.name)
 
 
 def _places(dataset: str) -> dict[str, int]:

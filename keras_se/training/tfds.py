@@ -89,7 +89,9 @@ def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
     return with_test(name, parts)
 
 
-def evaluated_on(name: str, folder: str | None) -> tuple[Records, np.ndarray, list[str]]:
+def evaluated_on(
+    name: str, folder: str | Path | None
+) -> tuple[Records, np.ndarray, list[str]]:  # fmt: skip
     """The part `"test"` of `load_tfds`; the other parts are not read.
 
     Args:
@@ -133,7 +135,7 @@ def _labelled(name: str, builder: Any, part: str, image: str, label: str) -> Rec
     return records
 
 
-def _builder(name: str, folder: str | None) -> Any:
+def _builder(name: str, folder: str | Path | None) -> Any:
     """The builder of a data set that is prepared."""
     try:
         import tensorflow_datasets as tfds
