@@ -23,6 +23,11 @@ def class_names(dataset: str) -> tuple[tuple[str, str], ...]:
     return tuple((identifier, name) for identifier, name in (line.split(" ", 1) for line in lines))
 
 
+def has_names(dataset: str) -> bool:
+    """Whether the classes of a data set have names here."""
+    return resources.files("keras_se").joinpath("class_names", f"{dataset}.txt").is_file()
+
+
 def decode_predictions(
     preds: Any, top: int = 5, *, dataset: str = "imagenet"
 ) -> list[list[tuple[str, str, float]]]:

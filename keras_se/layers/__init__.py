@@ -2,8 +2,10 @@
 
 from keras_se.layers.adaptive_average_pooling2d import AdaptiveAveragePooling2D
 from keras_se.layers.channel_shuffle import ChannelShuffle
+from keras_se.layers.dense import Dense
 from keras_se.layers.grouped_conv2d import GroupedConv2D
 from keras_se.layers.multiply_add import MultiplyAdd, ScaleOffset
+from keras_se.layers.picture_normalization import PictureNormalization
 from keras_se.layers.shake_shake import ShakeShake
 from keras_se.layers.squeeze_excite import SqueezeExcite
 from keras_se.layers.stochastic_depth import StochasticDepth
@@ -11,8 +13,10 @@ from keras_se.layers.stochastic_depth import StochasticDepth
 __all__ = [
     "AdaptiveAveragePooling2D",
     "ChannelShuffle",
+    "Dense",
     "GroupedConv2D",
     "MultiplyAdd",
+    "PictureNormalization",
     "ScaleOffset",
     "ShakeShake",
     "SqueezeExcite",

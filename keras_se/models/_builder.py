@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import inspect
 import operator
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import keras
-from keras import layers, ops
+import numpy as np
+from keras import layers
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import SEConfig
 from keras_se.graph import recursion
+from keras_se.labels import has_names
+from keras_se.layers import Dense, PictureNormalization
 from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
 from keras_se.models._network import NetworkDescription, channel_axis
-from keras_se.surgery import NEUTRAL_GATES, start_neutral
-from keras_se.weights.entries import Weights, resolve_weights
-from keras_se.weights.variable_file import named_variables, place_variables
+from keras_se.models._pretrained import (
+    HEAD,
+    OwnFile,
+    architecture_of,
+    check_architecture,
+    check_file,
+    check_fits,
+    check_variant,
+    place_file,
+    place_set,
+    read_own_file,
+)
+from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
 POOLINGS = (None, "avg", "max")
-PRETRAINED_ACTIVATIONS = ("softmax", None)
-HEAD = "predictions"
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,14 @@ class Defaults:
 
     Attributes:
         weights: Default of the `weights` argument.
-        classes: Default of the `classes` argument.
+        classes: Number of classes without weights that tell.
         size: Height and width of the default input.
         min_size: Smallest height and width.
         mean: Channel means of the normalisation, in 0..1, RGB order.
         std: Channel standard deviations, in 0..1.
     """
 
-    weights: str
+    weights: str | None
     classes: int
     size: int
     min_size: int
@@ -54,22 +64,30 @@ class Defaults:
 IMAGENET = Defaults("imagenet", 1000, 224, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = Defaults("cifar10", 10, 32, 8, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
+# Families without a set of their own: those whose plain network has weights, and the others.
+WARM_START = replace(IMAGENET, weights=BACKBONE)
+UNTRAINED = replace(IMAGENET, weights=None)
+UNTRAINED_CIFAR = replace(CIFAR, weights=None)
+NO_WEIGHTS = "No trained weights are published; `weights` defaults to `None`, random values."
+
 DOCSTRING = """{summary}
 
 Args:
     include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
-    weights: `None` for random values, a data set's name (`"{weights}"`: this network's default set
-        for it; `"imagenet_backbone"`: those of the plain network where Keras has some, with the
-        same function at the start), the name or entry of any of this network's sets (see
-        `keras_se.list_weights`), or the path of a `.weights.h5` file of the same network. A set
-        fixes the variant of the network that it was trained with; such a file says nothing of
-        variant and normalisation, so repeat them or save `.keras` files. Defaults to `"{weights}"`.
+    weights: `None` for random values; a data set's name, for this network's default set for it,
+        such as `"{dataset}"`; `"imagenet_backbone"` for the weights of the plain network where
+        Keras has some, with the same function at the start; the name or entry of any of this
+        network's sets (see `keras_se.list_weights`); or the path of a `.weights.h5` file of the
+        same network. A set fixes the variant of the network that it was trained with, and so does
+        such a file, which also tells normalisation and class names. Defaults to {weights}.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
     input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
         the head, else at least {min_size}. Defaults to the shape of the weights, else
-        `({size}, {size}, 3)`, or `(None, None, 3)` without the head.
+        `({size}, {size}, 3)`, or `(None, None, 3)` without the head. Weights adapt to another
+        number of channels: a grey network answers as the RGB network does on the grey picture in
+        all three channels; otherwise the first kernels repeat, rescaled.
     pooling: Without the head: `None` for the last feature maps, `"avg"` or `"max"` for a vector.
-    classes: Number of classes, with the head. Defaults to {classes}.
+    classes: Number of classes, with the head. Defaults to those of the weights, else {classes}.
     classifier_activation: Activation of the head; `None` gives logits. Defaults to `"softmax"`.
     include_preprocessing: `True` (default): takes RGB in 0..255, uint8 or float, and normalises
         inside. `False`: takes what the network itself takes.
@@ -102,7 +120,7 @@ class Builder(Protocol):
     __name__: str
     network: NetworkDescription
     defaults: Defaults
-    resolve: Callable[[Any, NetworkDescription], Weights | Path | None]
+    resolve: Callable[..., Weights | Path | None]
 
     def __call__(
         self,
@@ -111,7 +129,7 @@ class Builder(Protocol):
         input_tensor: Any = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
-        classes: int = ...,
+        classes: int | None = None,
         classifier_activation: str | Callable[[Any], Any] | None = "softmax",
         include_preprocessing: bool = True,
         name: str = ...,
@@ -145,9 +163,11 @@ def network_builder(
     """
     options = options or {}
 
-    def resolve(weights: Any, net: NetworkDescription) -> Weights | Path | None:
-        """What `weights` stands for in a network that is described so."""
-        return resolve_weights(weights, builder_name, {key: getattr(net, key) for key in options})
+    def resolve(weights: Any, said: Mapping[str, Any] | None = None) -> Weights | Path | None:
+        """What `weights` stands for in a network of which the fields `said` are fixed."""
+        said = {key: value for key, value in (said or {}).items() if key in options}
+        assumed = {key: getattr(network, key) for key in options}
+        return resolve_weights(weights, builder_name, said, assumed)
 
     def build(
         include_top: bool = True,
@@ -155,7 +175,7 @@ def network_builder(
         input_tensor: Any = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
-        classes: int = defaults.classes,
+        classes: int | None = None,
         classifier_activation: str | Callable[[Any], Any] | None = "softmax",
         include_preprocessing: bool = True,
         name: str = model_name,
@@ -166,46 +186,55 @@ def network_builder(
     ) -> keras.Model:
         for option in chosen.keys() - options.keys():
             raise TypeError(f"{builder_name}() has no argument {option!r}")
-        net = network.varied(variant)
         for option in chosen.keys() & (variant or {}).keys():
             raise ValueError(
                 f"`{option}` must be given once. "
                 f"Received: {option}={chosen[option]!r}, variant={variant!r}"
             )
-        net = net.varied(chosen)
-        source = resolve(weights, net)
+        said = {**(variant or {}), **chosen}
+        net = network.varied(variant).varied(chosen)
+        found = resolve(weights, said)
         boolean("include_preprocessing", include_preprocessing)
         _check_head(include_top, pooling, classes, classifier_activation)
-        if isinstance(source, Weights):
-            _check_fits(source, include_top, classes, classifier_activation, se)
+        source: Weights | OwnFile | None = None
+        if isinstance(found, Weights):
+            source = found
+            check_fits(source, include_top, classes, classifier_activation, se)
             trained = network.varied(source.variant)
-            _check_variant(source, {**(variant or {}), **chosen}, net, trained)
+            check_variant(source.name, said, net, trained)
             net = trained
+        elif found is not None:
+            source = read_own_file(found)
+            trained = network.varied(source.variant)
+            check_variant(str(found), said, net, trained)
+            net = network.varied({**source.variant, **said})
         net.check(se)
+        if classes is None:
+            classes = (source.classes if source is not None else None) or defaults.classes
+        architecture = architecture_of(builder_name, network, net, se)
+        if isinstance(source, OwnFile):
+            check_file(source, include_top, classes)
+            check_architecture(source, architecture)
         least = min(defaults.min_size, net.stride or defaults.min_size)
         inputs = _input(input_tensor, input_shape, include_top, source, defaults, least)
         if isinstance(source, Weights):
             source.fetch()
 
-        x = _normalise(inputs, source, defaults) if include_preprocessing else inputs
+        x = inputs
+        if include_preprocessing:
+            x = _normalise(x, source, defaults, architecture)
         x = net.feature_maps(x, se)
-        x = _head(x, net, include_top, pooling, classes, classifier_activation)
+        meaning = _meaning(source, include_top)
+        x = _head(x, net, include_top, pooling, classes, classifier_activation, **meaning)
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(input_tensor)
         with recursion(net.depth):
             model = keras.Model(inputs, x, name=name)
 
         if isinstance(source, Weights):
-            shapes = _shapes(model, net, source.classes)
-            added = {name for name in shapes if net.is_added(name)} if source.plain else set()
-            shapes = {name: shape for name, shape in shapes.items() if name not in added}
-            with source.arrays(shapes) as arrays:
-                place_variables(model, arrays, () if include_top else (HEAD,), added)
-            if added:
-                start_neutral(model, {name.split("/")[0] for name in added})
-            model.trained_weights = source
-        elif isinstance(source, Path):
-            _load_weights(model, source)
+            place_set(model, net, source, include_top)
+        elif source is not None:
+            place_file(model, source)
         return model
 
     build.__name__ = build.__qualname__ = builder_name
@@ -214,8 +243,9 @@ def network_builder(
     build.defaults = defaults  # type: ignore[attr-defined]
     build.resolve = resolve  # type: ignore[attr-defined]
     build.__doc__ = DOCSTRING.format(
-        summary=summary, reference=reference, builder=builder_name, name=model_name,
-        weights=defaults.weights, classes=defaults.classes, size=defaults.size,
+        summary=summary if defaults.weights else f"{summary}\n\n{NO_WEIGHTS}", reference=reference, builder=builder_name, name=model_name,
+        weights=f'`"{defaults.weights}"`' if defaults.weights else "`None`",
+        dataset=defaults.weights or "fashion_mnist", classes=defaults.classes, size=defaults.size,
         min_size=defaults.min_size, description=type(network).__name__,
         options="".join(f"    {key}: {text}\n" for key, text in options.items()),
     )  # fmt: skip
@@ -248,83 +278,9 @@ def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) 
     if pooling not in POOLINGS:
         raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
     if include_top:
-        positive_integer("classes", classes)
+        if classes is not None:
+            positive_integer("classes", classes)
         get_activation("classifier_activation", activation)
-
-
-def _check_fits(
-    entry: Weights, include_top: bool, classes: int, activation: Any, se: SEConfig | None
-) -> None:  # fmt: skip
-    """Raise a `ValueError` unless a network with these arguments can hold these weights."""
-    if include_top and not entry.classes:
-        raise ValueError(
-            f"weights={entry.name!r} has no classifier; use include_top=False. "
-            "Received: include_top=True"
-        )
-    if include_top and classes != entry.classes:
-        raise ValueError(
-            f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
-            f"Received: classes={classes}"
-        )
-    # A user's own checkpoint, which is of no known data set, may have been trained with any.
-    if include_top and entry.dataset and activation not in PRETRAINED_ACTIVATIONS:
-        raise ValueError(
-            "With pretrained weights and `include_top=True`, `classifier_activation` must be "
-            f"'softmax' or None. Received: classifier_activation={activation!r}"
-        )
-    if entry.plain:
-        if se is not None and se.gate not in NEUTRAL_GATES:
-            raise ValueError(
-                f"weights={entry.name!r} needs a gate that is one half at zero, one of "
-                f"{NEUTRAL_GATES}. Received: se={se!r}"
-            )
-        # On the way of a shortcut nothing can make up for the gates.
-        if se is not None and se.placement in ("post", "identity"):
-            raise ValueError(
-                f"weights={entry.name!r} needs `placement` to be 'standard', 'pre' or 'conv3x3'. "
-                f"Received: placement={se.placement!r}"
-            )
-    elif se != SEConfig():
-        raise ValueError(
-            f"weights={entry.name!r} was trained with se=SEConfig(); use weights=None for another "
-            f"one. Received: se={se!r}"
-        )
-
-
-def _check_variant(
-    entry: Weights, names: Iterable[str], asked: NetworkDescription, trained: NetworkDescription
-) -> None:
-    """Raise a `ValueError` if a field differs from what the weights were trained with."""
-    for name in names:
-        if getattr(trained, name) != getattr(asked, name):
-            raise ValueError(
-                f"weights={entry.name!r} fixes the variant of the network "
-                f"({name}={getattr(trained, name)!r}); use weights=None for another one. "
-                f"Received: {name}={getattr(asked, name)!r}"
-            )
-
-
-def _shapes(
-    model: keras.Model, net: NetworkDescription, classes: int
-) -> dict[str, tuple[int, ...]]:
-    """The variables of the network with its head, which `model` may lack."""
-    head = {f"{HEAD}/kernel": (net.features, classes), f"{HEAD}/bias": (classes,)}
-    shapes = {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
-    return shapes | head if classes else shapes
-
-
-def _load_weights(model: keras.Model, path: Path) -> None:
-    """Keras' own `load_weights`, its complaints about another network's file in one line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{model.name}: `weights` must be an undamaged .weights.h5 file of the same network. "
-            f"Received: weights={str(path)!r} ({reason})"
-        ) from None
 
 
 def _input(
@@ -369,44 +325,60 @@ def _input(
             f"`input_shape` must be at least {min_size} high and wide. "
             f"Received: input_shape={input_shape}"
         )
-    if trained_on and count != channels:
-        raise ValueError(
-            f"weights={source.name!r} takes {channels} channel(s). "
-            f"Received: input_shape={input_shape}"
-        )
     return layers.Input(input_shape) if input_tensor is None else input_tensor
 
 
-def _normalise(x: Any, source: Any, defaults: Defaults) -> Any:
-    statistics = source.preprocessing if isinstance(source, Weights) else defaults
-    mean, std = statistics.mean, statistics.std
+def _normalise(
+    x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]
+) -> Any:  # fmt: skip
+    """The normalised pictures; the layer remembers how pictures are prepared."""
+    order, evaluation = "RGB", dict[str, Any]()
     channels = x.shape[channel_axis()]
-    if len(mean) != channels:
-        # No statistics are known for other than RGB: the average of the three stands for each.
-        mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
-    x = layers.Normalization(
-        axis=channel_axis(),
-        mean=[255 * value for value in mean],
-        variance=[(255 * value) ** 2 for value in std],
-        dtype="float32",
+    if isinstance(source, Weights):
+        statistics = source.preprocessing
+        mean, std, order = statistics.mean, statistics.std, statistics.channel_order
+        if source.dataset:
+            evaluation = {
+                "size": statistics.size,
+                "crop": statistics.crop,
+                "interpolation": statistics.interpolation,
+            }
+    elif isinstance(source, OwnFile) and source.normalization is not None:
+        record = {**source.normalization, "architecture": architecture}
+        if channels not in (1, len(record["mean"])):
+            raise ValueError(
+                f"`weights` takes pictures of {len(record['mean'])} channels. "
+                f"Received: pictures of {channels}, weights={str(source.path)!r}"
+            )
+        return PictureNormalization(**record, dtype="float32", name="normalization")(x)
+    else:
+        mean, std = defaults.mean, defaults.std
+        if channels != len(mean):
+            # No statistics are known of other pictures: the average of the three stands for each.
+            mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
+    if channels not in (1, len(mean)):
+        # The kernels behind repeat, too.
+        mean, std = (tuple(np.resize(values, channels).tolist()) for values in (mean, std))
+        order = "RGB"
+    return PictureNormalization(
+        mean, std, order, **evaluation, architecture=architecture, dtype="float32",
         name="normalization",
-    )(x)
-    # Caffe's networks take blue first.
-    order = source.preprocessing.channel_order if isinstance(source, Weights) else "RGB"
-    return ops.flip(x, channel_axis()) if order == "BGR" else x
+    )(x)  # fmt: skip
 
 
 def _head(
     x: Any, net: NetworkDescription, include_top: bool, pooling: str | None, classes: int,
-    activation: Any,
+    activation: Any, labels: str | Sequence[str] | None = None, scores: str | None = None,
 ) -> Any:  # fmt: skip
     if include_top:
         x = net.vector(x)
         half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
-        return layers.Dense(
+        return Dense(
             operator.index(classes),
             activation=activation,
             dtype="float32" if half else None,
+            labels=labels,
+            scores=scores,
             name=HEAD,
         )(x)
     if pooling == "avg":
@@ -414,3 +386,15 @@ def _head(
     if pooling == "max":
         return layers.GlobalMaxPooling2D(name="max_pool")(x)
     return x
+
+
+def _meaning(source: Any, include_top: bool) -> dict[str, Any]:
+    """Names of the classes, and what makes probabilities of logits, where weights tell."""
+    if not include_top:
+        return {}
+    if isinstance(source, OwnFile):
+        return {key: source.head.get(key) for key in ("labels", "scores")}
+    if isinstance(source, Weights) and source.dataset:
+        named = source.dataset.removesuffix("_backbone")
+        return {"labels": named if has_names(named) else None, "scores": "softmax"}
+    return {}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keras_se.models._builder import CIFAR, Builder, network_builder
+from keras_se.models._builder import CIFAR, UNTRAINED_CIFAR, Builder, network_builder
 from keras_se.models._residual import ResidualNetwork
 
 _POST = ResidualNetwork(
@@ -27,6 +27,8 @@ _POST = ResidualNetwork(
     stem_widths=(16,), stem_kernel=3, stem_stride=1, stem_pool=None,
 )  # fmt: skip
 _PRE = replace(_POST, preactivation=True, stem_norm=False)
+# Depths of which sets are published.
+TRAINED = (20, 56, 110)
 
 
 def _se_resnet(depth: int) -> Builder:
@@ -34,7 +36,7 @@ def _se_resnet(depth: int) -> Builder:
         f"SEResNet{depth}",
         f"se_resnet{depth}",
         replace(_POST, blocks=((depth - 2) // 6,) * 3),
-        CIFAR,
+        CIFAR if depth in TRAINED else UNTRAINED_CIFAR,
         summary=f"SE-ResNet-{depth} for 32 x 32 pictures, post-activation.",
         reference="Hu et al. (arXiv:1709.01507), Section 3; He et al. (arXiv:1512.03385), 4.2.",
     )
@@ -45,7 +47,7 @@ def _pre_activation(name: str, title: str, network: ResidualNetwork, reference: 
         f"SE{name}",
         f"se_{name.lower()}",
         network,
-        CIFAR,
+        UNTRAINED_CIFAR if name == "WRN16x8" else CIFAR,
         summary=f"SE-{title} for 32 x 32 pictures, pre-activation, as in the paper.",
         reference=f"Hu et al. (arXiv:1709.01507), Tables 4 and 5; {reference}.",
     )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from keras import layers
 
 from keras_se.config import SEConfig
-from keras_se.models._builder import IMAGENET, Builder, network_builder
+from keras_se.models._builder import WARM_START, Builder, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, channel_axis, conv, relu
 
 EPSILON = 1.001e-5
@@ -102,7 +102,7 @@ def _se_densenet(depth: int, blocks: tuple[int, ...]) -> Builder:
         f"SEDenseNet{depth}",
         f"se_densenet{depth}",
         DenseNet(blocks),
-        IMAGENET,
+        WARM_START,
         summary=f"SE-DenseNet-{depth}.",
         reference=(
             "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 3.3; not one\n"

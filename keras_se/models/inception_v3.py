@@ -13,11 +13,11 @@ from typing import Any
 from keras import layers
 
 from keras_se.config import SEConfig
-from keras_se.models._builder import Defaults, network_builder
+from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._inception import Branch, Conv, Fork, Pool, module, narrowest
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu
 
-INCEPTION = Defaults("imagenet", 1000, 299, 75, (0.5,) * 3, (0.5,) * 3)
+INCEPTION = Defaults(BACKBONE, 1000, 299, 75, (0.5,) * 3, (0.5,) * 3)
 EPSILON = 1e-3
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from keras import layers
 
 from keras_se.config import SEConfig
-from keras_se.models._builder import Defaults, network_builder
+from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv
 
 EPSILON = 1e-3
@@ -132,7 +132,7 @@ SEMobileNet = network_builder(
     "SEMobileNet",
     "se_mobilenet",
     MobileNet(),
-    Defaults("imagenet", 1000, 224, 32, (0.5,) * 3, (0.5,) * 3),
+    Defaults(BACKBONE, 1000, 224, 32, (0.5,) * 3, (0.5,) * 3),
     summary="SE-MobileNet (version 1).",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 3; Howard et al.\n"

@@ -20,7 +20,7 @@ from keras import layers
 
 from keras_se.config import SEConfig
 from keras_se.layers.shake_shake import BACKWARD, ShakeShake
-from keras_se.models._builder import CIFAR, network_builder
+from keras_se.models._builder import UNTRAINED_CIFAR, network_builder
 from keras_se.models._network import (
     NetworkDescription,
     batch_norm,
@@ -141,7 +141,7 @@ SEShakeShake26 = network_builder(
     "SEShakeShake26",
     "se_shake_shake26",
     ShakeShakeNetwork(),
-    CIFAR,
+    UNTRAINED_CIFAR,
     summary="SE-Shake-Shake 26 2x96d for 32 x 32 pictures.",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 4; Gastaldi\n"
@@ -152,7 +152,7 @@ SEShakeShake29 = network_builder(
     "SEShakeShake29",
     "se_shake_shake29",
     ShakeShakeNetwork((3, 3, 3), 64, (256, 512, 1024), True, groups=4, backward="even"),
-    CIFAR,
+    UNTRAINED_CIFAR,
     summary="SE-Shake-Even 29 2x4x64d for 32 x 32 pictures.",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 5; Gastaldi\n"

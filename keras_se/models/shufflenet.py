@@ -15,7 +15,7 @@ from keras import layers
 from keras_se.checks import unknown_choice
 from keras_se.config import SEConfig
 from keras_se.layers import ChannelShuffle
-from keras_se.models._builder import IMAGENET, network_builder
+from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import (
     NetworkDescription,
     batch_norm,
@@ -135,7 +135,7 @@ SEShuffleNet = network_builder(
     "SEShuffleNet",
     "se_shufflenet",
     ShuffleNet(),
-    IMAGENET,
+    UNTRAINED,
     summary="SE-ShuffleNet (version 1, 1x, 3 groups).",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 3; Zhang et al.\n"

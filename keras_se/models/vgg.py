@@ -13,7 +13,7 @@ from keras import layers
 
 from keras_se.config import SEConfig
 from keras_se.layers import AdaptiveAveragePooling2D
-from keras_se.models._builder import IMAGENET, network_builder
+from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
 
 # The feature maps at 224 pixels, which the fully connected layers take.
@@ -87,7 +87,7 @@ SEVGG16 = network_builder(
     "SEVGG16",
     "se_vgg16",
     VGG(),
-    IMAGENET,
+    UNTRAINED,
     summary="SE-VGG-16 with BatchNorm.",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 2; Simonyan and\n"

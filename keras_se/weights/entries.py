@@ -244,15 +244,19 @@ def get_weights(name: Any) -> Weights:
 
 
 def resolve_weights(
-    weights: Any, model: str, options: Mapping[str, Any] | None = None
+    weights: Any,
+    model: str,
+    said: Mapping[str, Any] | None = None,
+    assumed: Mapping[str, Any] | None = None,
 ) -> Weights | Path | None:
     """What the `weights` argument of the builder `model` stands for.
 
     Args:
         weights: The argument.
         model: Name of the builder.
-        options: Fields of the description that tell apart the default sets of one data set, such
-            as a MobileNet's `alpha`. Defaults to `None`.
+        said: Fields of the description that are fixed and tell apart the default sets of one data
+            set, such as a MobileNet's `alpha`. Defaults to `None`.
+        assumed: Values of these fields that choose among several sets. Defaults to `None`.
 
     Returns:
         `None`, a registry entry of that network, or the path of an existing `.weights.h5` file.
@@ -265,21 +269,27 @@ def resolve_weights(
     if isinstance(weights, Weights) and weights.model == model:
         return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
-    # What is no text, such as an array, is compared with nothing.
+    # Anything but text, such as an array, matches no name.
     name = weights if isinstance(weights, str) else ""
     for entry in entries:
         if name == entry.name:
             return entry
-        chosen = entry.default and (options or {}).items() <= entry.variant.items()
-        if chosen and name == entry.dataset:
-            return entry
+    defaults = [entry for entry in entries if entry.default]
+    fitting = [
+        entry
+        for entry in defaults
+        if entry.dataset == name and (said or {}).items() <= entry.variant.items()
+    ]
+    if len(fitting) > 1:
+        fitting = [e for e in fitting if (assumed or {}).items() <= e.variant.items()]
+    if fitting:
+        return fitting[0]
     if isinstance(weights, str | Path) and str(weights).endswith(".weights.h5"):
         if Path(weights).is_file():
             return Path(weights)
         raise ValueError(f"`weights` names a file that does not exist. Received: {weights}")
-    defaults = [entry for entry in entries if entry.default]
     if chosen_sets := [entry for entry in defaults if entry.dataset == name]:
-        ((option, value),) = (options or {}).items()
+        ((option, value),) = (said or {}).items()
         known = ", ".join(str(entry.variant[option]) for entry in chosen_sets)
         raise ValueError(
             f"{model}: weights={weights!r} needs {option} to be one of: {known}. "

@@ -1,0 +1,163 @@
+"""The first layer of a network: the normalisation of pictures, and what the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_se.checks import unknown_choice
+from keras_se.layers import _records
+
+CHANNEL_ORDERS = ("RGB", "BGR")
+# Facts of the function that a network computes; the others say how to prepare a picture for it.
+COMPARED = ("mean", "std", "channel_order", "architecture")
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class PictureNormalization(keras.layers.Layer):
+    """Normalises pictures, and remembers what the network behind it takes.
+
+    Channel c becomes `(x - 255 * mean[c]) / (255 * std[c])`. A picture of one channel counts for
+    each of the channels of `mean`. The other arguments change nothing that the layer computes:
+    they travel with the model through `.keras` and `.weights.h5` files, copies and models that
+    are built on its tensors, so that nobody has to say them again. A `.weights.h5` file that was
+    written by a network of another normalisation or architecture is refused.
+
+    Args:
+        mean: Means of the channels in 0..1, in RGB order.
+        std: Standard deviations of the channels in 0..1.
+        channel_order: `"RGB"` (default), or `"BGR"`: the channels are reversed afterwards.
+        size: Height and width of the pictures that the network is evaluated on. Defaults to
+            `None`, for not known.
+        crop: Share of the resized picture's shorter side that is kept in the evaluation, above 0
+            and at most 1. Defaults to `None`, for not known.
+        interpolation: `"bilinear"` (default) or `"bicubic"`, of the resize.
+        architecture: What the network behind the layer is: its builder, and in which settings it
+            differs from the builder's defaults. Defaults to `None`, for not known.
+        **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` under Keras' `"channels_first"`; C is
+        one, or the number of means.
+
+    Output shape:
+        The input's, with as many channels as there are means.
+
+    Raises:
+        ValueError: If an argument is not one of the above, or the number of channels does not fit.
+
+    Example:
+
+    >>> layer = keras_se.layers.PictureNormalization([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    >>> float(layer(np.full((1, 2, 2, 3), 255.0))[0, 0, 0, 0])
+    1.0
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_order: str = "RGB",
+        *,
+        size: int | None = None,
+        crop: float | None = None,
+        interpolation: str = "bilinear",
+        architecture: Mapping[str, Any] | None = None,
+        **layer_kwargs: Any,
+    ) -> None:
+        super().__init__(**layer_kwargs)
+        if len(mean) != len(std) or not len(mean):
+            raise ValueError(
+                "`mean` and `std` must have one number a channel. "
+                f"Received: mean={mean!r}, std={std!r}"
+            )
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(unknown_choice("channel_order", channel_order, CHANNEL_ORDERS))
+        # Tuples and text: Keras wraps lists and mappings of a layer.
+        self.mean = tuple(map(float, mean))
+        self.std = tuple(map(float, std))
+        self.channel_order = channel_order
+        self.size = size
+        self.crop = crop
+        self.interpolation = interpolation
+        self._architecture = None if architecture is None else _Frozen(architecture)
+        self.data_format = keras.config.image_data_format()
+
+    @property
+    def architecture(self) -> dict[str, Any] | None:
+        """What the network behind the layer is, where it is known."""
+        return None if self._architecture is None else dict(self._architecture.value)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        axis = 1 if self.data_format == "channels_first" else -1
+        channels = input_shape[axis]
+        if channels not in (1, len(self.mean)):
+            raise ValueError(
+                f"{self.name}: expected pictures of 1 or {len(self.mean)} channels. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        first = self.data_format == "channels_first"
+        shape = (-1, 1, 1) if first else (-1,)
+        # Plain numbers: tensors made once would be missing in exported graphs.
+        mean = np.asarray(255 * np.asarray(self.mean), "float32").reshape(shape)
+        std = np.asarray(255 * np.asarray(self.std), "float32").reshape(shape)
+        x = ops.divide(ops.subtract(ops.cast(inputs, self.compute_dtype), mean), std)
+        return ops.flip(x, 1 if first else -1) if self.channel_order == "BGR" else x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        shape = list(input_shape)
+        shape[1 if self.data_format == "channels_first" else -1] = len(self.mean)
+        return tuple(shape)
+
+    def record(self) -> dict[str, Any]:
+        """The layer's own arguments, as JSON can hold them."""
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "channel_order": self.channel_order,
+            "size": self.size,
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "architecture": self.architecture,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.record()}
+
+    def save_own_variables(self, store: Any) -> None:
+        _records.write(store, self.record())
+
+    def load_own_variables(self, store: Any) -> None:
+        record = _records.read(store)
+        if record is None:
+            return
+        own = self.record()
+        for key in COMPARED:
+            theirs = record.get(key)
+            if theirs is not None and own[key] is not None and theirs != own[key]:
+                raise ValueError(
+                    f"the weights are those of a network with {key}={_short(theirs)}. "
+                    f"Received: a network with {key}={_short(own[key])}"
+                )
+        if self.crop is None:
+            self.size, self.crop = record.get("size"), record.get("crop")
+            self.interpolation = record.get("interpolation", self.interpolation)
+
+
+class _Frozen:
+    """Holds a mapping where Keras does not look into it."""
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self.value = value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

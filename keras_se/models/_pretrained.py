@@ -1,0 +1,257 @@
+"""Trained weights in a network: what they demand of it, and how they get there."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from keras_se.config import SEConfig
+from keras_se.layers import PictureNormalization, _records
+from keras_se.models._network import NetworkDescription
+from keras_se.surgery import NEUTRAL_GATES, start_neutral
+from keras_se.weights.entries import Weights
+from keras_se.weights.variable_file import named_variables, place_variables
+
+HEAD = "predictions"
+PRETRAINED_ACTIVATIONS = ("softmax", None)
+# Fields of a description that matter in training only.
+TRAINING_ONLY = ("dropout", "stochastic_depth", "zero_last_gamma")
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A user's `.weights.h5` file, and what it says of the network that wrote it.
+
+    Attributes:
+        path: The file.
+        normalization: Arguments of `PictureNormalization`, or `None` if the file does not tell.
+        head: `labels` and `scores` of the classifier, empty if the file does not tell.
+        classes: Outputs of the last dense layer, or `None` if there is none.
+    """
+
+    path: Path
+    normalization: dict[str, Any] | None
+    head: dict[str, Any]
+    classes: int | None
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """Fields in which the network differs from its builder's default."""
+        return dict(((self.normalization or {}).get("architecture") or {}).get("variant") or {})
+
+
+def read_own_file(path: Path) -> OwnFile:
+    """What a `.weights.h5` file says of itself.
+
+    Raises:
+        ValueError: If it is no such file.
+    """
+    try:
+        records = _records.read_file(path)
+        with h5py.File(path, "r") as file:
+            layers = file.get("layers")
+            names = [] if layers is None else [n for n in layers if re.fullmatch(r"dense(_\d+)?", n)]
+            last = max(names, key=lambda name: int(name.partition("_")[2] or 0), default=None)
+            kernel = None if last is None else file[f"layers/{last}/vars"].get("0")
+            classes = None if kernel is None else int(kernel.shape[-1])
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from None
+    found = [record for record in records if "mean" in record]
+    heads = [record for record in records if "scores" in record]
+    return OwnFile(path, found[0] if found else None, heads[-1] if heads else {}, classes)
+
+
+def architecture_of(
+    builder: str, default: NetworkDescription, net: NetworkDescription, se: SEConfig | None
+) -> dict[str, Any]:
+    """What a network is, as JSON can hold it: two equal ones compute the same of equal weights."""
+    names = [field.name for field in fields(net) if field.name not in TRAINING_ONLY]
+    differing = {n: getattr(net, n) for n in names if getattr(net, n) != getattr(default, n)}
+    described = {
+        "model": builder,
+        "variant": differing,
+        "se": None if se is None else asdict(se),
+    }
+    # Tuples become lists, as they do in a file.
+    return dict(json.loads(json.dumps(described)))
+
+
+def check_fits(
+    entry: Weights, include_top: bool, classes: int | None, activation: Any, se: SEConfig | None
+) -> None:  # fmt: skip
+    """Raise a `ValueError` unless a network with these arguments can hold these weights."""
+    if include_top and not entry.classes:
+        raise ValueError(
+            f"weights={entry.name!r} has no classifier; use include_top=False. "
+            "Received: include_top=True"
+        )
+    if include_top and classes is not None and classes != entry.classes:
+        raise ValueError(
+            f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
+            f"Received: classes={classes}"
+        )
+    # A user's own checkpoint, which is of no known data set, may have been trained with any.
+    if include_top and entry.dataset and activation not in PRETRAINED_ACTIVATIONS:
+        raise ValueError(
+            "With pretrained weights and `include_top=True`, `classifier_activation` must be "
+            f"'softmax' or None. Received: classifier_activation={activation!r}"
+        )
+    if entry.plain:
+        if se is not None and se.gate not in NEUTRAL_GATES:
+            raise ValueError(
+                f"weights={entry.name!r} needs a gate that is one half at zero, one of "
+                f"{NEUTRAL_GATES}. Received: se={se!r}"
+            )
+        # On the way of a shortcut nothing can make up for the gates.
+        if se is not None and se.placement in ("post", "identity"):
+            raise ValueError(
+                f"weights={entry.name!r} needs `placement` to be 'standard', 'pre' or 'conv3x3'. "
+                f"Received: placement={se.placement!r}"
+            )
+    elif se != SEConfig():
+        raise ValueError(
+            f"weights={entry.name!r} was trained with se=SEConfig(); use weights=None for another "
+            f"one. Received: se={se!r}"
+        )
+
+
+def check_file(file: OwnFile, include_top: bool, classes: int) -> None:
+    """Raise a `ValueError` unless the file's classifier has as many classes."""
+    if include_top and file.classes is not None and file.classes != classes:
+        raise ValueError(
+            f"`weights` has {file.classes} classes: give classes={file.classes}, or "
+            f"include_top=False for a head of your own. Received: classes={classes}, "
+            f"weights={str(file.path)!r}"
+        )
+
+
+def check_variant(
+    weights: str, names: Iterable[str], asked: NetworkDescription, trained: NetworkDescription
+) -> None:
+    """Raise a `ValueError` if a field differs from what the weights were trained with."""
+    for name in names:
+        if name not in TRAINING_ONLY and getattr(trained, name) != getattr(asked, name):
+            raise ValueError(
+                f"weights={weights!r} fixes the variant of the network "
+                f"({name}={getattr(trained, name)!r}); use weights=None for another one. "
+                f"Received: {name}={getattr(asked, name)!r}"
+            )
+
+
+def place_set(
+    model: keras.Model, net: NetworkDescription, entry: Weights, include_top: bool
+) -> None:
+    """Give a network the weights of a published set, adapted to its number of channels."""
+    shapes = _shapes(model, net, entry.classes)
+    added = {name for name in shapes if net.is_added(name)} if entry.plain else set()
+    shapes = {name: shape for name, shape in shapes.items() if name not in added}
+    kernel = f"{net.first_convolution}/kernel"
+    channels, published = shapes[kernel][-2], len(entry.preprocessing.mean)
+    before = _before(model, net.first_convolution) if channels != published else []
+    if before and channels == 1:
+        raise ValueError(
+            f"`include_preprocessing` must be True for pictures of one channel with "
+            f"weights={entry.name!r}. Received: include_preprocessing=False"
+        )
+    asked = dict(shapes)
+    if channels != published:
+        asked[kernel] = (*shapes[kernel][:-2], published, shapes[kernel][-1])
+        asked |= {name: (published,) for name in before}
+    with entry.arrays(asked) as arrays:
+        if channels != published:
+            reverse = entry.preprocessing.channel_order == "BGR"
+            adapted = {kernel: adapt_kernel(np.asarray(arrays[kernel]), channels, reverse)}
+            adapted |= {name: np.resize(arrays[name], (channels,)) for name in before}
+            arrays = {**arrays, **adapted}
+        place_variables(model, arrays, () if include_top else (HEAD,), added)
+    if added:
+        start_neutral(model, {name.split("/")[0] for name in added})
+
+
+def adapt_kernel(kernel: np.ndarray, channels: int, reverse: bool = False) -> np.ndarray:
+    """The first kernel for pictures of another number of channels.
+
+    One channel: the sum, so that a grey picture counts as one with equal channels. More: the
+    kernels repeat in their order and are rescaled, so that equal channels have the same effect.
+
+    Args:
+        kernel: `(height, width, channels, filters)`.
+        channels: How many there will be.
+        reverse: Whether the kernel takes blue first; the result takes red first.
+    """
+    published = kernel.shape[-2]
+    if channels == 1:
+        return kernel.sum(axis=-2, keepdims=True)
+    kernel = kernel[..., ::-1, :] if reverse else kernel
+    repeated = np.arange(channels) % published
+    # Channels that stand for the same one share its weight.
+    share = max(1, published / channels) / np.bincount(repeated)[repeated]
+    return (kernel[..., repeated, :] * share[:, None]).astype(kernel.dtype)
+
+
+def place_file(model: keras.Model, file: OwnFile) -> None:
+    """Keras' own `load_weights`, its complaints about another network's file in one line."""
+    head = next((layer for layer in model.layers if layer.name == HEAD), None)
+    labels = file.head.get("labels")
+    if head is not None and labels is not None and not isinstance(labels, str):
+        head.labels = tuple(labels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(file.path)
+    except (ValueError, OSError, KeyError) as error:
+        raise _damaged(file.path, error, model.name) from None
+
+
+def check_architecture(file: OwnFile, asked: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` if the file was written by another network."""
+    own = (file.normalization or {}).get("architecture")
+    for key, value in asked.items():
+        if own is not None and own.get(key) != value:
+            raise ValueError(
+                f"`weights` was written by a network with {key}={_short(own.get(key))}: build that "
+                f"one. Received: {key}={_short(value)}, weights={str(file.path)!r}"
+            )
+
+
+def _damaged(path: Path, error: Exception, model: str = "") -> ValueError:
+    reason = " ".join(str(error).split())[:120]
+    where = f"{model}: " if model else ""
+    return ValueError(
+        f"{where}`weights` must be an undamaged .weights.h5 file of the same network. "
+        f"Received: weights={str(path)!r} ({reason})"
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _shapes(
+    model: keras.Model, net: NetworkDescription, classes: int
+) -> dict[str, tuple[int, ...]]:
+    """The variables of the network with its head, which `model` may lack."""
+    head = {f"{HEAD}/kernel": (net.features, classes), f"{HEAD}/bias": (classes,)}
+    shapes = {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
+    return shapes | head if classes else shapes
+
+
+def _before(model: keras.Model, convolution: str) -> list[str]:
+    """Variables of the layers before the first convolution: one value a channel."""
+    names: list[str] = []
+    for layer in model.layers:
+        if layer.name == convolution:
+            break
+        if not isinstance(layer, PictureNormalization):
+            names += [f"{layer.name}/{variable.name}" for variable in layer.weights]
+    return names
