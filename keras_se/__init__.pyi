@@ -5,6 +5,8 @@ from .analysis.result import Excitations as Excitations
 from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .config import SEConfig as SEConfig
+from .description import Description as Description
+from .description import describe as describe
 from .inference.fusion import fuse as fuse
 from .labels import decode_predictions as decode_predictions
 from .layers import SqueezeExcite as SqueezeExcite
@@ -42,6 +44,7 @@ from .pruning.pruning import Pruning as Pruning
 from .pruning.pruning import prune as prune
 from .pruning.stages import drop_stage as drop_stage
 from .pyramid import feature_pyramid as feature_pyramid
+from .resolve import get_model as get_model
 from .serving.exporting import export as export
 from .surgery import add_squeeze_excite as add_squeeze_excite
 from .weights.checkpoint import load_checkpoint as load_checkpoint

@@ -7,9 +7,12 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+# Characters of a list of choices that is shown whole, and the names that stand for a longer one.
+LONGEST, NEAREST = 160, 3
+
 
 def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str = "") -> str:
-    """One line: what was expected, what was received, and the nearest valid name.
+    """One line: what was expected, what was received, and the nearest valid name; of a long list three.
 
     Args:
         what: The argument's name.
@@ -19,10 +22,20 @@ def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str =
     """
     choices = list(choices)
     names = [choice for choice in choices if isinstance(choice, str)]
-    near = difflib.get_close_matches(str(received), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(received), names, n=NEAREST, cutoff=0.4)
+    close = difflib.get_close_matches(str(received), names, n=1)
     listed = ", ".join([*map(repr, choices), *([more] if more else [])]) or "nothing"
-    return f"`{what}` must be one of: {listed}. Received: {what}={received!r}.{hint}"
+    shown = repr(received) if len(repr(received)) <= LONGEST // 2 else f"{repr(received)[:80]}..."
+    if len(listed) > LONGEST:
+        nearest = near or names[:NEAREST]
+        others = f", or {more}" if more else ""
+        return (
+            f"`{what}` must be a known name, such as the nearest of {len(choices)}: "
+            f"{', '.join(map(repr, nearest))}{others}. Received: {what}={shown}."
+            + (f" Did you mean {close[0]!r}?" if close and len(choices) > NEAREST else "")
+        )
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"`{what}` must be one of: {listed}. Received: {what}={shown}.{hint}"
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import keras_se
 from keras_se.benchmarking.runtimes import runtime_of
 from keras_se.checks import unknown_choice
-from keras_se.serving import sources
+from keras_se.resolve import find_set, model_file
 from keras_se.weights.entries import list_weights
 
 APPLICATIONS = "keras.applications."
@@ -24,10 +24,9 @@ def check(what: str) -> None:
     builders, sets = keras_se.list_models(), [entry.name for entry in list_weights()]
     known = (
         what in builders
-        or what in sets
+        or find_set(what) is not None
         or _application(what) is not None
-        or (Path(what) / "recipe.json").is_file()
-        or (what.endswith(".keras") and Path(what).is_file())
+        or model_file(what) is not None
         or runtime_of(Path(what)) is not None
     )
     if not known:
@@ -45,7 +44,7 @@ def build(what: str, size: int | None = None, plain: bool = False) -> keras.Mode
     """
     application = _application(what)
     if what not in keras_se.list_models() and application is None:
-        return sources.load(what)[0]
+        return keras_se.get_model(what)
     options: dict[str, Any] = {"se": None} if plain else {}
     if size is not None:
         first = keras.config.image_data_format() == "channels_first"

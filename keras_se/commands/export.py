@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
               help="tf_saved_model, onnx, openvino or litert.")  # fmt: skip
 @click.option("--serving-dir", metavar="BASE", help="Write BASE/VERSION for TensorFlow Serving.")
 @click.option("--labels", metavar="FILE", help="Class names, one a line, or a data set's name.")
+@click.option("--scores", help="Make probabilities of logits: softmax or sigmoid.")
 @click.option("--preprocessing", metavar="WEIGHTS", help="Whose resize and crop; see `list`.")
 @click.option("--int8", metavar="DATA", help="Quantise by a folder of pictures or a data set.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
@@ -28,19 +30,23 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @as_json
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
-    preprocessing: str | None, int8: str | None, top: int, max_pixels: int | None, compile: bool,
+    scores: str | None, preprocessing: str | None, int8: str | None, top: int, max_pixels: int | None, compile: bool,
     constants: bool | None, no_fuse: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 
-    WHAT is a set of weights, a run folder or a .keras file. What was written is run and compared
+    WHAT is a set of weights, a builder with a data set (SEResNet50.imagenet), a run folder or a
+    .keras file. What was written is run and compared
     with the model.
     """
     if (path is None) == (serving_dir is None):
         raise ValueError("give either PATH or --serving-dir BASE")
+    if "" in (path, serving_dir):
+        raise ValueError("give a PATH that is not empty. Received: ''")
     from keras_se.serving import sources
 
-    model, options = sources.load(what)
+    model = keras_se.get_model(what)
+    options: dict[str, Any] = {}
     if labels is not None:
         file = Path(labels)
         options["labels"] = file.read_text("utf-8").splitlines() if file.is_file() else labels
@@ -52,7 +58,7 @@ def export(
         options["representative"] = sources.pictures(int8)
     written = keras_se.export(
         model, str(path or serving_dir), format, fuse=not no_fuse, compile=compile,
-        constants=constants, top_k=top, serving=serving_dir is not None, **options,
+        constants=constants, scores=scores, top_k=top, serving=serving_dir is not None, **options,
     )  # fmt: skip
     report = {
         "path": str(written.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,13 +29,26 @@ def _frozen(network: Network) -> Any:
         convert_variables_to_constants_v2,
     )
 
-    def predictions(images: tf.Tensor) -> tf.Tensor:
-        return tf.identity(network.outputs(images), OUTPUT)
+    def predictions(images: tf.Tensor) -> list[tf.Tensor]:
+        answers = network.answers(images)
+        return [tf.identity(y, name) for name, y in zip(names(network), answers.values())]
 
     spec = tf.TensorSpec((None, *network.shape), tf.float32, INPUT)
     with without_xla():
         function = tf.function(predictions, autograph=False).get_concrete_function(spec)
     return convert_variables_to_constants_v2(function)
+
+
+def names(network: Network) -> list[str]:
+    """Names of the outputs: `predictions` if there is one, else the model's own."""
+    if len(network.outputs) == 1:
+        return [OUTPUT]
+    # As TensorFlow and the runtimes take them.
+    return [re.sub(r"\W", "_", name) for name in network.outputs]
+
+
+def _labels(network: Network) -> tuple[str, ...]:
+    return network.labels or ()
 
 
 def convert_to_onnx(network: Network) -> Callable[[Path], None]:
@@ -47,24 +61,25 @@ def convert_to_onnx(network: Network) -> Callable[[Path], None]:
         function.graph.as_graph_def(),
         name=network.model.name,
         input_names=[f"{INPUT}:0"],
-        output_names=[function.outputs[0].name],
+        output_names=[output.name for output in function.outputs],
         opset=OPSET,
-        tensors_to_rename={f"{INPUT}:0": INPUT, function.outputs[0].name: OUTPUT},
+        tensors_to_rename={f"{INPUT}:0": INPUT}
+        | {y.name: name for y, name in zip(function.outputs, names(network), strict=True)},
     )
     for value in (*proto.graph.input, *proto.graph.output):
         for dimension, name in zip(value.type.tensor_type.shape.dim, DIMENSIONS, strict=False):
             if not dimension.HasField("dim_value"):
                 dimension.dim_param = name
-    onnx.helper.set_model_props(proto, {"labels": json.dumps(network.labels)})
+    onnx.helper.set_model_props(proto, {"labels": json.dumps(_labels(network))})
     return lambda path: onnx.save(proto, path)
 
 
-def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
-    """What the file answers to pictures."""
+def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
+    """What the file answers to pictures, in the order of the outputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run([OUTPUT], {INPUT: images})[0]
+    return list(session.run(None, {INPUT: images}))
 
 
 def convert_to_openvino(
@@ -78,22 +93,24 @@ def convert_to_openvino(
 
     model = openvino.convert_model(_frozen(network).graph.as_graph_def())
     model.inputs[0].get_tensor().set_names({INPUT})
-    model.outputs[0].get_tensor().set_names({OUTPUT})
+    for output, name in zip(model.outputs, names(network), strict=True):
+        output.get_tensor().set_names({name})
     if representative is not None:
         import nncf
 
         pictures = [images[None] for images in representative]
         model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
-    model.set_rt_info(json.dumps(network.labels), "labels")
+    model.set_rt_info(json.dumps(_labels(network)), "labels")
     return lambda path: openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def run_openvino(path: Path, images: np.ndarray) -> np.ndarray:
-    """What the file answers to pictures, in float32 also where the CPU prefers half precision."""
+def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
+    """What the file answers to pictures, in the order of the outputs, in float32 also where the CPU prefers half precision."""
     import openvino
 
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return model(images)[0]
+    answers = model(images)
+    return [answers[output] for output in model.outputs]
 
 
 def convert_to_litert(
@@ -116,7 +133,7 @@ def convert_to_litert(
     def save(path: Path) -> None:
         path.write_bytes(data)
         with zipfile.ZipFile(path, "a") as file:
-            file.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(network.labels))
+            file.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(_labels(network)))
 
     return save
 
@@ -134,17 +151,17 @@ def _without_names(data: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def run_litert(path: Path, images: np.ndarray) -> np.ndarray:
-    """What the file answers to pictures."""
+def run_litert(path: Path, images: np.ndarray) -> list[np.ndarray]:
+    """What the file answers to pictures, in the order of the outputs."""
     import tensorflow as tf
 
     with warnings.catch_warnings():
         # That it moves to a package of its own.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path))
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (taken,) = interpreter.get_input_details()
     interpreter.resize_tensor_input(taken["index"], images.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(taken["index"], images)
     interpreter.invoke()
-    return interpreter.get_tensor(given["index"])
+    return [interpreter.get_tensor(given["index"]) for given in interpreter.get_output_details()]

@@ -3,80 +3,100 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_se.checks import positive_integer
-from keras_se.graph import is_functional, trace
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.description import Description, describe
+from keras_se.graph import trace
 from keras_se.labels import class_names
 from keras_se.serving.decoding import Transform, decode
-from keras_se.serving.network import Network
+from keras_se.serving.network import SCORES, Network
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
-# Of a network without a size of its own.
+# Height and width of the pictures of a network that takes any and does not know its own.
 SIZE = 224
-# The usual share of a picture's shorter side; small pictures are taken whole.
-CROP, WHOLE_BELOW = 0.875, 96
 # Files of a folder of representative pictures, and how many are taken.
 SUFFIXES, REPRESENTATIVE = (".jpg", ".jpeg", ".png", ".gif", ".bmp"), 300
 
 
-def describe(
-    model: Any, labels: Any, top_k: Any, preprocessing: Any, max_pixels: Any, image_bytes: bool
+def network_of(
+    model: Any, labels: Any, top_k: Any, scores: Any, transform: Transform, image_bytes: bool
 ) -> Network:
     """What `export` was told of a model, checked; its arguments say what they are."""
-    if not is_functional(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
+    known = describe(model)
+    if image_bytes and known.channels not in (1, 3):
         raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` with one input and one "
-            f"output. Received: model of type {type(model).__name__}"
+            "`image_bytes` must be False unless the model takes pictures of one or three channels. "
+            f"Received: a model of {known.channels} channels"
         )
-    shape = tuple(model.inputs[0].shape[1:])
-    first = len(shape) == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3)
-    shape = (*shape[1:], shape[0]) if first else shape
-    if len(shape) != 3 or shape[2] is None or (image_bytes and shape[2] not in (1, 3)):
+    positive_integer("top_k", top_k)
+    if scores not in SCORES:
+        raise ValueError(unknown_choice("scores", scores, SCORES))
+    names, width = _output_names(model), _classes(model)
+    if (scores or labels is not None) and width is None:
         raise ValueError(
-            "`model` must take pictures of one or three channels (with image_bytes=False: of any "
-            f"known number). Received: input shape {tuple(model.inputs[0].shape)}"
+            f"`{'scores' if scores else 'labels'}` must be None unless the model answers "
+            f"(batch, classes). Received: outputs {[tuple(y.shape) for y in model.outputs]}"
         )
-    if len(model.outputs[0].shape) != 2 or model.outputs[0].shape[1] is None:
+    if scores and known.answers.endswith("probabilities"):
         raise ValueError(
-            "`model` must answer (batch, classes). "
-            f"Received: output shape {tuple(model.outputs[0].shape)}"
+            f"`scores` must be None for a model that answers {known.answers}. "
+            f"Received: scores={scores!r}"
         )
-    classes = model.outputs[0].shape[1]
-    positive_integer("max_pixels", max_pixels)
-    transform = transform_of(model, shape, preprocessing, max_pixels)
-    least = math.prod(transform.covered)
-    if max_pixels < least:
-        raise ValueError(
-            f"`max_pixels` must be at least {least}, what a picture is resized to. "
-            f"Received: max_pixels={max_pixels}"
-        )
+    scores = scores or known.scores
+    named = _labels(labels, known, width, scores)
     return Network(
         model=model,
-        shape=shape,
-        channels_first=first,
-        labels=_labels(model, labels, classes),
-        top_k=min(positive_integer("top_k", top_k), classes),
+        shape=(known.height, known.width, known.channels),
+        channels_first=known.channels_first,
+        outputs=names,
+        scores=scores,
+        labels=named,
+        top_k=min(top_k, len(named)) if named else 0,
         transform=transform if image_bytes else None,
     )
 
 
-def _labels(model: keras.Model, labels: Any, classes: int) -> tuple[str, ...]:
+def _output_names(model: keras.Model) -> tuple[str, ...]:
+    if len(model.outputs) == 1:
+        return ("outputs",)
+    structured = isinstance(model.output, dict) and not isinstance(model, keras.Sequential)
+    names = tuple(sorted(model.output) if structured else model.output_names)
+    if len(set(names)) < len(names) or "error" in names:
+        raise ValueError(
+            "`model` must have outputs of different names, none of them 'error'. "
+            f"Received: {', '.join(names)}"
+        )
+    return names
+
+
+def _classes(model: keras.Model) -> int | None:
+    """The width of the model's one output, if it is a vector."""
+    shape = model.outputs[0].shape
+    return shape[1] if len(model.outputs) == 1 and len(shape) == 2 else None
+
+
+def _labels(
+    labels: Any, known: Description, width: int | None, scores: str | None
+) -> tuple[str, ...] | None:
+    """Names of the classes; `None` if nothing says that the outputs are scores of classes."""
     if labels is None:
-        entry = getattr(model, "trained_weights", None)
-        if entry is None or not entry.dataset or entry.classes != classes:
-            return tuple(map(str, range(classes)))
-        labels = entry.dataset
+        if width is None or (known.answers == "values" and scores is None):
+            return None
+        return known.labels or tuple(map(str, range(width)))
     if isinstance(labels, str):
         labels = [name for _, name in class_names(labels)]
     labels = tuple(labels)
-    if len(labels) != classes or not all(isinstance(label, str) for label in labels):
+    single = scores == "sigmoid" or known.answers == "independent probabilities"
+    counts = (1, 2) if width == 1 and single else (width,)
+    if len(labels) not in counts or not all(isinstance(label, str) for label in labels):
         raise ValueError(
-            f"`labels` must be {classes} names, one a class. Received: {len(labels)} values"
+            f"`labels` must be {width} names, one a class. Received: {len(labels)} values"
         )
     broken = next((label for label in labels if len(label.splitlines()) > 1), None)
     if broken is not None:
@@ -84,14 +104,11 @@ def _labels(model: keras.Model, labels: Any, classes: int) -> tuple[str, ...]:
     return labels
 
 
-def transform_of(
-    model: keras.Model, shape: tuple[int | None, int | None, int], preprocessing: Any, most: int
-) -> Transform:
+def transform_of(model: keras.Model, preprocessing: Any, max_pixels: Any) -> Transform:
     """What becomes of a file's picture before the network takes it."""
+    positive_integer("max_pixels", max_pixels)
     if isinstance(preprocessing, str):
         preprocessing = get_weights(preprocessing)
-    if preprocessing is None:
-        preprocessing = _remembered(model)
     if isinstance(preprocessing, Weights):
         preprocessing = preprocessing.preprocessing
     if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
@@ -99,20 +116,19 @@ def transform_of(
             "`preprocessing` must be a set of weights, its name, or a `Preprocessing`. "
             f"Received: preprocessing={preprocessing!r}"
         )
-    size = preprocessing.size if preprocessing else SIZE
-    height, width = (known or size for known in shape[:2])
-    if preprocessing is None:
-        crop = CROP if min(height, width) >= WHOLE_BELOW else 1.0
-        return Transform(height, width, shape[2], crop, "bilinear", most)
-    interpolation = preprocessing.interpolation
-    return Transform(height, width, shape[2], preprocessing.crop, interpolation, most)
-
-
-def _remembered(model: keras.Model) -> Weights | None:
-    """The set of weights that the model, or a network inside of it, was built with."""
-    own = getattr(model, "trained_weights", None)
-    inner = (_remembered(layer) for layer in model.layers if isinstance(layer, keras.Model))
-    return own or next((entry for entry in inner if entry), None)
+    known = describe(model)
+    chosen = preprocessing or known
+    height, width = (side or chosen.size or SIZE for side in (known.height, known.width))
+    transform = Transform(
+        height, width, known.channels, chosen.crop, chosen.interpolation, max_pixels
+    )
+    least = math.prod(transform.covered)
+    if max_pixels < least:
+        raise ValueError(
+            f"`max_pixels` must be at least {least}, what a picture is resized to. "
+            f"Received: max_pixels={max_pixels}"
+        )
+    return transform
 
 
 def any_size(network: Network) -> tuple[int | None, int | None, int]:
@@ -146,10 +162,27 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
             if error:
                 raise ValueError(f"{path}: {error.decode()}")
         return np.asarray(images)
-    images = np.asarray(representative)
+    images = _taken(representative) if _is_stream(representative) else np.asarray(representative)
     if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
         raise ValueError(
             f"`representative` must be pictures of the shape (n, {', '.join(map(str, shape))}). "
             f"Received: shape {images.shape}"
         )
     return images.astype("float32")
+
+
+def _is_stream(representative: Any) -> bool:
+    """Whether pictures come one after another, as of a `tf.data.Dataset` or a generator."""
+    return not isinstance(representative, list | tuple) and not hasattr(representative, "shape")
+
+
+def _taken(stream: Iterable[Any]) -> np.ndarray:
+    """The first pictures of a stream of pictures or batches, alone or with labels."""
+    pictures: list[np.ndarray] = []
+    for element in stream:
+        first = element[0] if isinstance(element, tuple | list) else element
+        array = np.asarray(first)
+        pictures.extend(array[None] if array.ndim == 3 else array)
+        if len(pictures) >= REPRESENTATIVE:
+            break
+    return np.stack(pictures[:REPRESENTATIVE]) if pictures else np.zeros((0,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from keras_se.graph import recursion
 from keras_se.layers import GroupedConv2D
@@ -18,15 +19,22 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+# What makes probabilities of logits.
+SCORES = (None, "softmax", "sigmoid")
+
+
 @dataclass(frozen=True)
 class Network:
     """A model to export.
 
     Attributes:
-        model: One input, pictures; one output, a value a class.
-        shape: Of one picture, channels last; height and width may be `None`.
+        model: One input, pictures.
+        shape: Shape of one picture, channels last; height and width may be `None`.
         channels_first: Whether the model itself takes them first.
-        labels: Names of the classes.
+        outputs: Names of the model's outputs, as the file gives them.
+        scores: What is applied to the one output: `"softmax"`, `"sigmoid"` or nothing.
+        labels: Names of the classes, or `None`: the outputs are no scores of classes. Two names
+            for one output are those of its complement and of itself.
         top_k: How many classes are named.
         transform: What becomes of a file's picture, or `None`: files are not taken.
         compile: Whether functions stay that XLA must compile.
@@ -36,17 +44,17 @@ class Network:
     model: keras.Model
     shape: tuple[int | None, int | None, int]
     channels_first: bool
-    labels: tuple[str, ...]
+    outputs: tuple[str, ...]
+    scores: str | None
+    labels: tuple[str, ...] | None
     top_k: int
     transform: Transform | None
     compile: bool = False
     constants: bool = False
 
-    def outputs(self, images: tf.Tensor) -> tf.Tensor:
-        """What the model answers to pictures with channels last, as float32."""
-        import tensorflow as tf
-
-        return tf.cast(self.model(self.ordered(images), training=False), tf.float32)
+    def answers(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the file answers to pictures with channels last, by name, as float32."""
+        return self.scored(keras.tree.flatten(self.model(self.ordered(images), training=False)))
 
     def ordered(self, images: tf.Tensor) -> tf.Tensor:
         """Pictures with channels last as the model takes them."""
@@ -54,11 +62,25 @@ class Network:
 
         return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
 
-    def probabilities(self, outputs: tf.Tensor) -> tf.Tensor:
-        """What the model answered, through a softmax if that is logits."""
+    def scored(self, outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The model's outputs by name, as float32, through softmax or sigmoid if there is one."""
         import tensorflow as tf
 
-        return tf.nn.softmax(outputs) if _ends_in_logits(self.model) else outputs
+        outputs = [tf.cast(y, tf.float32) for y in outputs]
+        if self.scores is not None:
+            outputs = [getattr(tf.nn, self.scores)(outputs[0])]
+        return dict(zip(self.outputs, outputs, strict=True))
+
+    def expected(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What the file has to answer: the model's own outputs, computed apart from the graph."""
+        outputs = keras.tree.flatten(self.model(np.asarray(self.ordered(images)), training=False))
+        arrays = [np.asarray(keras.ops.cast(y, "float32"), "float64") for y in outputs]
+        if self.scores == "softmax":
+            powers = np.exp(arrays[0] - arrays[0].max(-1, keepdims=True))
+            arrays = [powers / powers.sum(-1, keepdims=True)]
+        elif self.scores == "sigmoid":
+            arrays = [1 / (1 + np.exp(-arrays[0]))]
+        return dict(zip(self.outputs, arrays, strict=True))
 
     @property
     def features(self) -> Any:
@@ -74,13 +96,6 @@ class Network:
         except (AttributeError, ValueError):
             return None
         return None if any(size != 1 for size in x.shape[1:-1]) else x
-
-
-def _ends_in_logits(model: keras.Model) -> bool:
-    last = model.layers[-1]
-    if isinstance(last, keras.Model):
-        return _ends_in_logits(last)
-    return getattr(last, "activation", None) is keras.activations.linear
 
 
 @contextmanager

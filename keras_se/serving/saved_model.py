@@ -18,6 +18,9 @@ from keras_se.serving.network import Network, without_xla
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# Not a name that an output of a model can have.
+FEATURES = "features of the last layer with weights"
+
 
 def convert(network: Network) -> Callable[[Path], None]:
     """What writes the network as a SavedModel.
@@ -53,16 +56,16 @@ def convert(network: Network) -> Callable[[Path], None]:
     return save
 
 
-def run(path: Path, images: np.ndarray) -> np.ndarray:
-    """What the file answers to pictures."""
+def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What the file answers to pictures, by name."""
     import tensorflow as tf
 
     served = tf.saved_model.load(str(path)).signatures["serve_images"]
-    return served(images=tf.constant(images))["probabilities"].numpy()
+    return {name: value.numpy() for name, value in served(images=tf.constant(images)).items()}
 
 
 def _network_function(network: Network) -> Any:
-    """Pictures to `probabilities` and, where the model has them, `features`.
+    """Pictures to the model's outputs by name and, where the model has them, `features`.
 
     All signatures call this one function, so that its weights are in the file once. If they are
     constants, oneDNN brings them into its own order once, where it does so for variables at every
@@ -71,7 +74,7 @@ def _network_function(network: Network) -> Any:
     import tensorflow as tf
 
     features = network.features
-    outputs = [network.model.outputs[0], *([] if features is None else [features])]
+    outputs = [*network.model.outputs, *([] if features is None else [features])]
     with recursion(2 * len(network.model.layers)):
         model = keras.Model(network.model.inputs[0], outputs)
 
@@ -87,10 +90,11 @@ def _network_function(network: Network) -> Any:
             outputs, _ = model.stateless_call(*constants, images, training=False)
         else:
             outputs = model(images, training=False)
-        classes, *others = (tf.cast(y, tf.float32) for y in outputs)
-        answer = {"probabilities": network.probabilities(classes)}
-        for y in others:
-            answer["features"] = tf.reshape(y, (tf.shape(y)[0], math.prod(y.shape[1:])))
+        outputs = keras.tree.flatten(outputs)
+        answer = network.scored(outputs[: len(network.outputs)])
+        for y in outputs[len(network.outputs) :]:
+            y = tf.cast(y, tf.float32)
+            answer[FEATURES] = tf.reshape(y, (tf.shape(y)[0], math.prod(y.shape[1:])))
         return answer
 
     pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
@@ -101,7 +105,7 @@ def _network_function(network: Network) -> Any:
 def _functions(network: Network) -> dict[str, Any]:
     import tensorflow as tf
 
-    labels, transform = tf.constant(network.labels), network.transform
+    transform = network.transform
     inner = _network_function(network)
 
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
@@ -109,38 +113,47 @@ def _functions(network: Network) -> dict[str, Any]:
         missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
         return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
-    def answer_of(images: tf.Tensor, name: str = "probabilities") -> tf.Tensor:
-        return inner(at_least_one(tf.cast(images, tf.float32)))[name][: tf.shape(images)[0]]
+    def answers_of(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(images)[0]
+        answers = inner(at_least_one(tf.cast(images, tf.float32)))
+        return {name: y[:count] for name, y in answers.items()}
 
-    def named(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+    def named(answers: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if network.labels is None:
+            return {name: answers[name] for name in network.outputs}
+        (probabilities,) = (answers[name] for name in network.outputs)
+        if len(network.labels) > probabilities.shape[1]:
+            probabilities = tf.concat([1 - probabilities, probabilities], 1)
         scores, best = tf.math.top_k(probabilities, network.top_k)
         return {
             "scores": scores,
             "class_ids": tf.cast(best, tf.int64),
-            "labels": tf.gather(labels, best),
+            "labels": tf.gather(tf.constant(network.labels), best),
             "probabilities": probabilities,
         }
 
     def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return named(answer_of(images))
+        return named(answers_of(images))
 
     def serve_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": answer_of(images, "features")}
+        return {"features": answers_of(images)[FEATURES]}
 
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         assert transform is not None
         pictures, rows, errors = decode(image_bytes, transform)
         count = tf.shape(image_bytes, tf.int64)[0]
-        good = answer_of(pictures)
-        spread = tf.scatter_nd(rows[:, None], good, (count, len(network.labels)))
-        answer = named(spread)
-        bad = (errors != "")[:, None]
-        answer["class_ids"] = tf.where(bad, tf.constant(-1, tf.int64), answer["class_ids"])
-        answer["labels"] = tf.where(bad, "", answer["labels"])
+        # A refused picture has outputs and scores of 0, labels of "" and ids of -1.
+        answer = {}
+        for name, good in named(answers_of(pictures)).items():
+            refused = -1 if network.labels is not None and name == "class_ids" else 0
+            value = tf.constant("") if good.dtype == tf.string else tf.cast(refused, good.dtype)
+            empty = tf.fill(tf.concat([[count], tf.shape(good, tf.int64)[1:]], 0), value)
+            spread = tf.tensor_scatter_nd_update(empty, rows[:, None], good)
+            answer[name] = tf.ensure_shape(spread, (None, *good.shape[1:]))
         return answer | {"error": errors}
 
     functions = {"serve_images": tf.function(serve_images, autograph=False)}
-    if "features" in inner.structured_outputs:
+    if FEATURES in inner.structured_outputs:
         pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
         functions["features"] = tf.function(serve_features, [pictures], autograph=False)
     if transform is not None:

@@ -1,0 +1,164 @@
+"""`get_model`: which network a name or path means, for every function and command."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_se
+from keras_se.checks import unknown_choice
+from keras_se.description import Description, describe
+from keras_se.labels import class_names, has_names
+from keras_se.weights.entries import Weights, list_weights, resolve_weights
+
+# The network of a run whose figures are reported.
+RUN_FILE = "last.keras"
+# Files of other kinds, and how they are read.
+OTHER_SUFFIXES = {
+    ".safetensors": "keras_se.load_checkpoint reads it",
+    ".pth": "keras_se.load_checkpoint reads it",
+    ".caffemodel": "keras_se.load_checkpoint reads it",
+    ".weights.h5": "give it to its builder, keras_se.SEResNet50(weights=...)",
+    ".h5": "keras_se.load_checkpoint reads it",
+    ".onnx": "it runs in onnxruntime",
+    ".tflite": "it runs in LiteRT",
+    ".xml": "it runs in OpenVINO",
+}
+
+
+def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> keras.Model:
+    """The network that a name or path means.
+
+    Args:
+        name_or_path: A set of weights, `"se_resnet50.timm_ra2_imagenet"` or its entry; a builder,
+            `"SEResNet50"`, or a builder with a data set, `"SEResNet50.imagenet"`; a run folder,
+            whose last network is taken; or a `.keras` file.
+        **builder_arguments: As for the builder; not for a run folder or a file.
+
+    Returns:
+        A functional `keras.Model`, `(batch, H, W, C)` or `(batch, C, H, W)` to
+        `(batch, classes)`; a run's network answers logits. `keras_se.describe` tells more.
+
+    Raises:
+        ValueError: If the name is not known, the file is none of Keras', or an argument does not
+            fit.
+
+    Example:
+
+    >>> keras_se.get_model("se_resnet20.fashion_mnist").output_shape
+    (None, 10)
+    """
+    entry = find_set(name_or_path)
+    if entry is not None:
+        options = {"weights": entry, **builder_arguments}
+        if not entry.classes:
+            options.setdefault("include_top", False)
+        return getattr(keras_se, entry.model)(**options)
+    if isinstance(name_or_path, str) and name_or_path in keras_se.list_models():
+        return getattr(keras_se, name_or_path)(**builder_arguments)
+    path = model_file(name_or_path)
+    if path is None:
+        raise unknown(name_or_path)
+    if builder_arguments:
+        raise ValueError(
+            f"Arguments of a builder are not taken with a run folder or a .keras file. "
+            f"Received: {', '.join(builder_arguments)}, name_or_path={str(name_or_path)!r}"
+        )
+    return load_keras(path)
+
+
+def find_set(name: Any) -> Weights | None:
+    """The set of weights that a name means: its own, or a builder and a data set."""
+    if isinstance(name, Weights):
+        return name
+    if not isinstance(name, str):
+        return None
+    found = {entry.name: entry for entry in list_weights()}.get(name)
+    model, _, dataset = name.partition(".")
+    if found is None and dataset and model in keras_se.list_models():
+        resolved = resolve_weights(dataset, model)
+        return resolved if isinstance(resolved, Weights) else None
+    return found
+
+
+def describe_named(what: Any) -> Description:
+    """What a model, a set of weights, a run folder or a `.keras` file takes and answers.
+
+    Of a set the registry tells: nothing is downloaded or built.
+    """
+    if isinstance(what, keras.Model):
+        return describe(what)
+    entry = find_set(what)
+    if entry is None:
+        path = model_file(what)
+        if path is None:
+            raise unknown(what, "weights_or_model")
+        return describe(load_keras(path))
+    return describe_set(entry)
+
+
+def describe_set(entry: Weights) -> Description:
+    """What the network of a set of weights takes and answers."""
+    transform, labels = entry.preprocessing, entry.dataset.removesuffix("_backbone")
+    return Description(
+        height=transform.size,
+        width=transform.size,
+        channels=entry.input_shape[-1],
+        channels_first=False,
+        size=transform.size,
+        crop=transform.crop,
+        interpolation=transform.interpolation,
+        normalises=True,
+        mean=transform.mean,
+        std=transform.std,
+        channel_order=transform.channel_order,
+        answers="probabilities" if entry.classes else "values",
+        scores=None,
+        classes=class_names(labels) if entry.classes and has_names(labels) else None,
+        features=None,
+    )
+
+
+def model_file(path: Any) -> Path | None:
+    """The `.keras` file that a path means: itself, or that of a run folder."""
+    if not isinstance(path, str | Path) or not str(path):
+        return None
+    path = Path(path)
+    if (path / "recipe.json").is_file():
+        return path / RUN_FILE
+    return path if path.suffix == ".keras" and path.is_file() else None
+
+
+def load_keras(path: Path) -> keras.Model:
+    """The model in a `.keras` file, or one line that says why there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError, RecursionError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise ValueError(f"{path}: expected a model of Keras. Received: {reason}") from None
+
+
+def unknown(name: Any, what: str = "name_or_path") -> ValueError:
+    """One line about a name that no network has."""
+    if isinstance(name, str | Path) and str(name):
+        text = str(name)
+        if text.endswith(".keras"):
+            return ValueError(f"`{what}` names a file that does not exist. Received: {text!r}")
+        for suffix, use in OTHER_SUFFIXES.items():
+            if text.endswith(suffix):
+                return ValueError(
+                    f"`{what}` must be a set, a builder, a run folder or a .keras file. "
+                    f"Received: {text!r}; {use}"
+                )
+        if Path(text).is_dir():
+            return ValueError(
+                f"`{what}` must be a run folder, with its recipe.json, or another name. "
+                f"Received: the folder {text!r}"
+            )
+    names = [*keras_se.list_models(), *(entry.name for entry in list_weights())]
+    return ValueError(unknown_choice(what, name, names, "a run folder, a .keras file"))
