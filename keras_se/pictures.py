@@ -13,13 +13,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import boolean, unknown_choice
+from keras_se.essentials import MAX_PIXELS, essentials_of
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+TURNED = "a picture that is turned (EXIF orientation {})"
+SEVERAL = "{}: expected a picture of one frame. Received: a file of several frames"
+# What undoes each orientation of EXIF.
+TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
 # What Pillow's 8-bit modes mean to a reader.
 MODES = {
     "1": "a black-and-white picture",
@@ -36,28 +54,29 @@ MODES = {
 
 
 def load_image(
-    path_or_bytes: str | Path | bytes, weights: str | Weights, *, convert: bool = False
+    path_or_bytes: str | Path | bytes, weights: str | Weights, *, strict: bool = False
 ) -> np.ndarray:
     """One picture after the evaluation resize and crop of a set of weights.
 
-    The shorter side is resized to `floor(size / crop)` pixels with the set's interpolation, then
-    the centre is cut out. The size is checked in the file's header, before anything is decoded.
+    It is turned as EXIF says. Then the shorter side is resized to `floor(size / crop)` pixels with
+    the set's interpolation, and the centre is cut out. The size is checked in the file's header,
+    before anything is decoded; text, colour profiles and previews are never read.
 
     Args:
         path_or_bytes: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or its bytes.
         weights: A `Weights` entry or the name of one.
-        convert: `False` (default): the picture must have 8 bits a channel and the colours that
-            the network takes, RGB or grey. `True`: any other is converted: colour and grey into
-            each other, transparency onto white, 16 bits to their upper 8, files of several frames
-            to their first.
+        strict: `False` (default): the picture is converted to the 8-bit RGB or grey that the
+            network takes: colour and grey into each other, transparency onto white, 16 bits to
+            their upper 8. `True`: a picture that would be converted or turned is refused.
 
     Returns:
         A float32 array `(1, size, size, C)` with values in 0..255.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a picture of these formats, is damaged, exceeds 64 MiB or 100
-            megapixels, or would have to be converted.
+        ValueError: If it is not a picture of these formats, is damaged, has several frames, is
+            made to be slow, exceeds 64 MiB or 100 megapixels, or with `strict` would have to be
+            converted.
 
     Example:
 
@@ -68,8 +87,9 @@ def load_image(
     Reference:
         Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
+    boolean("strict", strict)
     entry = weights if isinstance(weights, Weights) else get_weights(weights)
-    return read_picture(path_or_bytes, entry.preprocessing, colours_of(entry), convert)
+    return read_picture(path_or_bytes, entry.preprocessing, colours_of(entry), strict)
 
 
 def colours_of(entry: Weights) -> str:
@@ -110,15 +130,16 @@ def class_files(
 
 
 def read_picture(
-    path_or_bytes: str | Path | bytes, preprocessing: Preprocessing, colours: str, convert: bool
+    path_or_bytes: str | Path | bytes,
+    preprocessing: Preprocessing,
+    colours: str,
+    strict: bool = False,
 ) -> np.ndarray:
     """`load_image` with the transform given, and the mode `"L"` or `"RGB"`."""
-    source: Any
     if isinstance(path_or_bytes, bytes):
-        label, size, source = "the bytes", len(path_or_bytes), io.BytesIO(path_or_bytes)
+        label, size = "the bytes", len(path_or_bytes)
     elif isinstance(path_or_bytes, str | Path):
-        source, label = path_or_bytes, repr(str(path_or_bytes))
-        size = os.path.getsize(source)
+        label, size = repr(str(path_or_bytes)), os.path.getsize(path_or_bytes)
     else:
         raise ValueError(
             "`path_or_bytes` must be a path or bytes. "
@@ -126,14 +147,28 @@ def read_picture(
         )
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"{label}: expected a picture of 1 to {MAX_BYTES} bytes. Received: {size}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _damage_named(label):
         warnings.simplefilter("ignore")
-        with _damage_named(label), Image.open(source, formats=FORMATS) as image:
-            resized = _resized(image.size, preprocessing, label)
-            if not convert:
-                _require(image, colours, label)
+        if not isinstance(path_or_bytes, bytes):
+            path_or_bytes = Path(path_or_bytes).read_bytes()
+        file = essentials_of(path_or_bytes)
+        if file is None:
+            raise Image.UnidentifiedImageError
+        if file.several:
+            raise _UnfitError(SEVERAL.format(label))
+        with Image.open(io.BytesIO(file.data), formats=[file.format]) as image:
+            # Only WebP has frames left.
+            if getattr(image, "n_frames", 1) > 1:
+                raise _UnfitError(SEVERAL.format(label))
+            turned = image.size if file.orientation < 5 else image.size[::-1]
+            resized = _resized(turned, preprocessing, label)
+            if strict:
+                _require(image, colours, label, file.orientation)
             image.load()
-            return _crop(_flatten(image, colours, label), resized, preprocessing)
+            flat = _flatten(image, colours, label)
+            if file.orientation > 1:
+                flat = flat.transpose(TURNS[file.orientation])
+            return _crop(flat, resized, preprocessing)
 
 
 class _UnfitError(ValueError):
@@ -173,12 +208,10 @@ def _resized(size: tuple[int, int], preprocessing: Preprocessing, label: str) ->
     return (shorter, longer) if width <= height else (longer, shorter)
 
 
-def _require(image: Image.Image, colours: str, label: str) -> None:
+def _require(image: Image.Image, colours: str, label: str, orientation: int) -> None:
     """Raise unless the picture is in the mode `colours`, or becomes so without a change."""
-    # A stereo JPEG (MPO), as cameras write it, is its first picture.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        received = f"a file of {frames} frames"
+    if orientation > 1:
+        received = TURNED.format(orientation)
     elif image.has_transparency_data:
         received = "a transparent picture"
     elif any(";16" in str(tile) for tile in getattr(image, "tile", ())) or image.mode not in MODES:
@@ -188,7 +221,7 @@ def _require(image: Image.Image, colours: str, label: str) -> None:
     else:
         received = MODES[image.mode]
     raise _UnfitError(
-        f"{label}: expected {MODES[colours]} with 8 bits a channel (or convert=True). "
+        f"{label}: expected {MODES[colours]} with 8 bits a channel (strict=False converts it). "
         f"Received: {received}"
     )
 

@@ -197,12 +197,12 @@ def test_predict(run: Run, registry: None, network: keras.Model, pictures: list[
             assert float(share.rstrip("%")) == pytest.approx(100 * scores[best], abs=0.06)
 
 
-def test_predict_converts_when_asked(run: Run, registry: None, pictures: list[Path]) -> None:
+def test_predict_converts_unless_strict(run: Run, registry: None, pictures: list[Path]) -> None:
     colour = pictures[0].with_name("colour.png")
     Image.open(pictures[0]).convert("RGB").save(colour)
     arguments = ("predict", colour, pictures[0], "--weights", NAME, "--json")
-    assert_mistake(run(*arguments), colour, "expected a grey picture", "RGB")
-    code, out, _ = run(*arguments, "--convert")
+    assert_mistake(run(*arguments, "--strict"), colour, "expected a grey picture", "RGB")
+    code, out, _ = run(*arguments)
     assert code == 0
     first, second = (entry["predictions"] for entry in json.loads(out))
     assert first == second
@@ -462,7 +462,7 @@ def preprocess_input(x, data_format=None):
     pass
 
 
-def load_image(path_or_bytes, weights, *, convert=False):
+def load_image(path_or_bytes, weights, *, strict=False):
     pass
 
 

@@ -99,7 +99,7 @@ def test_command(run, prepared, tmp_path):
     report = json.loads(out)
     assert report["counts"] == {"tall": 4, "wide": 4}
     records, indices, _ = evaluated_on("tfds:tiny_hidden", str(prepared))
-    x = [keras_se.load_image(records.read(n), NAME, convert=True) for n in indices]
+    x = [keras_se.load_image(records.read(n), NAME) for n in indices]
     model = keras_se.SEResNet20(weights=NAME)
     expected = excitations(
         model, np.concatenate(x), records.labels[indices], class_names=["t", "w"]

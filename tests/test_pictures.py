@@ -183,6 +183,11 @@ def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
+def half_the_rows() -> bytes:
+    """Sound but for the rows that are missing."""
+    return raw_png(SIDE, SIDE, 8, 2, b"\0" * (SIDE // 2 * (1 + 3 * SIDE)))
+
+
 def text_bomb() -> bytes:
     """A good picture with a comment of two megabytes in two kilobytes."""
     rows = b"\0" * (SIDE * (1 + 3 * SIDE))
@@ -208,19 +213,20 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
     "short header": lambda: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0"),
     "tiff without a width": lambda: tiff().replace(b"\x00\x01\x04\x00", b"\xff\x00\x04\x00", 1),
     "tiff cut in its header": lambda: tiff()[:40],
-    "comment that explodes": text_bomb,
+    "half its rows": lambda: half_the_rows(),
+    "unknown critical chunk": lambda: png()[:33] + chunk(b"CRIT", b"") + png()[33:],
     "another format": lambda: encoded(Image.fromarray(noise(SIDE, SIDE)), "PPM"),
 }
 
 
-@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_unreadable(tmp_path: Path, name: str, convert: bool) -> None:
+def test_unreadable(tmp_path: Path, name: str, strict: bool) -> None:
     path = tmp_path / "unreadable.png"
     path.write_bytes(UNREADABLE[name]())
     for source, label in ((path, str(path)), (path.read_bytes(), "bytes")):
         with pytest.raises(ValueError) as caught:  # noqa: PT011
-            keras_se.load_image(source, RGB_ENTRY, convert=convert)
+            keras_se.load_image(source, RGB_ENTRY, strict=strict)
         assert_clear(caught.value, label)
 
 
@@ -303,15 +309,15 @@ def nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nothing_decoded")
-@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(("width", "height"), [(20000, 20000), (12000, 10000), (2**30, 1)])
 def test_huge_by_pixels(
-    tmp_path: Path, width: int, height: int, convert: bool, traced: Callable[[], int]
+    tmp_path: Path, width: int, height: int, strict: bool, traced: Callable[[], int]
 ) -> None:
     path = tmp_path / "huge.png"
     path.write_bytes(raw_png(width, height, 8, 2, bytes(1000)))
     with pytest.raises(ValueError, match="pixels") as caught:
-        keras_se.load_image(path, RGB_ENTRY, convert=convert)
+        keras_se.load_image(path, RGB_ENTRY, strict=strict)
     assert traced() < MEGABYTE
     assert_clear(caught.value, str(path))
     expected, received = str(caught.value).split("Received")
@@ -438,22 +444,33 @@ CONVERTIBLE: dict[str, tuple[bytes, str, np.ndarray]] = {
         "transparent",
         np.where(GREY_16_BITS == KEY_16_BITS, 255, GREY_16_BITS >> 8)[..., None].repeat(3, 2),
     ),
-    "animated gif": (animation("GIF"), "file of 3 frames", np.asarray(frames()[0])),
-    "animated png": (animation("PNG"), "file of 3 frames", np.asarray(frames()[0])),
-    "animated webp": (
-        animation("WEBP", lossless=True),
-        "file of 3 frames",
-        np.asarray(frames()[0]),
-    ),
 }
 
 
+ANIMATED = {
+    "animated gif": animation("GIF"),
+    "animated png": animation("PNG"),
+    "animated webp": animation("WEBP", lossless=True),
+    "tiff of three pages": animation("TIFF"),
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", ANIMATED)
+def test_several_frames_are_refused(tmp_path: Path, name: str, strict: bool) -> None:
+    path = tmp_path / "picture.bin"
+    path.write_bytes(ANIMATED[name])
+    with pytest.raises(ValueError, match="expected a picture of one frame") as caught:
+        keras_se.load_image(path, RGB_ENTRY, strict=strict)
+    assert_clear(caught.value, str(path), "several frames")
+
+
 @pytest.mark.parametrize("name", CONVERTIBLE)
-def test_what_must_be_converted_is_refused(tmp_path: Path, name: str) -> None:
+def test_what_must_be_converted_is_refused_if_strict(tmp_path: Path, name: str) -> None:
     path = tmp_path / "picture.bin"
     path.write_bytes(CONVERTIBLE[name][0])
-    with pytest.raises(ValueError, match="convert=True") as caught:
-        keras_se.load_image(path, RGB_ENTRY)
+    with pytest.raises(ValueError, match="strict=False") as caught:
+        keras_se.load_image(path, RGB_ENTRY, strict=True)
     assert_clear(caught.value, str(path), "RGB")
     assert CONVERTIBLE[name][1] in str(caught.value).split("Received")[1]
 
@@ -461,7 +478,7 @@ def test_what_must_be_converted_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", CONVERTIBLE)
 def test_conversion_to_rgb(name: str) -> None:
     data, _, colours = CONVERTIBLE[name]
-    received = keras_se.load_image(data, RGB_ENTRY, convert=True)
+    received = keras_se.load_image(data, RGB_ENTRY)
     assert received.shape == (1, SIDE, SIDE, 3)
     np.testing.assert_allclose(received[0], colours, rtol=0, atol=ONE_STEP)
 
@@ -469,24 +486,24 @@ def test_conversion_to_rgb(name: str) -> None:
 @pytest.mark.parametrize("name", CONVERTIBLE)
 def test_conversion_to_grey(name: str) -> None:
     data, _, colours = CONVERTIBLE[name]
-    received = keras_se.load_image(data, GREY_ENTRY, convert=True)
+    received = keras_se.load_image(data, GREY_ENTRY)
     assert received.shape == (1, SIDE, SIDE, 1)
     np.testing.assert_allclose(received[0], grey_of(colours), rtol=0, atol=2 * ONE_STEP)
 
 
-@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
-def test_32_bits_have_no_right_conversion(dtype: str, convert: bool) -> None:
+def test_32_bits_have_no_right_conversion(dtype: str, strict: bool) -> None:
     data = encoded(Image.fromarray(GREY.astype(dtype)), "TIFF")
     with pytest.raises(ValueError, match="expected") as caught:
-        keras_se.load_image(data, RGB_ENTRY, convert=convert)
-    assert_clear(caught.value, "32 bits" if convert else "more than 8 bits")
+        keras_se.load_image(data, RGB_ENTRY, strict=strict)
+    assert_clear(caught.value, "more than 8 bits" if strict else "32 bits")
 
 
 @pytest.mark.parametrize("alpha", [0, 255])
 def test_whole_transparency_is_exact(alpha: int) -> None:
     data = encoded(Image.fromarray(np.dstack([COLOURS, np.full_like(ALPHA, alpha)])), "PNG")
-    received = keras_se.load_image(data, RGB_ENTRY, convert=True)
+    received = keras_se.load_image(data, RGB_ENTRY)
     np.testing.assert_array_equal(received[0], COLOURS if alpha else np.full_like(COLOURS, 255))
 
 
@@ -494,7 +511,7 @@ def test_whole_transparency_is_exact(alpha: int) -> None:
 def test_upper_bits_and_replication_are_exact(name: str) -> None:
     data, _, colours = CONVERTIBLE[name]
     np.testing.assert_array_equal(
-        keras_se.load_image(data, RGB_ENTRY, convert=True)[0], colours.astype("float32")
+        keras_se.load_image(data, RGB_ENTRY)[0], colours.astype("float32")
     )
 
 
@@ -507,22 +524,28 @@ def test_one_channel_refuses_what_must_be_converted(tmp_path: Path, name: str) -
     data, word = (others.get(name) or CONVERTIBLE[name])[:2]
     path = tmp_path / "picture.bin"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="convert=True") as caught:
-        keras_se.load_image(path, GREY_ENTRY)
+    with pytest.raises(ValueError, match="strict=False") as caught:
+        keras_se.load_image(path, GREY_ENTRY, strict=True)
     assert_clear(caught.value, str(path), "grey")
     assert word in str(caught.value).split("Received")[1]
 
 
 def test_colours_become_grey() -> None:
-    received = keras_se.load_image(png(), GREY_ENTRY, convert=True)
+    received = keras_se.load_image(png(), GREY_ENTRY)
     np.testing.assert_allclose(received[0], grey_of(noise(SIDE, SIDE)), rtol=0, atol=ONE_STEP)
 
 
 @pytest.mark.parametrize("data", [png, jpeg, tiff])
-def test_convert_leaves_a_good_picture_alone(data: Callable[[], bytes]) -> None:
+def test_strict_takes_a_good_picture(data: Callable[[], bytes]) -> None:
     np.testing.assert_array_equal(
-        keras_se.load_image(data(), RGB_ENTRY, convert=True), keras_se.load_image(data(), RGB_ENTRY)
+        keras_se.load_image(data(), RGB_ENTRY, strict=True), keras_se.load_image(data(), RGB_ENTRY)
     )
+
+
+@pytest.mark.parametrize("strict", [0, None, "yes"])
+def test_strict_is_true_or_false(strict: Any) -> None:
+    with pytest.raises(ValueError, match="`strict` must be True or False. Received: strict="):
+        keras_se.load_image(png(), RGB_ENTRY, strict=strict)
 
 
 def test_preprocess_input_is_the_identity() -> None:

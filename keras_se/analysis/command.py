@@ -77,7 +77,7 @@ def _of_set(
         names = [dict(class_names(dataset)).get(name, name) for name in own]
     else:
         files = data_set_files(Path(data), dataset)
-        source = of_files(files, lambda path: load_image(path, entry, convert=True), len(names))
+        source = of_files(files, lambda path: load_image(path, entry), len(names))
     head = {"classes": entry.classes} if entry.classes else {"include_top": False}
     model = getattr(keras_se, entry.model)(weights=entry, **head)
     return model, measure(Gates(model), source, per_class, names)

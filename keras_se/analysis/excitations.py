@@ -249,6 +249,4 @@ def _folder(
     names = names or []
     places = {name: n for n, name in enumerate(names)}
     files = class_files(folder, places, "`class_names`", "images")
-    return of_files(
-        files, lambda path: read_picture(path, transform, colours, True), len(names)
-    ), names
+    return of_files(files, lambda path: read_picture(path, transform, colours), len(names)), names

@@ -13,16 +13,16 @@ from keras_se.weights.entries import get_weights
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--weights", required=True, help="Name of a set of weights; see `keras-se list`.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
-@click.option("--convert", is_flag=True, help="Convert pictures that are not 8-bit RGB (or grey).")
+@click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @as_json
-def predict(images: tuple[str, ...], weights: str, top: int, convert: bool, as_json: bool) -> None:
+def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_json: bool) -> None:
     """Name what is on each IMAGE."""
     import numpy as np
 
     entry = get_weights(weights)
     entry.fetch()
     pictures = np.concatenate(
-        [keras_se.load_image(image, entry, convert=convert) for image in images]
+        [keras_se.load_image(image, entry, strict=strict) for image in images]
     )
     network = getattr(keras_se, entry.model)(weights=entry.name, classes=entry.classes)
     predictions = network.predict(pictures, verbose=0)

@@ -184,7 +184,7 @@ def _files(
     """The pictures of a folder, or of a data set that TFDS has prepared."""
     if not is_tfds(data):
         files = data_set_files(Path(data), dataset)
-        return _Files(files, lambda path: load_image(path, entry, convert=True), str)
+        return _Files(files, lambda path: load_image(path, entry), str)
     records, chosen, names = evaluated_on(data, data_dir)
     places = _places(dataset)
     for identifier, name in class_names(dataset):

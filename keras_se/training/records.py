@@ -60,7 +60,7 @@ class Records:
     def picture(self, index: int, preprocessing: Preprocessing, colours: str) -> np.ndarray:
         """`read_picture` of that index, converted to those colours; an error says which it is."""
         try:
-            return read_picture(self.read(index), preprocessing, colours, True)
+            return read_picture(self.read(index), preprocessing, colours)
         except ValueError as error:
             reason = str(error).removeprefix("the bytes: ")
             raise ValueError(f"{self.name(index)}: {reason}") from None

@@ -1,0 +1,106 @@
+"""The first picture of a TIFF with the tags that its pixels depend on."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+# Bytes of a value by its type.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
+         17: 8, 18: 8}  # fmt: skip
+INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+WIDTH, HEIGHT, ORIENTATION = 256, 257, 274
+OFFSETS, LENGTHS, TILE_SIDES = (273, 324), (279, 325), (322, 323)
+# Size, bits, compression, colours, places, predictor, palette, alpha, CCITT, JPEG, YCbCr, and how
+# samples are written.
+TAGS = {254, WIDTH, HEIGHT, 258, 259, 262, 266, *OFFSETS, 277, 278, *LENGTHS, 284, 292, 293, 317,
+        320, *TILE_SIDES, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532}  # fmt: skip
+# Strips or tiles of a picture, bytes of the tags' values, and pixels of a tile of a small picture.
+MAX_PARTS, MAX_VALUES, MAX_TILE = 2**15, 2**22, 2**22
+# The lengths of a directory and of a number that follows the type, and the magic number.
+LAYOUTS = {42: ("H", "I"), 43: ("Q", "Q")}
+
+
+def _entries(
+    data: bytes, at: int, order: str, layout: tuple[str, str]
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """Tag, type, count and the field of its value, of a directory that may be cut off."""
+    start = at + struct.calcsize(layout[0])
+    if start > len(data):
+        return
+    (entries,) = struct.unpack(order + layout[0], data[at:start])
+    length = 4 + 2 * struct.calcsize(layout[1])
+    for n in range(min(entries, 2**16)):
+        entry = data[start + n * length : start + (n + 1) * length]
+        if len(entry) < length:
+            return
+        yield (
+            *struct.unpack(order + "HH" + layout[1], entry[: 4 + (length - 4) // 2]),
+            entry[4 + (length - 4) // 2 :],
+        )
+
+
+def tag_values(data: bytes, at: int, order: str, tag: int) -> Iterator[tuple[int, int, bytes]]:
+    """Type, count and field of each entry of that tag in the directory there."""
+    for found, kind, number, field in _entries(data, at, order, LAYOUTS[42]):
+        if found == tag:
+            yield kind, number, field
+
+
+def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
+    """The file with a directory of its own, the orientation, and whether it has a second frame.
+
+    Raises:
+        ValueError: If the directory is damaged, or larger than its picture needs.
+    """
+    order = "<" if data[:1] == b"I" else ">"
+    magic = struct.unpack(order + "H", data[2:4])[0]
+    layout = LAYOUTS[magic]
+    place = 4 if magic == 42 else 8
+    width = struct.calcsize(layout[1])
+    if len(data) < place + width:
+        raise ValueError("cut off")
+    (at,) = struct.unpack(order + layout[1], data[place : place + width])
+    kept: dict[int, tuple[int, int, bytes]] = {}
+    values: dict[int, list[int]] = {}
+    total, last = 0, at + struct.calcsize(layout[0])
+    for tag, kind, number, field in _entries(data, at, order, layout):
+        last += 4 + 2 * width
+        if tag not in TAGS | {ORIENTATION} or tag in kept or kind not in SIZES:
+            continue
+        size = number * SIZES[kind]
+        total += size
+        if total > MAX_VALUES:
+            raise ValueError("too large a directory")
+        where = 0 if size <= width else struct.unpack(order + layout[1], field)[0]
+        value = (field if size <= width else data)[where : where + size]
+        if len(value) < size:
+            raise ValueError("cut off")
+        if kind in INTEGERS:
+            values[tag] = list(struct.unpack(f"{order}{number}{INTEGERS[kind]}", value))
+        if tag != ORIENTATION:
+            kept[tag] = kind, number, field
+    following = data[last : last + width]
+    if not kept or len(following) < width:
+        raise ValueError("cut off")
+    _check(values, len(data))
+    turned = (values.get(ORIENTATION) or [1])[0]
+    new = struct.pack(order + layout[0], len(kept))
+    for tag, (kind, number, field) in sorted(kept.items()):
+        new += struct.pack(order + "HH" + layout[1], tag, kind, number) + field
+    header = data[:place] + struct.pack(order + layout[1], len(data) + len(data) % 2)
+    body = data[len(header) :] + bytes(len(data) % 2)
+    several = any(following)
+    return header + body + new + bytes(width), turned if 1 <= turned <= 8 else 1, several
+
+
+def _check(values: dict[int, list[int]], size: int) -> None:
+    """Raise for parts that would be read more than once, or are larger than the picture."""
+    pixels = max(values.get(WIDTH, [0]), default=0) * max(values.get(HEIGHT, [0]), default=0)
+    sides = [max(values.get(tag, [0]), default=0) for tag in TILE_SIDES]
+    if sides[0] * sides[1] > max(MAX_TILE, pixels):
+        raise ValueError("tiles that are larger than the picture")
+    if any(len(values.get(tag, [])) > MAX_PARTS for tag in OFFSETS):
+        raise ValueError(f"more than {MAX_PARTS} strips or tiles")
+    if any(sum(values.get(tag, [])) > 2 * size for tag in LENGTHS):
+        raise ValueError("strips or tiles that overlap")
