@@ -10,7 +10,8 @@ from PIL import Image
 
 from keras_se.pictures import load_image
 from keras_se.training.datasets import load_data
-from keras_se.training.files import central_crop, picture_shape, random_crop
+from keras_se.training.decoding import opened
+from keras_se.training.files import central_crop, random_crop
 from keras_se.training.recipe import Recipe
 from keras_se.training.run import Run
 from keras_se.weights.entries import get_weights
@@ -58,7 +59,7 @@ def test_random_crop(kind, size):
     """The part that the numbers say, against the equations in NumPy and a resize of that part."""
     picture = gradient(*size)
     data = tf.constant(encoded(picture, kind))
-    assert picture_shape(data).numpy().tolist() == list(size)
+    assert opened(data)[1].numpy().tolist() == list(size)
     random = np.random.default_rng(3)
     found = 0
     for _ in range(8):

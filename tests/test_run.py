@@ -43,13 +43,13 @@ def test_run_folder(whole, data):
     folder, lines = whole
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "README.md", "best.keras", "best.weights.h5", "checkpoints", "curves.png",
-        "environment.json", "last.keras", "last.weights.h5", "lock", "metrics.csv", "recipe.json",
-        "results.json", "tensorboard",
+        "README.md", "best.keras", "best.weights.h5", "checkpoints", "curves.png", "data.json",
+        "environment.json", "files.json.gz", "last.keras", "last.weights.h5", "lock", "metrics.csv",
+        "recipe.json", "results.json", "tensorboard",
     }  # fmt: skip
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert len(lines) == 3
+    assert sum(line.startswith("epoch ") for line in lines) == 3
     assert f"{float(rows[-1]['val_top1']):.2%}" in lines[-1]
     results = json.loads((folder / "results.json").read_text())
     assert 0 <= results["test"]["top1"] <= 1

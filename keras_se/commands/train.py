@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +14,12 @@ from keras_se.commands._output import as_json, figure, flat, print_json, print_t
 @click.command()
 @click.argument("recipe")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
-@click.option("--run", "folder", metavar="FOLDER", help="Run folder; default runs/RECIPE.")
+@click.option(
+    "--run",
+    "folder",
+    metavar="FOLDER",
+    help="Run folder; default the next free one of runs/RECIPE[-N], to resume the newest.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--strategy", default="auto", show_default=True, help="Devices: auto, none, ...")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and what it costs.")
@@ -27,23 +33,33 @@ def train(
     A run that was stopped, even killed, goes on bit for bit with --resume. SIGTERM and Ctrl-C write
     a checkpoint first.
     """
+    if folder == "":
+        raise ValueError("`--run` must name a folder. Received: --run=''")
     from keras_se.training.recipe import get_recipe
 
     chosen = get_recipe(recipe).changed(settings)
-    path = Path(folder or f"runs/{recipe}")
+    base = Path("runs") / recipe
+    from keras_se.training.run_folder import newest, next_free
+
+    path = Path(folder) if folder else newest(base) if resume else next_free(base)
     if dry_run:
+        from keras_se.training.parts import first_names
         from keras_se.training.plan import plan
 
-        report = plan(chosen, strategy)
+        report = plan(chosen, strategy, partial(click.echo, err=True))
         if as_json:
             print_json(report)
-        else:
-            print_table([(key, figure(value)) for key, value in report.items()])
+            return
+        report["class_names"] = first_names(report["class_names"])
+        print_table([("folder", path), *((key, figure(value)) for key, value in report.items())])
         return
     from keras_se.training.progress import Progress
     from keras_se.training.run import Interrupted, Run
 
-    with Progress() as progress:
+    # What `--json` prints is JSON alone.
+    with Progress(sys.stderr if as_json else sys.stdout) as progress:
+        if folder is None:
+            progress.report(f"run folder: {path}")
         run = Run(chosen, path, strategy=strategy, report=progress.report, progress=progress.step)
         try:
             results = run.train(resume=resume)
@@ -51,6 +67,6 @@ def train(
             progress.report(f"{error}: a checkpoint is in {path}; go on with --resume")
             sys.exit(error.exit_code)
     if as_json:
-        print_json(results)
+        print_json({"folder": str(path), **results})
     else:
         print_table([("folder", path), *flat(results)])

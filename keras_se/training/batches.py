@@ -6,9 +6,10 @@ and what is done to a picture depends on (seed, epoch, its index, how often it w
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
 
@@ -57,8 +58,18 @@ class Data(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of one picture: `(height, width, channels)`."""
 
+    @property
+    def origin(self) -> str:
+        """Where they are from, in words."""
+
+    def called(self, origin: str) -> Self:
+        """The same, from there."""
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """What tells the pictures from others, and what must stay as it is; see `contents`."""
+
     def bad(self) -> Iterator[str]:
-        """Names of what is no picture."""
+        """A line for each that is no picture."""
 
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
@@ -86,17 +97,19 @@ class Pictures:
         pictures: uint8 in 0..255, `(count, height, width, channels)`.
         labels: int64 from 0 to less than `classes`, `(count,)`.
         names: Names of the classes.
+        origin: Where they are from, in words. Defaults to none.
     """
 
     pictures: np.ndarray
     labels: np.ndarray
     names: Sequence[str]
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | np.ndarray) -> Pictures:
-        return Pictures(self.pictures[chosen], self.labels[chosen], self.names)
+        return replace(self, pictures=self.pictures[chosen], labels=self.labels[chosen])
 
     @property
     def classes(self) -> int:
@@ -113,8 +126,18 @@ class Pictures:
         """Channel means in 0..255, which fill what is cut out."""
         return self.pictures.mean((0, 1, 2)).astype("float32")
 
+    def called(self, origin: str) -> Pictures:
+        """The same, from there."""
+        return replace(self, origin=origin)
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """All together: the hash of their values and classes."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.pictures).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
+        yield f"the pictures of {self.origin}", digest.hexdigest()
+
     def bad(self) -> Iterator[str]:
-        """Names of what is no picture; nothing in memory."""
+        """A line for each that is no picture; nothing in memory."""
         return iter(())
 
     def training(

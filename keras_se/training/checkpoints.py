@@ -101,10 +101,13 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
     wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
     received = [(value.shape, str(value.dtype)) for value in values]
     if wanted != received:
-        raise ValueError(
-            f"The checkpoint is of another network or version: expected {len(wanted)} variables, "
-            f"received {len(received)}, or of other shapes and types"
-        )
+        pairs = enumerate(zip(wanted, received, strict=False))
+        differing = next((n for n, (one, other) in pairs if one != other), None)
+        first = f"{len(wanted)} variables. Received: {len(received)}"
+        if differing is not None:
+            name = getattr(variables[differing], "path", differing)
+            first = f"{name} {wanted[differing]}. Received: {received[differing]}"
+        raise ValueError(f"The checkpoint is of another network or version: expected {first}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

@@ -118,7 +118,7 @@ def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Picture
                 f"Received: {len(pictures)} pictures, {len(labels)} labels"
             )
         check_labels(f"{name} {part}", labels, len(names))
-        parts[part] = Pictures(pictures, labels, names)
+        parts[part] = Pictures(pictures, labels, names, f"{name}, {part}")
     return parts
 
 

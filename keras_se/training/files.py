@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from keras_se.training.batches import CROP, mix_of, randomly_augmented, rows, views
+from keras_se.training.decoding import decoded, opened, whole
 from keras_se.training.randomness import uniform
 from keras_se.training.recipe import Recipe
 
@@ -38,10 +39,13 @@ class Source(Protocol):
     def name(self, index: int) -> str:
         """What to call it in a message."""
 
+    def entry(self, index: int) -> tuple[str, int]:
+        """What tells it from the others in any copy of the data, and its size in bytes."""
+
 
 @dataclass(frozen=True)
 class EncodedPictures:
-    """JPEG, PNG, BMP or GIF pictures of any size, and what is on them.
+    """JPEG, PNG, GIF, BMP, WebP or TIFF pictures of any size, and what is on them.
 
     Attributes:
         source: Where their bytes are.
@@ -50,6 +54,7 @@ class EncodedPictures:
         names: Names of the classes.
         shape: Of a picture that the network takes: `(size, size, channels)`, grey or RGB.
         crop: Share of the shorter side that an evaluated picture's centre has.
+        origin: Where they are from, in words. Defaults to none.
     """
 
     source: Source
@@ -58,6 +63,7 @@ class EncodedPictures:
     names: Sequence[str]
     shape: tuple[int, int, int]
     crop: float
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -70,9 +76,29 @@ class EncodedPictures:
         """Number of classes."""
         return len(self.names)
 
+    def called(self, origin: str) -> EncodedPictures:
+        """The same, from there."""
+        return replace(self, origin=origin)
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """What tells each picture from the others; its size in bytes and its class."""
+        for index, label in zip(self.chosen.tolist(), self.labels.tolist(), strict=True):
+            key, size = self.source.entry(index)
+            yield key, f"{size} {self.names[label]}"
+
     def bad(self) -> Iterator[str]:
-        """Names of what is no picture."""
-        return (self.source.name(self.chosen[n]) for n in self._bad())
+        """A line for each that is no picture: its name, and what is wrong."""
+        for n in self._bad():
+            index = self.chosen[n]
+            try:
+                decoded(self.source.data(index).numpy())
+                reason = "what TensorFlow cannot decode"
+            except Exception as error:
+                reason = " ".join(str(error).split()).rpartition("Received: ")[2][:100]
+            yield (
+                f"{self.source.name(index)}: expected an undamaged picture; bad_pictures=skip "
+                f"leaves it out. Received: {reason}"
+            )
 
     def sound(self, report: Callable[[str], None]) -> EncodedPictures:
         """Those that can be decoded; called with a line for each of the others: `report`."""
@@ -87,8 +113,8 @@ class EncodedPictures:
 
         def is_sound(index: int) -> bool:
             try:
-                _decoded(self.source.data(tf.constant(index)))
-            except (tf.errors.InvalidArgumentError, ValueError):
+                whole(self.source.data(tf.constant(index)))
+            except (tf.errors.OpError, ValueError, OSError):
                 return False
             return True
 
@@ -166,7 +192,9 @@ class EncodedPictures:
 def random_crop(
     data: tf.Tensor, numbers: tf.Tensor, size: tuple[int, int, int], area: tuple[float, float]
 ) -> tf.Tensor:
-    """A random part of a picture, resized: GoogLeNet's augmentation. Only that part is decoded.
+    """A random part of a picture, resized: GoogLeNet's augmentation.
+
+    Only that part of a JPEG is decoded.
 
     Args:
         data: Bytes of a file.
@@ -179,7 +207,7 @@ def random_crop(
     """
     import tensorflow as tf
 
-    shape = picture_shape(data)
+    later, shape, picture = opened(data)
     height, width = tf.cast(shape[0], tf.float32), tf.cast(shape[1], tf.float32)
     attempts = tf.reshape(numbers[: 2 * ATTEMPTS], (ATTEMPTS, 2))
     surface = height * width * (area[0] + attempts[:, 0] * (area[1] - area[0]))
@@ -198,16 +226,14 @@ def random_crop(
     corner = tf.floor(at * (tf.stack([height, width]) - part + 1))
     corner = tf.minimum(corner, tf.stack([height, width]) - part)
     window = tf.cast(tf.concat([corner, part], 0), tf.int32)
-    picture = tf.cond(
-        tf.io.is_jpeg(data),
+    crop = tf.cond(
+        later,
         lambda: tf.io.decode_and_crop_jpeg(data, window, channels=3),
         lambda: tf.slice(
-            _decoded(data),
-            tf.concat([window[:2], [0]], 0),
-            tf.concat([window[2:], [3]], 0),
+            picture, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [3]], 0)
         ),
-    )
-    return tf.ensure_shape(_coloured(tf.image.resize(picture, size[:2]), size[2]), size)
+    )  # fmt: skip
+    return tf.ensure_shape(_coloured(tf.image.resize(crop, size[:2]), size[2]), size)
 
 
 def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf.Tensor:
@@ -223,7 +249,7 @@ def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf
     """
     import tensorflow as tf
 
-    picture = _decoded(data)
+    picture = whole(data)
     shape = tf.shape(picture)[:2]
     shorter = math.floor(size[0] / crop)
     resized = shorter * shape // tf.reduce_min(shape)
@@ -252,22 +278,3 @@ def _mixed(batch: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor) -> tuple[tf.T
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     pictures = tf.where(inside, others, own * pictures + (1 - own) * others)
     return pictures, target * targets + (1 - target) * tf.roll(targets, 1, 0)
-
-
-def picture_shape(data: tf.Tensor) -> tf.Tensor:
-    """Height and width; of a JPEG from its header."""
-    import tensorflow as tf
-
-    return tf.cond(
-        tf.io.is_jpeg(data),
-        lambda: tf.io.extract_jpeg_shape(data)[:2],
-        lambda: tf.shape(_decoded(data))[:2],
-    )
-
-
-def _decoded(data: tf.Tensor) -> tf.Tensor:
-    import tensorflow as tf
-
-    return tf.ensure_shape(
-        tf.io.decode_image(data, channels=3, expand_animations=False), (None, None, 3)
-    )

@@ -1,14 +1,17 @@
-"""Folders of pictures, with one folder a class."""
+"""Folders of pictures: one folder per class, or a table of files and labels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_se.pictures import SUFFIXES
 from keras_se.training.files import EncodedPictures
+from keras_se.training.listing import list_folder, printable
 from keras_se.training.networks import encoded_as
 from keras_se.training.parts import with_test
 from keras_se.training.recipe import Recipe
@@ -16,21 +19,24 @@ from keras_se.training.recipe import Recipe
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-TEST_NAMES = ("test", "val")
-
 
 class Files:
     """Pictures in a file each.
 
     Args:
         paths: The files.
+        sizes: Bytes of each. Defaults to none.
+        root: The folder that their keys are relative to. Defaults to none.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(
+        self, paths: Sequence[str], sizes: Sequence[int] = (), root: Path | None = None
+    ) -> None:
         import tensorflow as tf
 
-        self.paths, self.tensor = paths, tf.constant(list(paths), tf.string)
+        self.paths, self.sizes, self.root = paths, sizes, root
+        # Names need not be UTF-8.
+        self.tensor = tf.constant([os.fsencode(path) for path in paths], tf.string)
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
         """Bytes of the picture of that index."""
@@ -40,11 +46,18 @@ class Files:
 
     def name(self, index: int) -> str:
         """Its path."""
-        return self.paths[index]
+        return printable(self.paths[index])
+
+    def entry(self, index: int) -> tuple[str, int]:
+        """Its path from the root, and its size in bytes."""
+        path = self.paths[index]
+        return printable(os.path.relpath(path, self.root)), self.sizes[index]
 
 
 def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, EncodedPictures]:
-    """The parts `"train"` and `"test"` of a folder of pictures.
+    """The parts of a folder of pictures: `"train"`, `"test"` and, if it has them, `"validation"`.
+
+    With validation pictures and no test pictures, the former are `"test"`, too.
 
     Args:
         recipe: Says the folder, the size, and what to do with files that are no pictures.
@@ -52,46 +65,30 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Enco
 
     Raises:
         ValueError: If the folder has not two classes, or a setting is not for files.
+        OSError: If a folder cannot be read.
     """
     if recipe.data_dir is None:
         raise ValueError("`data_dir` must be given with data='folder'. Received: data_dir=None")
     shape, crop = encoded_as(recipe)
-    folder = Path(recipe.data_dir)
-    if not folder.is_dir():
-        raise ValueError(f"`data_dir` must be a folder. Received: data_dir={recipe.data_dir!r}")
-    test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    parted = test is not None and (folder / "train").is_dir()
-    places = {"train": folder / "train", "test": test} if parted and test else {"train": folder}
-    names = sorted(path.name for path in places["train"].iterdir() if path.is_dir())
-    if len(names) < 2:
-        raise ValueError(
-            f"{folder}: expected a folder of pictures for each of at least two classes. "
-            f"Received: {len(names)} folder(s)"
-        )
+    skip = recipe.bad_pictures == "skip"
+    listing = list_folder(Path(recipe.data_dir), skip, report)
     parts = {}
-    for part, place in places.items():
-        if extra := {path.name for path in place.iterdir() if path.is_dir()} - set(names):
-            raise ValueError(f"{place}: expected the classes of `train`. Received: {min(extra)}")
-        found = [
-            (str(path), label)
-            for label, name in enumerate(names)
-            if (place / name).is_dir()
-            for path in sorted((place / name).iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
-        paths, labels = [path for path, _ in found], np.array([n for _, n in found], np.int64)
+    for part, files in listing.parts.items():
+        paths, sizes = [path for path, _, _ in files], [size for _, size, _ in files]
+        labels = np.array([label for _, _, label in files], np.int64)
         pictures = EncodedPictures(
-            Files(paths), np.arange(len(paths)), labels, names, shape, crop
+            Files(paths, sizes, listing.root), np.arange(len(paths)), labels, listing.names, shape,
+            crop, listing.origins[part],
         )  # fmt: skip
-        if recipe.bad_pictures == "skip":
+        if skip:
             pictures = pictures.sound(report)
-        empty = sorted(set(range(len(names))) - set(pictures.labels.tolist()))
-        if empty and part == "train":
-            raise ValueError(
-                f"{place / names[empty[0]]}: expected a picture ({', '.join(SUFFIXES)}). "
-                "Received: none"
-            )
-        if not len(pictures):
+        empty = sorted(set(range(len(listing.names))) - set(pictures.labels.tolist()))
+        if part != "train" and len(pictures):
+            empty = []
+        if empty:
+            place = f"{listing.origins[part]}, class {listing.names[empty[0]]}"
             raise ValueError(f"{place}: expected a picture ({', '.join(SUFFIXES)}). Received: none")
         parts[part] = pictures
-    return with_test(str(folder), parts)
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    return with_test(printable(recipe.data_dir), parts)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from keras_se.training.batches import PARTS, Data
 from keras_se.training.randomness import permutation
+from keras_se.training.recipe import Recipe
 
 # One of this many pictures is for the test where the data set does not say which.
 TEST = 5
+# Names of classes in a line.
+SHOWN = 20
 
 AnyData = TypeVar("AnyData", bound=Data)
 
@@ -27,7 +30,7 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     Raises:
         ValueError: If there is too little to train on.
     """
-    # What is held out, and tested, is of all classes.
+    # Held-out and test pictures are of all classes.
     parts = {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
     every = parts["train"]
     present = np.unique(every.labels)
@@ -41,4 +44,58 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     count = len(every) // TEST
     if not count:
         raise ValueError(f"{where}: expected at least {TEST} pictures. Received: {len(every)}")
-    return {**parts, "train": every[:-count], "test": every[-count:]}
+    return {
+        **parts,
+        "train": every[:-count].called(f"four fifths of {every.origin}"),
+        "test": every[-count:].called(f"a fifth of {every.origin}"),
+    }
+
+
+def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
+    """What is trained on, validated on after each epoch, and tested on at the end."""
+    training, test = parts["train"], parts["test"]
+    held_out = recipe.held_out
+    if held_out >= len(training):
+        raise ValueError(
+            f"`held_out` must be less than the {len(training)} training pictures. "
+            f"Received: held_out={held_out}"
+        )
+    count = len(training) - held_out
+    if recipe.batch > count:
+        raise ValueError(
+            f"`batch` must be at most the {count} training pictures. Received: batch={recipe.batch}"
+        )
+    validation = parts.get("validation", test)
+    if held_out:
+        validation = training[count:].called(f"held out of {training.origin}")
+    return training[:count], validation, test
+
+
+def described(training: Data, validation: Data, test: Data) -> dict[str, dict[str, Any]]:
+    """How many pictures each part has, and where they are from."""
+    origin = validation.origin
+    if validation is test:
+        origin = f"the test pictures ({origin}): best.keras is chosen on them"
+    return {
+        "training": {"pictures": len(training), "from": training.origin},
+        "validation": {"pictures": len(validation), "from": origin},
+        "test": {"pictures": len(test), "from": test.origin},
+    }
+
+
+def first_names(names: Sequence[str]) -> str:
+    """As many names of classes as fit into a line."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def lines(
+    parts: Mapping[str, Data], training: Data, validation: Data, test: Data
+) -> Iterator[str]:  # fmt: skip
+    """What a run says of its data before it begins."""
+    yield f"{training.classes} classes: {first_names(training.names)}"
+    for part, about in described(training, validation, test).items():
+        yield f"{part}: {about['pictures']:,} pictures, {about['from']}"
+    unused = parts.get("validation", validation)
+    if unused.origin != validation.origin:
+        yield f"not used, since `held_out` is given: {unused.origin}"

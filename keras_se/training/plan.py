@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras_se
 from keras_se.training.datasets import load_data
 from keras_se.training.networks import network
+from keras_se.training.parts import described, split
 from keras_se.training.recipe import Recipe
-from keras_se.training.run import split
 from keras_se.training.strategies import resolve_strategy
 
 BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}
@@ -17,14 +18,15 @@ BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}
 OPTIMIZER_VALUES = {"sgd": 1, "lamb": 2, "adamw": 2}
 
 
-def plan(recipe: Recipe, strategy: str) -> dict[str, Any]:
+def plan(recipe: Recipe, strategy: str, report: Callable[[str], None]) -> dict[str, Any]:
     """The resolved recipe, the network's cost, the steps and an estimate of the memory.
 
     The memory is that of weights, gradients, optimizer and all layers' outputs, which a backend may
-    keep or not: an upper bound of what is kept for the gradient, without workspace.
+    keep or not: an upper bound of what is kept for the gradient, without workspace. `report` is
+    called with a line for each file that is left out.
     """
     chosen = resolve_strategy(strategy)
-    training, validation, test = split(load_data(recipe, lambda _: None), recipe)
+    training, validation, test = split(load_data(recipe, report), recipe)
     model = network(recipe, training)
     cost = keras_se.cost(model)
     outputs = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)
@@ -36,9 +38,12 @@ def plan(recipe: Recipe, strategy: str) -> dict[str, Any]:
         "strategy": chosen,
         "input_shape": list(model.input_shape[1:]),
         "classes": training.classes,
-        "training_pictures": len(training),
-        "validation_pictures": len(validation),
-        "test_pictures": len(test),
+        "class_names": list(training.names),
+        **{
+            f"{part}_{key}": value
+            for part, about in described(training, validation, test).items()
+            for key, value in about.items()
+        },
         "steps_per_epoch": steps,
         "steps": steps * recipe.epochs,
         "highest_learning_rate": recipe.highest_rate(),

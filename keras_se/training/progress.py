@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -12,9 +12,10 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """A bar on stderr where somebody can see it; lines on stdout."""
+    """A bar on stderr where somebody can see it; lines on stdout or what else is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: TextIO) -> None:
+        self.lines = lines
         console = Console(stderr=True)
         self.bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
@@ -36,7 +37,7 @@ class Progress:
 
     def report(self, line: str) -> None:
         """Print a line above the bar."""
-        print(line, flush=True)
+        print(line, file=self.lines, flush=True)
 
     def step(self, run: Any, epoch: int, step: int) -> None:
         """A step was done."""

@@ -40,11 +40,13 @@ class Records:
         title: What to call the data set in a message.
         read: Gives the bytes of the picture of an index.
         labels: int64, `(count,)`.
+        sizes: Bytes of each picture, int64, `(count,)`.
     """
 
     title: str
     read: Callable[[int], bytes]
     labels: np.ndarray
+    sizes: np.ndarray
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
         """Bytes of the picture of that index."""
@@ -56,6 +58,10 @@ class Records:
     def name(self, index: int) -> str:
         """The data set and the index."""
         return f"{self.title}: picture {index}"
+
+    def entry(self, index: int) -> tuple[str, int]:
+        """Its name and its size in bytes."""
+        return self.name(index), int(self.sizes[index])
 
     def picture(self, index: int, preprocessing: Preprocessing, colours: str) -> np.ndarray:
         """`read_picture` of that index, converted to those colours; an error says which it is."""
@@ -100,7 +106,7 @@ def tfrecords(
         with open(shards[number[index]][0], "rb", buffering=0) as file:
             return os.pread(file.fileno(), length, start)
 
-    return Records(title, read, table[:, 2])
+    return Records(title, read, table[:, 2], table[:, 1])
 
 
 def array_records(title: str, source: Sequence[bytes], image: str, label: str) -> Records:
@@ -120,7 +126,7 @@ def array_records(title: str, source: Sequence[bytes], image: str, label: str) -
         start, length, _ = table[index]
         return bytes(source[int(index)][start : start + length])
 
-    return Records(title, read, table[:, 2])
+    return Records(title, read, table[:, 2], table[:, 1])
 
 
 def _places(path: Path, image: str, label: str) -> Iterator[tuple[int, int, int]]:

@@ -7,15 +7,11 @@ import functools
 import io
 import json
 import math
-import os
-import platform
 import signal
-import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +19,39 @@ import keras
 import numpy as np
 from filelock import FileLock, Timeout
 
-import keras_se
 from keras_se.training import checkpoints
 from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.batches import Data, check_channels_last, streamed
+from keras_se.training.contents import (
+    DATA,
+    FILES,
+    check_data,
+    contents_of,
+    data_account,
+    packed,
+)
 from keras_se.training.datasets import load_data
+from keras_se.training.environment import environment
+from keras_se.training.files import EncodedPictures
 from keras_se.training.networks import network
 from keras_se.training.optimizers import optimizer
-from keras_se.training.recipe import Recipe, difference, from_dict
+from keras_se.training.parts import described, lines, split
+from keras_se.training.recipe import Recipe
+from keras_se.training.run_folder import (
+    CHECKPOINTS,
+    ENVIRONMENT,
+    EVENTS,
+    LOCK,
+    RECIPE,
+    check_new,
+    check_resumed,
+)
+from keras_se.training.signals import noted
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
 from keras_se.weights.variable_file import atomic, writing
 
 # Steps between looks at the loss, which make a GPU wait.
 LOOK = 50
-VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -132,18 +147,30 @@ class Run:
         if not devices.chief:
             self.report = lambda _: None
             self.progress = lambda *_: None
-        if resume or devices.chief:
-            self._check_folder(resume)
+        if resume:
+            check_resumed(self.folder, recipe, self.report)
+        elif devices.chief:
+            check_new(self.folder)
         parts = load_data(recipe, self.report)
         training, validation, test = split(parts, recipe)
         self.steps = len(training) // recipe.batch
+        for line in lines(parts, training, validation, test):
+            self.report(line)
+        if resume:
+            self._check_data(parts)
         try:
-            with self._locked(), self._signals():
+            with self._locked(), noted(self._note):
                 if not resume:
-                    self._write("recipe.json", json.dumps(recipe.as_dict(), indent=2) + "\n")
-                    self._write("environment.json", json.dumps(_environment(), indent=2) + "\n")
+                    if devices.chief:
+                        # Another process may have been here meanwhile.
+                        check_new(self.folder)
+                    self._write(RECIPE, json.dumps(recipe.as_dict(), indent=2) + "\n")
+                    self._write(ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
+                    about = data_account(parts, described(training, validation, test))
+                    self._write(DATA, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+                    self._write(FILES, packed(contents_of(parts)))
                 if devices.chief:
-                    self.events = Events(self.folder / "tensorboard")
+                    self.events = Events(self.folder / EVENTS)
                 return self._train(training, validation, test)
         except Interrupted:
             raise
@@ -153,28 +180,23 @@ class Run:
                 raise Interrupted(self.signal) from None
             # TensorFlow does not say which file it could not decode.
             if type(error).__module__.startswith("tensorflow"):
-                for path in (path for part in parts.values() for path in part.bad()):
-                    raise ValueError(
-                        f"{path}: expected an undamaged picture; bad_pictures=skip leaves it out"
-                    ) from None
+                for line in (line for part in parts.values() for line in part.bad()):
+                    raise ValueError(line) from None
             raise
 
-    def _check_folder(self, resume: bool) -> None:
-        path = self.folder / "recipe.json"
-        if not resume:
-            # What a process leaves that was killed before it could say what it does is no run.
-            found = self.folder.iterdir() if self.folder.exists() else ()
-            if any(file.name != "lock" and file.suffix != ".tmp" for file in found):
-                raise ValueError(
-                    f"{self.folder}: expected a new or empty folder; resume to go on with a run"
-                )
+    def _note(self, number: int) -> None:
+        self.signal = number
+
+    def _check_data(self, parts: Mapping[str, Data]) -> None:
+        """Raise a `ValueError` unless the data are those that the run began with."""
+        if check_data(self.folder, parts):
             return
-        try:
-            stored = from_dict(json.loads(path.read_text("utf-8")))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: expected the recipe of a run ({error})") from None
-        if differing := difference(stored, self.recipe):
-            raise ValueError(f"{self.folder}: its run is of another recipe: {differing}")
+        if isinstance(parts["train"], EncodedPictures):
+            raise ValueError(
+                f"{self.folder}: its run is of an earlier version, which kept no list of its "
+                "pictures and decoded them otherwise; it goes on with that version only"
+            )
+        self.report(f"{self.folder}: its run kept no account of its data; they are not compared")
 
     def _train(self, training: Data, validation: Data, test: Data) -> dict[str, Any]:
         recipe, replicas = self.recipe, self.devices.replicas
@@ -236,7 +258,7 @@ class Run:
 
     def _position(self) -> tuple[int, int]:
         """Epoch and step to go on from; the values wait until Keras has built everything."""
-        found = checkpoints.load_checkpoint(self.folder / "checkpoints", self.report)
+        found = checkpoints.load_checkpoint(self.folder / CHECKPOINTS, self.report)
         if found is None:
             return 0, 0
         self.pending, state = found
@@ -264,7 +286,7 @@ class Run:
         state = {"epoch": epoch, "step": step, "history": self.history}
         values = checkpoints.values_of(self.variables())
         if self.devices.chief:
-            checkpoints.save_checkpoint(self.folder / "checkpoints", (epoch, step), values, state)
+            checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)
 
     def stops(self) -> bool:
         """Whether a signal came, to this process or another."""
@@ -313,12 +335,12 @@ class Run:
         if self.devices.chief:
             self.events.write(self.history)
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, content: str | bytes) -> None:
         if not self.devices.chief:
             return
         path = self.folder / name
         with writing(path), atomic(path) as temporary:
-            temporary.write_text(text, "utf-8")
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -328,44 +350,11 @@ class Run:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(self.folder / "lock").acquire(timeout=0)
+            lock = FileLock(self.folder / LOCK).acquire(timeout=0)
         except Timeout:
             raise Taken(f"{self.folder}: another process is training here") from None
         with lock:
             yield
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the run after the step, with a checkpoint."""
-
-        def note(number: int, _: Any) -> None:
-            self.signal = number
-
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, note) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
-    """What is trained on, validated on after each epoch, and tested on at the end."""
-    training, test = parts["train"], parts["test"]
-    held_out = recipe.held_out
-    if held_out >= len(training):
-        raise ValueError(
-            f"`held_out` must be less than the {len(training)} training pictures. "
-            f"Received: held_out={held_out}"
-        )
-    count = len(training) - held_out
-    if recipe.batch > count:
-        raise ValueError(
-            f"`batch` must be at most the {count} training pictures. Received: batch={recipe.batch}"
-        )
-    validation = training[count:] if held_out else parts.get("validation", test)
-    return training[:count], validation, test
 
 
 def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
@@ -460,31 +449,6 @@ def _prepared(recipe: Recipe) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _environment() -> dict[str, Any]:
-    """What else a run's figures depend on."""
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except ImportError:
-            continue
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "keras_se": keras_se.__version__,
-        "commit": commit.stdout.strip() or None,
-        "python": platform.python_version(),
-        "backend": keras.backend.backend(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "versions": versions,
-    }
 
 
 def _line(row: dict[str, float], epochs: int) -> str:

@@ -75,10 +75,10 @@ def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
         if records is None:
             continue
         if held:
-            parts[part] = _held(records, shape, names, recipe, report)
+            parts[part] = _held(records, shape, names, recipe, report).called(records.title)
             continue
         every = np.arange(len(records.labels))
-        encoded = EncodedPictures(records, every, records.labels, names, shape, crop)
+        encoded = EncodedPictures(records, every, records.labels, names, shape, crop, records.title)
         parts[part] = encoded.sound(report) if recipe.bad_pictures == "skip" else encoded
     if "train" not in parts:
         raise ValueError(

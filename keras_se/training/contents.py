@@ -1,0 +1,153 @@
+"""What a run was trained on, as its folder keeps it, and whether some data are still that.
+
+`data.json` has the names of the classes, what the network takes, and where each part is from;
+`files.json.gz` has every picture's name, size and class.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_se.training.batches import Data
+from keras_se.training.files import EncodedPictures
+
+DATA, FILES = "data.json", "files.json.gz"
+# Names in a message, and characters of each.
+SHOWN, LONGEST = 2, 60
+
+Contents = Mapping[str, Mapping[str, str]]
+
+
+def contents_of(parts: Mapping[str, Data]) -> dict[str, dict[str, str]]:
+    """Of each part: what tells its pictures from others, and what must stay as it is of each."""
+    return {part: dict(data.entries()) for part, data in parts.items()}
+
+
+def data_account(
+    parts: Mapping[str, Data], described: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:  # fmt: skip
+    """What is in `data.json`."""
+    test = parts["test"]
+    return {
+        "classes": list(test.names),
+        "shape": list(test.shape),
+        "crop": test.crop if isinstance(test, EncodedPictures) else None,
+        "parts": described,
+    }
+
+
+def packed(contents: Contents) -> bytes:
+    """The bytes of `files.json.gz`, the same for the same contents."""
+    return gzip.compress(json.dumps(contents, sort_keys=True).encode(), mtime=0)
+
+
+def stored_data(folder: str | Path) -> dict[str, Any] | None:
+    """What a run's folder says of its data.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        `"classes"`: their names in the order of the network's outputs; `"shape"`: that of a
+        picture, `[height, width, channels]`; `"crop"`: share of the shorter side that is evaluated,
+        `None` for pictures of one size in memory; `"parts"`: number of pictures and origin of each.
+        `None` for a run of an earlier version, which did not write it.
+
+    Raises:
+        ValueError: If the file is damaged.
+        OSError: If it cannot be read.
+    """
+    path = Path(folder) / DATA
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if isinstance(found["classes"], list) and len(found["shape"]) == 3:
+            return found
+        reason = "other fields"
+    except (ValueError, KeyError, TypeError) as error:
+        reason = repr(error)
+    raise ValueError(f"{path}: expected the account of a run's data. Received: {reason[:100]}")
+
+
+def stored_names(folder: str | Path) -> list[str] | None:
+    """The names of the classes of a run's network, in order; `None` where it does not have them."""
+    stored = stored_data(folder)
+    return None if stored is None else stored["classes"]
+
+
+def check_data(
+    folder: str | Path, parts: Mapping[str, Data], needed: Iterable[str] | None = None
+) -> bool:
+    """Raise a `ValueError` that names the difference unless data are those of a run.
+
+    Args:
+        folder: The run's folder.
+        parts: What `load_data` gives.
+        needed: Parts that must be the same. Defaults to all.
+
+    Returns:
+        Whether there was something to compare with: `False` for a run of an earlier version.
+
+    Raises:
+        ValueError: If a class, a picture or its size, class or part differs.
+    """
+    names = stored_names(folder)
+    if names is None:
+        return False
+    now = list(parts["train"].names)
+    where = f"{folder}: its run has other data"
+    if now != names:
+        raise ValueError(
+            f"{where}: "
+            + _words(
+                (
+                    ("missing class", [name for name in names if name not in now]),
+                    ("new class", [name for name in now if name not in names]),
+                ),
+                "classes in another order",
+            )
+        )
+    path = Path(folder) / FILES
+    try:
+        stored = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path}: expected the files of a run's data ({error})") from None
+    contents = contents_of(parts)
+    if all(
+        stored.get(part) == contents.get(part) for part in (needed or {**stored, **contents})
+    ):  # fmt: skip
+        return True
+    before, after = (
+        {k: v for part in c.values() for k, v in part.items()} for c in (stored, contents)
+    )
+    raise ValueError(
+        f"{where}: "
+        + _words(
+            (
+                ("missing", [key for key in before if key not in after]),
+                ("new", [key for key in after if key not in before]),
+                (
+                    "changed",
+                    [key for key in before if after.get(key, before[key]) != before[key]],
+                ),
+            ),
+            "divided otherwise into parts",
+        )
+    )
+
+
+def _words(kinds: Iterable[tuple[str, list[str]]], otherwise: str) -> str:
+    """The first names of each kind of difference."""
+    found = [
+        f"{kind}: {', '.join(name[-LONGEST:] for name in sorted(names)[:SHOWN])}"
+        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        for kind, names in kinds
+        if names
+    ]
+    return "; ".join(found) or otherwise

@@ -1,0 +1,164 @@
+"""Encoded pictures to RGB: by TensorFlow where it does what Pillow does, and by Pillow elsewhere.
+
+Pillow reads every format of `keras_se.load_image` and converts as that does: transparency onto
+white, CMYK and grey to RGB, 16 bits to their upper 8, turned as EXIF says. TensorFlow takes half of
+the time and decodes a part of a JPEG alone, but drops transparency, ignores EXIF and knows fewer
+formats, so it gets plain JPEG and PNG files only.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from keras_se.pictures import FORMATS, MAX_PIXELS, _damage_named, _flatten
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Bytes of a file in which its metadata begins.
+HEAD = 65536
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# Where a PNG has its bit depth and colour type, and values that TensorFlow decodes as Pillow does:
+# 8 bits, grey or RGB.
+PNG_KIND, PLAIN_KINDS = slice(24, 26), (b"\x08\x00", b"\x08\x02")
+EXIF = b"Exif\0\0"
+# Chunks of a PNG that say that it is transparent or turned.
+PNG_MARKS = (b"tRNS", b"eXIf", b"Raw profile type")
+ORIENTATION, UPRIGHT = 0x0112, 1
+# What undoes each orientation of EXIF.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+CMYK_CHANNELS = 4
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """A whole picture, by Pillow.
+
+    Args:
+        data: Bytes of a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+
+    Returns:
+        uint8, `(height, width, 3)`.
+
+    Raises:
+        ValueError: If it is not such a file, is damaged, or has several frames, 32 bits a channel
+            or more than 100 megapixels.
+    """
+    label = "the bytes"
+    with _damage_named(label), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels")
+        if image.format != "MPO" and _has_second_frame(image):
+            raise ValueError("a file of several frames")
+        image.load()
+        turn = TURNS.get(_orientation(image))
+        flat = _flatten(image, "RGB", label)
+        return np.asarray(flat if turn is None else flat.transpose(turn))
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says; upright where it is damaged."""
+    try:
+        return image.getexif().get(ORIENTATION, UPRIGHT)
+    except Exception:
+        return UPRIGHT
+
+
+def _has_second_frame(image: Image.Image) -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _is_plain(data: bytes) -> np.bool_:
+    """Whether TensorFlow decodes the file as Pillow does; a JPEG may still be CMYK."""
+    head = data[:HEAD]
+    if head.startswith(PNG):
+        return np.bool_(
+            head[PNG_KIND] in PLAIN_KINDS and not any(mark in head for mark in PNG_MARKS)
+        )
+    if not head.startswith(JPEG):
+        return np.bool_(False)
+    if EXIF not in head:
+        return np.bool_(True)
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return np.bool_(_orientation(image) not in TURNS)
+    except Exception:
+        # Whatever is wrong, `decoded` says it.
+        return np.bool_(False)
+
+
+def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What a part can be cut out of.
+
+    Args:
+        data: Bytes of a file, a scalar.
+
+    Returns:
+        Whether it is a JPEG that is not yet decoded; its height and width; the decoded picture,
+        uint8, which is empty for such a JPEG.
+    """
+    import tensorflow as tf
+
+    plain = tf.ensure_shape(_called(_is_plain, data, tf.bool), ())
+    jpeg = tf.io.is_jpeg(data)
+    shape = tf.cond(
+        plain & jpeg,
+        lambda: tf.io.extract_jpeg_shape(data),
+        lambda: tf.fill([3], CMYK_CHANNELS),
+    )
+    later = shape[2] != CMYK_CHANNELS
+    picture = tf.cond(
+        later,
+        lambda: tf.zeros((0, 0, 3), tf.uint8),
+        lambda: tf.cond(plain & ~jpeg, lambda: _by_tensorflow(data), lambda: _by_pillow(data)),
+    )
+    return later, tf.where(later, shape[:2], tf.shape(picture)[:2]), picture
+
+
+def whole(data: tf.Tensor) -> tf.Tensor:
+    """A whole picture in a graph: uint8, `(height, width, 3)`."""
+    import tensorflow as tf
+
+    later, _, picture = opened(data)
+    picture = tf.cond(later, lambda: _by_tensorflow(data), lambda: picture)
+    return tf.ensure_shape(picture, (None, None, 3))
+
+
+def _by_tensorflow(data: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    picture = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return tf.ensure_shape(picture, (None, None, 3))
+
+
+def _by_pillow(data: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.ensure_shape(_called(decoded, data, tf.uint8), (None, None, 3))
+
+
+def _called(function: Callable[[bytes], Any], data: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """What a function of bytes gives, in a graph or outside of one."""
+    import tensorflow as tf
+
+    def call(data: Any) -> Any:
+        # Outside of a graph it is an array.
+        return function(data if isinstance(data, bytes) else data.item())
+
+    return tf.numpy_function(call, [data], dtype, stateful=False)

@@ -1,0 +1,55 @@
+"""What else than its recipe and its data a run's figures depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_se
+
+VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
+# Seconds that are more than enough for `git`.
+PATIENCE = 10
+
+
+def environment() -> dict[str, Any]:
+    """Versions, backend and machine, as JSON can hold them."""
+    versions = {}
+    for name in VERSIONS:
+        try:
+            versions[name] = version(name)
+        except ImportError:
+            continue
+    return {
+        "keras_se": keras_se.__version__,
+        "commit": commit(Path(keras_se.__file__).resolve().parents[1]),
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "versions": versions,
+    }
+
+
+def commit(root: Path) -> str | None:
+    """The commit of this package's checkout; `None` where `root` is not its checkout.
+
+    The package may be installed inside another project's checkout, and variables such as `GIT_DIR`
+    may name one.
+    """
+    try:
+        about = (root / "setup.cfg").read_text("utf-8")
+        if not (root / ".git").exists() or "name = keras-se\n" not in about:
+            return None
+        found = subprocess.run(
+            ["git", f"--git-dir={root / '.git'}", "rev-parse", "HEAD"],
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

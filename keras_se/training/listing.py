@@ -1,0 +1,323 @@
+"""Which files of a folder are trained on, by its folders or by a table beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_se.pictures import SUFFIXES
+
+# How folders of each part are called, in any case.
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+PART_OF = {word: part for part, words in SPELLINGS.items() for word in words}
+WORDS = "train, val, test (or training, valid, validation, dev, testing)"
+# Names of a table's columns.
+COLUMNS = {
+    "file": ("file", "filename", "file_name", "image", "path"),
+    "label": ("label", "labels", "class"),
+    "split": ("split",),
+}
+# Where a table is that is not in the folder: beside it, under its name or this one.
+TABLE = "labels.csv"
+SEVERAL = ";"
+
+
+@dataclass
+class Listing:
+    """The files of a folder.
+
+    Attributes:
+        root: The folder that keys of files are relative to.
+        names: Names of the classes, sorted.
+        parts: Of `"train"`, and where they are given `"validation"` and `"test"`: path, size in
+            bytes and class of each file.
+        origins: Where each part is from, in words.
+    """
+
+    root: Path
+    names: list[str]
+    parts: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def printable(path: str | Path) -> str:
+    """A path as any terminal can show it, also where its name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> Listing:
+    """The files of a folder of folders, or of a flat folder with a table.
+
+    Args:
+        folder: The folder, or the table.
+        skip: Whether files that cannot be read are left out; else they are errors.
+        report: Called with a line for what is left out.
+
+    Raises:
+        ValueError: If it is neither, or has not two classes, or a file cannot be read.
+        OSError: If a folder cannot be read.
+    """
+    shown = printable(folder)
+    if folder.is_file() and folder.suffix.lower() == ".csv":
+        return _of_table(folder, skip, report)
+    if not folder.is_dir():
+        raise ValueError(f"`data_dir` must be a folder or a CSV file. Received: data_dir={shown!r}")
+    inside = _visible(folder)
+    folders = [path for path in inside if path.is_dir()]
+    places = _parts(folder, folders, report)
+    classes = folders if places is None else [p for p in _visible(places["train"]) if p.is_dir()]
+    if len(classes) < 2 and (table := _table_of(folder, inside)):
+        return _of_table(table, skip, report, folder)
+    if places is None:
+        places = {"train": folder}
+    else:
+        _report_left_out(folder, [path for path in inside if path not in folders], report)
+    names = _class_names(places["train"], folders)
+    listing = Listing(folder, names)
+    for part, place in places.items():
+        listing.parts[part] = list(_of_classes(place, names, skip, report))
+        listing.origins[part] = printable(place)
+    return listing
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, without names that begin with a dot, sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _parts(
+    folder: Path, folders: Sequence[Path], report: Callable[[str], None]
+) -> dict[str, Path] | None:
+    """The folder of each part; `None` if the folders are classes."""
+    found: dict[str, list[Path]] = {}
+    others = []
+    for path in folders:
+        part = PART_OF.get(path.name.lower())
+        if part is None:
+            others.append(path)
+        else:
+            found.setdefault(part, []).append(path)
+    classes = {
+        path.name for place in found.get("train", ()) for path in _visible(place) if path.is_dir()
+    }
+    if "train" not in found or not (classes or len(found) > 1):
+        return None
+    shown = printable(folder)
+    for part, several in found.items():
+        if len(several) > 1:
+            raise ValueError(
+                f"{shown}: expected one folder of {part} pictures. Received: "
+                + _some([path.name for path in several])
+            )
+    for other in others:
+        if classes & {path.name for path in _visible(other)}:
+            raise ValueError(
+                f"{shown}: expected folders {WORDS}. Received: "
+                + _some([path.name for path in folders])
+            )
+        report(f"{printable(other)}: left out; it is none of {WORDS}")
+    return {part: found[part][0] for part in SPELLINGS if part in found}
+
+
+def _table_of(folder: Path, inside: Sequence[Path]) -> Path | None:
+    """The table in a folder or beside it."""
+    tables = [path for path in inside if path.suffix.lower() == ".csv" and path.is_file()]
+    if len(tables) > 1:
+        raise ValueError(
+            f"{printable(folder)}: expected one CSV file, whose column split says the parts. "
+            f"Received: {_some([path.name for path in tables])}"
+        )
+    beside = (folder.parent / f"{folder.name}.csv", folder.parent / TABLE)
+    return next((path for path in (*tables, *beside) if path.is_file()), None)
+
+
+def _class_names(place: Path, folders: Sequence[Path]) -> list[str]:
+    """The names of the classes of a folder of folders."""
+    inside = _visible(place)
+    names = [path.name for path in inside if path.is_dir()]
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{printable(place / name)}: expected a folder whose name is UTF-8"
+            ) from None
+    if len(names) < 2:
+        pictures = sum(path.suffix.lower() in SUFFIXES for path in inside)
+        raise ValueError(
+            f"{printable(place)}: expected a folder of pictures for each of at least two classes, "
+            f"or a CSV file with the columns file,label. Received: {len(names)} folder(s) "
+            f"({_some(names)}), {pictures} picture(s)"
+        )
+    for name in names:
+        below = _visible(place / name)
+        if below and all(path.is_dir() and path.suffix == "" for path in below):
+            raise ValueError(
+                f"{printable(place / name)}: expected a picture ({', '.join(SUFFIXES)}), or "
+                f"folders {WORDS} beside it. Received: folders {_some([p.name for p in below])} "
+                f"in {_some([path.name for path in folders])}"
+            )
+    return names
+
+
+def _of_classes(
+    place: Path, names: Sequence[str], skip: bool, report: Callable[[str], None]
+) -> Iterator[tuple[str, int, int]]:
+    """Path, size and class of the pictures in folders of classes."""
+    inside = _visible(place)
+    extra = sorted({path.name for path in inside if path.is_dir()} - set(names))
+    if extra:
+        raise ValueError(
+            f"{printable(place)}: expected the classes of `train`. Received: {printable(extra[0])}"
+        )
+    others = [path for path in inside if not path.is_dir()]
+    for label, name in enumerate(names):
+        if not (place / name).is_dir():
+            continue
+        for path in _visible(place / name):
+            if path.suffix.lower() not in SUFFIXES:
+                others.append(path)
+            elif (size := readable_size(path, skip, report)) is not None:
+                yield str(path), size, label
+    _report_left_out(place, others, report)
+
+
+def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int | None:
+    """Bytes of a regular file that may be read; `None` if it is left out."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            reason = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        elif not os.access(path, os.R_OK):
+            reason = "no permission to read it"
+        else:
+            return status.st_size
+    except OSError as error:
+        reason = "a dangling link" if path.is_symlink() else str(error.strerror)
+    shown = printable(path)
+    if not skip:
+        raise ValueError(
+            f"{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
+            f"Received: {reason}"
+        )
+    report(f"no picture, left out: {shown}")
+    return None
+
+
+def _report_left_out(place: Path, paths: Sequence[Path], report: Callable[[str], None]) -> None:
+    """A line for what is no picture by its name."""
+    counts = Counter(
+        "folders in folders" if path.is_dir() else path.suffix.lower() or "files without a suffix"
+        for path in paths
+    )
+    pictures = sum(counts.pop(suffix, 0) for suffix in SUFFIXES)
+    words = [f"{count} {printable(kind)}" for kind, count in sorted(counts.items())]
+    if pictures:
+        words.insert(0, f"{pictures} picture(s) outside of the folders of classes")
+    if words:
+        report(f"{printable(place)}: left out: {', '.join(words)}")
+
+
+def _of_table(
+    table: Path, skip: bool, report: Callable[[str], None], folder: Path | None = None
+) -> Listing:
+    """The files that a table names.
+
+    They are looked for in its folder, in `folder`, and in the only folder in that.
+    """
+    shown = printable(table)
+    folder = folder or table.parent
+    below = [path for path in _visible(folder) if path.is_dir()]
+    roots = list(dict.fromkeys((table.parent, folder, *(below if len(below) == 1 else ()))))
+    rows = list(_rows(table))
+    names = sorted({label for _, _, label, _ in rows})
+    if len(names) < 2:
+        raise ValueError(f"{shown}: expected at least two classes. Received: {_some(names)}")
+    listing = Listing(table.parent, names)
+    label_of = {name: label for label, name in enumerate(names)}
+    seen: dict[Path, int] = {}
+    for line, file, label, part in rows:
+        path = next((root / file for root in roots if (root / file).exists()), roots[0] / file)
+        where = f"{shown}, line {line}"
+        if path in seen:
+            raise ValueError(f"{where}: {printable(file)} is also in line {seen[path]}")
+        seen[path] = line
+        if path.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"{where}: expected a picture ({', '.join(SUFFIXES)}). Received: {printable(file)}"
+            )
+        size = readable_size(path, skip, report)
+        if size is not None:
+            listing.parts.setdefault(part, []).append((str(path), size, label_of[label]))
+    if "train" not in listing.parts:
+        raise ValueError(f"{shown}: expected training pictures. Received: none")
+    whole = len(listing.parts) == 1
+    for part in listing.parts:
+        listing.origins[part] = shown if whole else f"{shown}, split {part}"
+    used = {path.parent for path in seen}
+    unlisted = [
+        path
+        for place in sorted(used)
+        for path in _visible(place)
+        if path not in seen and path.suffix.lower() in SUFFIXES
+    ]
+    if unlisted:
+        report(f"{shown}: left out: {len(unlisted)} picture(s) that it does not name")
+    return listing
+
+
+def _rows(table: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Line, file, label and part of each row of a table."""
+    shown = printable(table)
+    try:
+        text = table.read_text("utf-8-sig")
+        head = text.partition("\n")[0]
+        delimiter = next((mark for mark in ",;\t" if mark in head), ",")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [name.strip().lower() for name in next(reader, [])]
+        places = {
+            column: next((n for n, name in enumerate(header) if name in words), None)
+            for column, words in COLUMNS.items()
+        }
+        file, label, split = places["file"], places["label"], places["split"]
+        if file is None or label is None:
+            raise ValueError(
+                f"{shown}: expected the header file,label (and split, if there are several). "
+                f"Received: {_some(header)}"
+            )
+        for row in reader:
+            if not any(value.strip() for value in row):
+                continue
+            where = f"{shown}, line {reader.line_num}"
+            if len(row) != len(header) or not row[file].strip() or not row[label].strip():
+                raise ValueError(
+                    f"{where}: expected {len(header)} values, with a file and a label. "
+                    f"Received: {_some(row)}"
+                )
+            if SEVERAL in row[label]:
+                raise ValueError(
+                    f"{where}: expected one label per picture; several are not supported. "
+                    f"Received: {row[label][:60]}"
+                )
+            word = "train" if split is None else row[split].strip().lower()
+            if word not in PART_OF:
+                raise ValueError(f"{where}: expected a split of {WORDS}. Received: {word[:60]!r}")
+            yield reader.line_num, row[file].strip(), row[label].strip(), PART_OF[word]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{shown}: expected a CSV file in UTF-8. Received: {error}") from None
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, as many as fit into a message."""
+    listed = ", ".join(printable(name)[:40] for name in names[:5]) or "none"
+    return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,119 @@
+"""Which folder a run has, and whether a run may begin or go on there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from filelock import FileLock, Timeout
+
+from keras_se.training.contents import DATA, FILES
+from keras_se.training.environment import environment
+from keras_se.training.recipe import Recipe, difference, from_dict
+
+RECIPE, ENVIRONMENT, LOCK = "recipe.json", "environment.json", "lock"
+CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
+# What a run writes before its first step.
+BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, EVENTS, LOCK}
+
+
+def next_free(base: Path) -> Path:
+    """`base`, or with runs there `base-2` and so on: the first after all that hold something."""
+    taken = [number for number, path in _numbered(base) if not _is_free(path) or _is_held(path)]
+    number = max(taken, default=0) + 1
+    return base if number == 1 else base.with_name(f"{base.name}-{number}")
+
+
+def newest(base: Path) -> Path:
+    """The last of `base`, `base-2` and so on that is a run; `base` if there is none.
+
+    One that did not get to its first checkpoint counts if there is no other.
+    """
+    runs = [(number, path) for number, path in _numbered(base) if (path / RECIPE).is_file()]
+    begun = [item for item in runs if not _is_free(item[1])]
+    return max(begun or runs, default=(1, base))[1]
+
+
+def _numbered(base: Path) -> list[tuple[int, Path]]:
+    """The paths `base`, `base-2` and so on that there are."""
+    found = [(1, base)] if base.exists() else []
+    pattern = re.compile(re.escape(base.name) + r"-([1-9]\d*)")
+    for path in base.parent.iterdir() if base.parent.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match and int(match[1]) > 1:
+            found.append((int(match[1]), path))
+    return found
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a run may begin there: nothing is lost that is worth something."""
+    if not folder.is_dir():
+        return not folder.exists()
+    # Killed processes leave temporary files; failed ones what they wrote before the first step.
+    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
+    if RECIPE not in names:
+        return names <= {LOCK}
+    if any((folder / CHECKPOINTS).glob("*.h5")):
+        return False
+    return names <= {*BEFORE_STEPS, CHECKPOINTS}
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process is training there."""
+    try:
+        if (folder / LOCK).exists():
+            FileLock(folder / LOCK).acquire(timeout=0).lock.release()
+    except (Timeout, OSError):
+        return True
+    return False
+
+
+def check_new(folder: Path) -> None:
+    """Raise a `ValueError` unless a run may begin there."""
+    if not _is_free(folder):
+        raise ValueError(f"{folder}: expected a new or empty folder; resume to go on with a run")
+
+
+def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
+    """Raise a `ValueError` unless the folder has a run of this recipe and backend.
+
+    Args:
+        folder: The run's folder.
+        recipe: What it must be a run of.
+        report: Called with a line for each package that has another version.
+    """
+    path = folder / RECIPE
+    try:
+        stored = from_dict(_read(path))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: expected the recipe of a run ({error})") from None
+    if differing := difference(stored, recipe):
+        raise ValueError(f"{folder}: its run is of another recipe: {differing}")
+    try:
+        before = _read(folder / ENVIRONMENT)
+    except (OSError, json.JSONDecodeError):
+        return
+    backend = keras.backend.backend()
+    if before.get("backend", backend) != backend:
+        raise ValueError(
+            f"{folder}: its run needs KERAS_BACKEND={before['backend']}, on which it began. "
+            f"Received: KERAS_BACKEND={backend}"
+        )
+    now = environment()["versions"]
+    for name, version in before.get("versions", {}).items():
+        if now.get(name) != version and name in ("keras", backend, "numpy"):
+            report(
+                f"{name} is {now.get(name)} and was {version} when the run began: its bits may "
+                "differ"
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text("utf-8"))
+    if not isinstance(found, dict):
+        raise json.JSONDecodeError("not an object", "", 0)
+    return found
