@@ -8,14 +8,17 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from keras_se.checks import boolean, unknown_choice
 from keras_se.essentials import MAX_PIXELS, essentials_of
-from keras_se.weights.entries import Preprocessing, Weights, get_weights
+from keras_se.weights.entries import Preprocessing, Weights
+
+if TYPE_CHECKING:
+    from keras_se.description import Description
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
@@ -54,23 +57,26 @@ MODES = {
 
 
 def load_image(
-    path_or_bytes: str | Path | bytes, weights: str | Weights, *, strict: bool = False
+    path_or_bytes: str | Path | bytes, weights_or_model: Any, *, strict: bool = False
 ) -> np.ndarray:
-    """One picture after the evaluation resize and crop of a set of weights.
+    """One picture after the evaluation resize and crop of a network.
 
     It is turned as EXIF says. Then the shorter side is resized to `floor(size / crop)` pixels with
-    the set's interpolation, and the centre is cut out. The size is checked in the file's header,
+    the network's interpolation, and the centre is cut out. Of a model that does not know its crop
+    the whole picture is taken, as far as its shape allows. The size is checked in the file's header,
     before anything is decoded; text, colour profiles and previews are never read.
 
     Args:
         path_or_bytes: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or its bytes.
-        weights: A `Weights` entry or the name of one.
+        weights_or_model: Whose pictures: a model, a set of weights or its name, a run folder, a
+            `.keras` file, or a data set's name where its default sets agree.
         strict: `False` (default): the picture is converted to the 8-bit RGB or grey that the
             network takes: colour and grey into each other, transparency onto white, 16 bits to
             their upper 8. `True`: a picture that would be converted or turned is refused.
 
     Returns:
-        A float32 array `(1, size, size, C)` with values in 0..255.
+        A float32 array `(1, H, W, C)` with values in 0..255; `(1, C, H, W)` for a model that
+        takes the channels first.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -88,8 +94,42 @@ def load_image(
         Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
     boolean("strict", strict)
-    entry = weights if isinstance(weights, Weights) else get_weights(weights)
-    return read_picture(path_or_bytes, entry.preprocessing, colours_of(entry), strict)
+    # Keras is imported for models only.
+    from keras_se.resolve import describe_named
+
+    known = describe_named(weights_or_model)
+    picture = read_picture(
+        path_or_bytes, preprocessing_of(known), colours_for(known), strict, sides_of(known)
+    )
+    return np.moveaxis(picture, -1, 1) if known.channels_first else picture
+
+
+def preprocessing_of(known: Description) -> Preprocessing:
+    """How a described network's pictures are evaluated."""
+    height, _ = sides_of(known)
+    mean, std = known.mean or (), known.std or ()
+    return Preprocessing(height, known.crop, known.interpolation, mean, std)
+
+
+def sides_of(known: Description) -> tuple[int, int]:
+    """Height and width of a described network's pictures."""
+    height, width = known.height or known.size, known.width or known.size
+    if height is None or width is None:
+        raise ValueError(
+            "`weights_or_model` must know the size of its pictures. Received: a model that takes "
+            "any size"
+        )
+    return height, width
+
+
+def colours_for(known: Description) -> str:
+    """The mode, `"L"` or `"RGB"`, of a described network's pictures."""
+    if known.channels not in (1, 3):
+        raise ValueError(
+            "`weights_or_model` must take pictures of one or three channels. "
+            f"Received: a model of {known.channels} channels"
+        )
+    return "L" if known.channels == 1 else "RGB"
 
 
 def colours_of(entry: Weights) -> str:
@@ -134,8 +174,13 @@ def read_picture(
     preprocessing: Preprocessing,
     colours: str,
     strict: bool = False,
+    sides: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """`load_image` with the transform given, and the mode `"L"` or `"RGB"`."""
+    """`load_image` with the transform given, and the mode `"L"` or `"RGB"`.
+
+    `sides` are height and width where they differ from the transform's size.
+    """
+    sides = sides or (preprocessing.size, preprocessing.size)
     if isinstance(path_or_bytes, bytes):
         label, size = "the bytes", len(path_or_bytes)
     elif isinstance(path_or_bytes, str | Path):
@@ -161,14 +206,14 @@ def read_picture(
             if getattr(image, "n_frames", 1) > 1:
                 raise _UnfitError(SEVERAL.format(label))
             turned = image.size if file.orientation < 5 else image.size[::-1]
-            resized = _resized(turned, preprocessing, label)
+            resized = _resized(turned, sides, preprocessing.crop, label)
             if strict:
                 _require(image, colours, label, file.orientation)
             image.load()
             flat = _flatten(image, colours, label)
             if file.orientation > 1:
                 flat = flat.transpose(TURNS[file.orientation])
-            return _crop(flat, resized, preprocessing)
+            return _crop(flat, resized, sides, preprocessing.interpolation)
 
 
 class _UnfitError(ValueError):
@@ -194,18 +239,23 @@ def _damage_named(label: str) -> Iterator[None]:
         ) from None
 
 
-def _resized(size: tuple[int, int], preprocessing: Preprocessing, label: str) -> tuple[int, int]:
+def _resized(
+    size: tuple[int, int], sides: tuple[int, int], crop: float, label: str
+) -> tuple[int, int]:
     """Width and height after the resize, checked before anything is decoded."""
     width, height = size
-    shorter = int(preprocessing.size / preprocessing.crop)
-    # Truncated, not rounded, as in publishers' transforms.
-    longer = shorter * max(size) // min(size)
-    if width * height > MAX_PIXELS or shorter * longer > MAX_PIXELS:
+    rows, columns = (int(side / crop) for side in sides)
+    # It covers both; truncated, not rounded, as in publishers' transforms.
+    if height * columns <= width * rows:
+        resized = (rows * width // height, rows)
+    else:
+        resized = (columns, columns * height // width)
+    if width * height > MAX_PIXELS or resized[0] * resized[1] > MAX_PIXELS:
         raise _UnfitError(
             f"{label}: expected at most {MAX_PIXELS} pixels, also with the shorter side at "
-            f"{shorter}. Received: {width} x {height}"
+            f"{min(rows, columns)}. Received: {width} x {height}"
         )
-    return (shorter, longer) if width <= height else (longer, shorter)
+    return resized
 
 
 def _require(image: Image.Image, colours: str, label: str, orientation: int) -> None:
@@ -243,12 +293,16 @@ def _flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
     return image.convert(colours)
 
 
-def _crop(image: Image.Image, resized: tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
-    size = preprocessing.size
-    image = image.resize(resized, Image.Resampling[preprocessing.interpolation.upper()])
-    left, top = (round((side - size) / 2) for side in resized)
-    image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image, "float32").reshape(1, size, size, -1)
+def _crop(
+    image: Image.Image, resized: tuple[int, int], sides: tuple[int, int], interpolation: str
+) -> np.ndarray:
+    height, width = sides
+    image = image.resize(resized, Image.Resampling[interpolation.upper()])
+    left, top = (
+        round((whole - part) / 2) for whole, part in zip(resized, (width, height), strict=True)
+    )
+    image = image.crop((left, top, left + width, top + height))
+    return np.asarray(image, "float32").reshape(1, height, width, -1)
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

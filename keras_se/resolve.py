@@ -91,13 +91,25 @@ def describe_named(what: Any) -> Description:
     """
     if isinstance(what, keras.Model):
         return describe(what)
-    entry = find_set(what)
+    entry = find_set(what) or _agreed(what)
     if entry is None:
         path = model_file(what)
         if path is None:
             raise unknown(what, "weights_or_model")
         return describe(load_keras(path))
     return describe_set(entry)
+
+
+def _agreed(dataset: Any) -> Weights | None:
+    """One of the default sets of a data set, if all of them take pictures alike."""
+    sets = [entry for entry in list_weights() if entry.default and entry.dataset == dataset]
+    transforms = {entry.preprocessing for entry in sets}
+    if len(transforms) > 1:
+        raise ValueError(
+            f"`weights_or_model` must be a set of weights: those of {dataset!r} take pictures in "
+            f"{len(transforms)} ways. Received: weights_or_model={dataset!r}"
+        )
+    return sets[0] if sets else None
 
 
 def describe_set(entry: Weights) -> Description:

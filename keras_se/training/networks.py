@@ -7,8 +7,10 @@ from typing import Any
 import keras
 
 import keras_se
+from keras_se.description import tell
 from keras_se.models._builder import Builder, with_new_head
 from keras_se.training.batches import Data
+from keras_se.training.files import EncodedPictures
 from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
@@ -17,7 +19,19 @@ HELD_ONLY = ("shift", "cutout")
 
 
 def network(recipe: Recipe, data: Data) -> keras.Model:
-    """The network of a recipe for such pictures: 0..255 in, logits out."""
+    """The network of a recipe for such pictures: 0..255 in, logits out; it knows both."""
+    model = _network(recipe, data)
+    tell(
+        model,
+        size=data.shape[0],
+        crop=data.crop if isinstance(data, EncodedPictures) else 1.0,
+        labels=data.names,
+        scores=recipe.loss,
+    )
+    return model
+
+
+def _network(recipe: Recipe, data: Data) -> keras.Model:
     builder = _builder(recipe)
     arguments: dict[str, Any] = {
         "weights": recipe.weights,
@@ -35,7 +49,7 @@ def network(recipe: Recipe, data: Data) -> keras.Model:
 def weights_set(recipe: Recipe) -> Weights | None:
     """The published set that a recipe starts from; `None` for a file or random values."""
     builder = _builder(recipe)
-    found = builder.resolve(recipe.weights, builder.network.varied(recipe.variant))
+    found = builder.resolve(recipe.weights, recipe.variant)
     return found if isinstance(found, Weights) else None
 
 
