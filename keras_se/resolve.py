@@ -103,7 +103,10 @@ def describe_named(what: Any) -> Description:
 def _agreed(dataset: Any) -> Weights | None:
     """One of the default sets of a data set, if all of them take pictures alike."""
     sets = [entry for entry in list_weights() if entry.default and entry.dataset == dataset]
-    transforms = {entry.preprocessing for entry in sets}
+    transforms = {
+        (entry.input_shape, entry.preprocessing.crop, entry.preprocessing.interpolation)
+        for entry in sets
+    }
     if len(transforms) > 1:
         raise ValueError(
             f"`weights_or_model` must be a set of weights: those of {dataset!r} take pictures in "
