@@ -151,6 +151,42 @@ SOURCES = {
 }
 
 
+MULTI_HOT = {
+    "array": lambda x, table: (x, table),
+    "array of booleans": lambda x, table: (x, table.astype(bool)),
+    "tf.data": lambda x, table: (tf.data.Dataset.from_tensor_slices((x, table)).batch(3), None),
+}
+
+
+@pytest.mark.parametrize("source", MULTI_HOT)
+def test_several_labels_a_picture(source):
+    """A picture counts for each of its classes, one without a class for none."""
+    model, (x, _) = small(classes=4), pictures(9)
+    table = np.array([[1, 1, 0, 0], [0, 1, 1, 0]] * 4 + [[0, 0, 0, 0]])
+    with pytest.warns(UserWarning, match="1 of 4 classes have no pictures.*: 3$"):
+        found = excitations(model, *MULTI_HOT[source](x, table))
+    assert found.counts.tolist() == [4, 8, 4, 0]
+    with pytest.warns(UserWarning, match="1 of 4 classes"):
+        first = excitations(model, *MULTI_HOT[source](x, table), samples_per_class=3)
+    assert first.counts.tolist() == [3, 3, 3, 0]
+    for name, gates in gates_of(model, x).items():
+        for label, own in enumerate((gates[:8:2], gates[:8], gates[1:8:2])):
+            np.testing.assert_allclose(found.mean[name][label], own.mean(0), atol=COMPILED)
+            np.testing.assert_allclose(found.std[name][label], own.std(0), atol=COMPILED)
+            np.testing.assert_allclose(first.mean[name][label], own[:3].mean(0), atol=COMPILED)
+    # The last picture has no class: it is shown nowhere.
+    assert all(len(order) == 8 for order in found.extremes.order.values())
+    assert set(found.extremes.labels.tolist()) == {0, 1}
+
+
+def test_columns_of_labels_are_classes_without_a_classifier():
+    model, (x, _) = small(classes=None), pictures(6)
+    table = np.eye(9)[[0, 1, 2, 0, 1, 2]]
+    for arguments in ((x, table), (iter([(x, table)]),)):
+        with pytest.warns(UserWarning, match="6 of 9 classes"):
+            assert excitations(model, *arguments).counts.tolist() == [2, 2, 2, *[0] * 6]
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources(source):
     model, (x, labels) = small(), pictures(40)
@@ -384,6 +420,19 @@ MISTAKES = {
     "label too large": (lambda x, y: {"labels": y + 1}, "from 0 to 6. Received: 7"),
     "negative label": (lambda x, y: {"labels": y - 1}, "from 0 to 6. Received: -1"),
     "fractions": (lambda x, y: {"labels": y / 2}, "`labels` must be whole numbers"),
+    "smoothed": (
+        lambda x, y: {"labels": 0.9 * np.eye(CLASSES)[y] + 0.1 / CLASSES},
+        "zeros and ones, .*Received: 0.0142.* in labels of shape .20, 7.",
+    ),
+    "probabilities": (lambda x, y: {"labels": np.full((20, 7), 1 / 7)}, "zeros and ones"),
+    "no class at all": (
+        lambda x, y: {"labels": np.zeros((20, CLASSES))},
+        "at least one picture of a class",
+    ),
+    "more columns than outputs": (
+        lambda x, y: {"images": iter([(x, np.eye(9)[y + 2])]), "labels": None},
+        "from 0 to 6. Received: ",
+    ),
     "texts": (lambda x, y: {"labels": y.astype(str)}, "`labels` must be whole numbers"),
     "no pictures": (lambda x, y: {"images": x[:0], "labels": y[:0]}, "at least one picture"),
     "no batches": (lambda x, y: {"images": iter(()), "labels": None}, "at least one picture"),

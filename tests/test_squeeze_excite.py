@@ -39,13 +39,18 @@ def built(channels, rank=4, **options):
     return layer
 
 
-def expected(layer, x):
-    """Equations 2 to 4 on channels-last `x`, in float64: the gates and the output."""
+def expected(layer, x, mask=True):
+    """Equations 2 to 4 on channels-last `x`, in float64: the gates and the output.
+
+    `mask` has a boolean for each position, or for all of them.
+    """
     weights = {v.name: np.asarray(v, "float64") for v in layer.weights}
     spatial = tuple(range(1, x.ndim - 1))
     z = x.astype("float64")
     if layer.squeeze is not None:
-        z = {"avg": np.mean, "max": np.max}[layer.squeeze](z, axis=spatial, keepdims=True)
+        reduce = {"avg": np.mean, "max": lambda *a, **b: np.max(*a, **b, initial=-np.inf)}
+        where = np.broadcast_to(mask, x.shape[:-1])[..., None]
+        z = reduce[layer.squeeze](z, axis=spatial, keepdims=True, where=where)
     hidden = np.maximum(z @ weights["reduce_kernel"] + weights.get("reduce_bias", 0), 0)
     s = GATES[layer.gate](hidden @ weights["expand_kernel"] + weights.get("expand_bias", 0))
     return (s.squeeze(spatial) if layer.squeeze else s), x * s
@@ -116,6 +121,86 @@ def test_unknown_sizes(squeeze):
         x = random((3, *size, 20))
         np.testing.assert_allclose(model(x), expected(layer, x)[1], rtol=0, atol=1e-5)
     assert model(np.zeros((0, 5, 8, 20), "float32")).shape == (0, 5, 8, 20)
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max", None])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("axes", [(9,), (7, 6), (3, 5, 4)])
+def test_masked_positions_do_not_count(squeeze, data_format, axes):
+    """Large values behind the mask are not seen; the mask may lack the last spatial axes."""
+    rank = len(axes) + 2
+    layer = built(20, rank, ratio=4, squeeze=squeeze, data_format=data_format)
+    for masked in range(1, len(axes) + 1):
+        mask = np.random.default_rng(masked).random((2, *axes[:masked])) < 0.5
+        mask[:, 0] = True
+        full = np.broadcast_to(
+            mask.reshape(2, *axes[:masked], *[1] * (rank - 2 - masked)), (2, *axes)
+        )
+        x = random((2, *axes, 20))
+        x = np.where(full[..., None], x, 30).astype("float32")
+        gates, output = expected(layer, x, full)
+        first = data_format == "channels_first"
+        inputs = np.moveaxis(x, -1, 1) if first else x
+        y = np.asarray(layer(inputs, mask=mask))
+        y, found = (np.moveaxis(y, 1, -1) if first else y), np.asarray(layer.gates(inputs, mask))
+        scale = np.abs(gates).max()
+        np.testing.assert_allclose(found, gates, rtol=0, atol=TOLERANCE * scale)
+        np.testing.assert_allclose(y[full], output[full], rtol=0, atol=1e-5)
+
+
+MASKED = {
+    "Masking": lambda x: keras.layers.Masking(0.0)(x),
+    "Embedding": lambda x: keras.layers.Embedding(20, 20, mask_zero=True)(x),
+}
+
+
+@pytest.mark.parametrize("squeeze", ["avg", "max"])
+@pytest.mark.parametrize("kind", MASKED)
+@pytest.mark.filterwarnings("error:.*mask:UserWarning")
+def test_behind_a_mask(kind, squeeze, tmp_path):
+    """The squeeze is that of GlobalAveragePooling1D; the mask goes on."""
+    ids = np.random.default_rng(0).integers(1, 20, (3, 9))
+    ids[0, 4:] = ids[1, 2:] = 0
+    x = ids if kind == "Embedding" else random((3, 9, 20)) * (ids > 0)[..., None]
+    inputs = keras.Input((None,) if kind == "Embedding" else (None, 20))
+    features = MASKED[kind](inputs)
+    layer = SqueezeExcite(4, squeeze=squeeze)
+    excited = layer(features)
+    pooled = keras.layers.GlobalAveragePooling1D()
+    model = keras.Model(inputs, [features, excited, pooled(features), pooled(excited)])
+    for weight in layer.weights:
+        weight.assign(random(weight.shape))
+    maps, y, mean, last = (np.asarray(a) for a in model.predict(x, verbose=0))
+    gates, output = expected(layer, maps, ids > 0)
+    np.testing.assert_allclose(y, output, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(layer.gates(maps, ids > 0), gates, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(last, mean * gates, rtol=0, atol=1e-5)
+    assert np.abs(gates - expected(layer, maps)[0]).max() > 1e-3, "the mask makes no difference"
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0)[1], y)
+
+
+def test_a_sequence_of_padding_only_is_finite():
+    x, mask = random((2, 5, 20)), np.array([[True] * 5, [False] * 5])
+    for squeeze in ("avg", "max"):
+        layer = built(20, 3, ratio=4, squeeze=squeeze)
+        gates = np.asarray(layer.gates(x, mask))
+        expanded = expected(layer, np.zeros((1, 5, 20)))[0]
+        np.testing.assert_allclose(gates[1:], expanded, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 7, 6, 20)])
+def test_mask_of_another_rank(shape):
+    with pytest.raises(ValueError, match=r"`mask` must have the shape \(batch, \*spatial\)"):
+        built(20, ratio=4).gates(random((2, 7, 6, 20)), np.ones(shape, bool))
+
+
+@pytest.mark.parametrize(("channels", "ratio"), [(1, 16), (8, 16), (15, 16), (8, 1000)])
+def test_fewer_channels_than_the_ratio(channels, ratio):
+    layer, x = built(channels, ratio=ratio), random((2, 7, 6, channels))
+    assert layer.reduce_kernel.shape == (channels, 1)
+    np.testing.assert_allclose(layer(x), expected(layer, x)[1], rtol=0, atol=1e-5)
 
 
 OPTIONS = {

@@ -15,12 +15,11 @@ from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
 from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import (
-    LEFT_OUT,
     Samples,
     Source,
     Stream,
     check_range,
-    class_numbers,
+    class_members,
     of_files,
     of_tfds,
 )
@@ -61,14 +60,16 @@ def excitations(
             has no labels its `validation`, else a fifth of `train`). The shorter side of pictures
             in files is resized to the input's size and the centre cut out; the input must be
             square, of one or three channels.
-        labels: Classes of an array's pictures: whole numbers `(count,)`, or one-hot `(count,
-            classes)`. `None` (default) where `images` tells them.
+        labels: Classes of an array's pictures: whole numbers `(count,)`, or zeros and ones
+            `(count, classes)`: a picture counts for every class that has a one, for none in a row
+            of zeros. `None` (default) where `images` tells them.
         samples_per_class: The first so many pictures of each class are measured, in the order of
             the data (by file name in a folder); `None` for all. Defaults to 50, the paper's number.
             A class may have fewer.
         class_names: Names of all classes, in the order of the labels. Defaults to `None`: in a
             folder those of its folders, sorted; of a TFDS set its own; else the numbers, as many
-            as a classifier has outputs or one-hot labels have columns, or up to the largest label.
+            as a classifier has outputs or labels of zeros and ones have columns, or up to the
+            largest label.
         data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for TFDS' own.
 
     Returns:
@@ -76,8 +77,9 @@ def excitations(
         deviation; a warning names such classes.
 
     Raises:
-        ValueError: If the model has no such layers or is not built, there are no pictures, labels
-            are not as many as the pictures or out of range, or an argument is none of the above.
+        ValueError: If the model has no such layers or is not built, there are no pictures with a
+            class, labels are not as many as the pictures or out of range, or an argument is none of
+            the above.
 
     Example:
 
@@ -123,8 +125,8 @@ def measure(
     """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
     moments, extremest = Moments(), Extremest()
     widths: dict[str, int] = {}
-    largest = 0
-    for pictures, labels in source.batches(samples_per_class):
+    known = 0
+    for pictures, members in source.batches(samples_per_class):
         # A ReLU may hide them.
         if not all(np.isfinite(array).all() for array in keras.tree.flatten(pictures)):
             raise ValueError("`images` must be finite numbers. Received: NaN or infinite ones")
@@ -132,14 +134,14 @@ def measure(
         widths = {name: array.shape[1] for name, array in found.items()}
         high = [(array > HIGH).mean(1, keepdims=True) for array in found.values()]
         low = [(array < LOW).mean(1, keepdims=True) for array in found.values()]
-        counted = labels != LEFT_OUT
-        moments.add(np.concatenate([*found.values(), *high, *low], 1)[counted], labels[counted])
-        extremest.add(found, pictures, labels)
-        largest = max(largest, int(labels.max()))
+        rows = np.concatenate([*found.values(), *high, *low], 1)
+        moments.add(rows[members.pictures], members.classes)
+        extremest.add(found, pictures, members.first(len(rows)))
+        known = max(known, members.known)
     if not widths:
-        raise ValueError("`images` must hold at least one picture. Received: none")
+        raise ValueError("`images` must hold at least one picture of a class. Received: none")
     if names is None:
-        names = [str(n) for n in range(source.classes or largest + 1)]
+        names = [str(n) for n in range(source.classes or known)]
     counts = moments.counts(len(names))
     _warn_of_empty(counts, names)
     # Columns of the gates, then the shares.
@@ -221,10 +223,10 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
         )
     if not len(pictures):
         raise ValueError("`images` must hold at least one picture. Received: none")
-    numbers, width = class_numbers(labels, len(pictures))
-    classes = classes or width or int(numbers.max()) + 1
-    check_range(numbers, classes)
-    return Samples(numbers, lambda indices: pictures[indices], classes)
+    members = class_members(labels, len(pictures))
+    classes = classes or members.known
+    check_range(members.classes, classes)
+    return Samples(np.asarray(labels), lambda indices: pictures[indices], classes)
 
 
 def _transform(model: keras.Model) -> tuple[Preprocessing, str]:

@@ -22,7 +22,7 @@ class Extremes:
 
     Attributes:
         thumbnails: The pictures, uint8 `(count, side, side, C)`, grey or RGB.
-        labels: Their classes, `(count,)`.
+        labels: Their classes, `(count,)`; the first one of a picture that has several.
         order: By block, which they are, from the largest mean gate to the smallest: the first
             half is the most excited, the other the least. At most 12.
         gates: By block, their mean gates over all channels, float64, in that order.

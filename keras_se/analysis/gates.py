@@ -69,15 +69,25 @@ class _Predictor(keras.Model):
             self.model(x, training=False)
         times: Counter[str] = Counter()
         outputs = {}
-        for number, (block, gates) in enumerate(calls):
+        for number, (block, gates, mask) in enumerate(calls):
             name = self.name_of(id(block))
             times[name] += 1
             again = f":{times[name]}" if times[name] > 1 else ""
             if len(gates.shape) > 2:
-                gates = ops.mean(gates, axis=tuple(range(1, len(gates.shape) - 1)))
+                gates = _mean(gates, mask)
             # Keras sorts the keys.
             outputs[f"{number:06} {name}{again}"] = gates
         return outputs
+
+
+def _mean(gates: Any, mask: Any) -> Any:
+    """The mean over the positions, `(batch, C)`, of gates `(batch, *spatial, C)`."""
+    axes = tuple(range(1, len(gates.shape) - 1))
+    if mask is None:
+        return ops.mean(gates, axis=axes)
+    mask = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(gates.shape) - len(mask.shape))))
+    count = ops.sum(ops.where(mask, ops.ones_like(gates), 0), axis=axes)
+    return ops.sum(ops.where(mask, gates, 0), axis=axes) / count
 
 
 def _blocks(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, SqueezeExcite]]:

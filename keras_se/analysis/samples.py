@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +18,35 @@ from keras_se.weights.entries import Preprocessing
 
 # Pictures of a batch.
 BATCH = 64
-# The label of a picture that is not to be counted.
-LEFT_OUT = -1
 
-Batches = Iterator[tuple[Any, np.ndarray]]
+
+@dataclass(frozen=True)
+class Members:
+    """Which pictures count for which classes, as pairs.
+
+    Attributes:
+        pictures: Index of a picture, int64 `(pairs,)`, ascending.
+        classes: A class of that picture, int64 `(pairs,)`, from 0.
+        known: How many classes there are, as far as the labels tell.
+    """
+
+    pictures: np.ndarray
+    classes: np.ndarray
+    known: int
+
+    def only(self, chosen: np.ndarray) -> Members:
+        """The chosen pairs."""
+        return replace(self, pictures=self.pictures[chosen], classes=self.classes[chosen])
+
+    def first(self, count: int) -> np.ndarray:
+        """The first class of each of `count` pictures, int64 `(count,)`; -1 where it has none."""
+        labels = np.full(count, -1)
+        pictures, places = np.unique(self.pictures, return_index=True)
+        labels[pictures] = self.classes[places]
+        return labels
+
+
+Batches = Iterator[tuple[Any, Members]]
 
 
 class Source(Protocol):
@@ -32,7 +57,7 @@ class Source(Protocol):
         """Number of classes, where it is known."""
 
     def batches(self, per_class: int | None) -> Batches:
-        """Pictures and labels, `LEFT_OUT` beyond the first `per_class` of a class."""
+        """Pictures, and the classes for which they count: the first `per_class` of each class."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,8 @@ class Samples:
     """Pictures that can be had in any order.
 
     Attributes:
-        labels: int64 from 0 to less than `classes`, `(count,)`.
+        labels: Whole numbers from 0 to less than `classes`, `(count,)`, or zeros and ones,
+            `(count, classes)`.
         load: Gives the pictures of some indices, `(count, ...)`.
         classes: Number of classes.
     """
@@ -51,18 +77,21 @@ class Samples:
 
     def batches(self, per_class: int | None) -> Batches:
         """Only those that count; the last batch is filled up, for nothing is compiled twice."""
-        chosen = np.arange(len(self.labels))
+        members = class_members(self.labels, len(self.labels))
         if per_class is not None:
-            order = np.argsort(self.labels, kind="stable")
-            ordered = self.labels[order]
+            order = np.argsort(members.classes, kind="stable")
+            ordered = members.classes[order]
             rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-            chosen = np.sort(order[rank < per_class])
+            members = members.only(np.sort(order[rank < per_class]))
+        chosen = np.unique(members.pictures)
         size = min(BATCH, len(chosen))
-        for first in range(0, len(chosen), size):
+        for first in range(0, len(chosen), size or 1):
             part = chosen[first : first + size]
-            labels = np.full(size, LEFT_OUT)
-            labels[: len(part)] = self.labels[part]
-            yield self.load(np.resize(part, size)), labels
+            low = np.searchsorted(members.pictures, part[0])
+            high = np.searchsorted(members.pictures, part[-1], "right")
+            own = members.only(np.arange(low, high))
+            places = np.searchsorted(part, own.pictures)
+            yield self.load(np.resize(part, size)), replace(own, pictures=places)
 
 
 @dataclass(frozen=True)
@@ -88,44 +117,56 @@ class Stream:
                 )
             pictures = keras.tree.map_structure(np.asarray, element[0])
             (first, *_) = keras.tree.flatten(pictures)
-            labels, width = class_numbers(element[1], len(first) if first.ndim else None)
-            check_range(labels, width or self.classes)
-            for n, label in enumerate(labels.tolist()):
+            members = class_members(element[1], len(first) if first.ndim else None)
+            check_range(members.classes, self.classes)
+            counted = np.ones(len(members.classes), bool)
+            for n, label in enumerate(members.classes.tolist()):
                 counts[label] += 1
-                if per_class is not None and counts[label] > per_class:
-                    labels[n] = LEFT_OUT
-            if np.any(labels != LEFT_OUT):
-                yield pictures, labels
+                counted[n] = per_class is None or counts[label] <= per_class
+            if counted.any():
+                yield pictures, members.only(counted)
             full = per_class is not None and sum(n >= per_class for n in counts.values())
             if full and full == self.classes:
                 return
 
 
-def class_numbers(labels: Any, pictures: int | None) -> tuple[np.ndarray, int | None]:
-    """Labels as int64 `(count,)`, and the width of one-hot ones.
+def class_members(labels: Any, pictures: int | None) -> Members:
+    """The pictures of each class.
 
     Args:
-        labels: Whole numbers, `(count,)` or `(count, 1)`, or one-hot, `(count, classes)`.
+        labels: Whole numbers, `(count,)` or `(count, 1)`, or zeros and ones, `(count, classes)`,
+            where a row has a one for each class of its picture.
         pictures: How many there must be.
 
     Raises:
         ValueError: If they are none of these.
     """
     array = np.asarray(labels)
-    known = array.dtype.kind in "iuf" and array.ndim in (1, 2)
-    width = array.shape[1] if known and array.ndim == 2 and array.shape[1] > 1 else None
-    numbers = array.argmax(1) if width else array.reshape(-1)
-    if not known or np.any(numbers != np.round(numbers)):
+    numeric = array.dtype.kind in "iufb" and array.ndim in (1, 2)
+    table = numeric and array.ndim == 2 and array.shape[1] > 1
+    allowed: Any = False
+    if numeric:
+        values = array.astype("float64")
+        allowed = np.isin(values, (0, 1)) if table else values == np.floor(values)
+    if not np.all(allowed):
         raise ValueError(
-            "`labels` must be whole numbers, (count,), or one-hot, (count, classes). "
-            f"Received: labels of shape {array.shape} and type {array.dtype}"
+            "`labels` must be whole numbers, (count,), or zeros and ones, (count, classes). "
+            f"Received: {_what_is_wrong(array, allowed)}"
         )
-    if len(numbers) != pictures:
+    if len(array) != pictures:
         raise ValueError(
             "`labels` must be as many as the pictures. "
-            f"Received: {len(numbers)} labels, {pictures} pictures"
+            f"Received: {len(array)} labels, {pictures} pictures"
         )
-    return numbers.astype(np.int64), width
+    if table:
+        return Members(*np.nonzero(array), array.shape[1])
+    numbers = array.reshape(-1).astype(np.int64)
+    return Members(np.arange(len(numbers)), numbers, int(numbers.max(initial=-1)) + 1)
+
+
+def _what_is_wrong(labels: np.ndarray, allowed: Any) -> str:
+    received = f"labels of shape {labels.shape} and type {labels.dtype}"
+    return f"{labels[~allowed].flat[0]} in {received}" if np.ndim(allowed) else received
 
 
 def check_range(labels: np.ndarray, classes: int | None) -> None:

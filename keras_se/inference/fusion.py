@@ -14,7 +14,7 @@ from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, trains
-from keras_se.inference.squeeze import move_squeeze
+from keras_se.inference.squeeze import excites, move_squeeze
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
 from keras_se.layers import SqueezeExcite
@@ -129,13 +129,13 @@ def _left(network: Network, done: Iterable[str]) -> dict[str, str]:
     left = {}
     for part in network.parts(Copy):
         training = any(trains(part.source, call) for call in network.calls_of(part))
-        reason = _reason(part, training, done)
+        reason = _reason(network, part, training, done)
         if reason:
             left[part.label] = reason
     return left
 
 
-def _reason(part: Copy, training: bool, done: Iterable[str]) -> str:
+def _reason(network: Network, part: Copy, training: bool, done: Iterable[str]) -> str:
     """Why a part is what it is; empty where it could be nothing else."""
     source = part.source
     if isinstance(source, keras.Model):
@@ -149,5 +149,7 @@ def _reason(part: Copy, training: bool, done: Iterable[str]) -> str:
     if "squeeze" in done and isinstance(source, SqueezeExcite):
         if source.squeeze != "avg":
             return f"squeeze={source.squeeze!r} and a convolution do not commute"
+        if not excites(network, part):
+            return "its squeeze heeds a mask"
         return "no linear 1x1 convolution of fewer channels before it"
     return ""

@@ -26,10 +26,13 @@ AVERAGE_POOLING = {
 }
 
 
-def excites(part: Any) -> bool:
-    """Whether the part is a `SqueezeExcite` whose squeeze is the mean."""
+def excites(network: Network, part: Any) -> bool:
+    """Whether the part is a `SqueezeExcite` whose squeeze is the mean of all positions."""
     block = part.source if isinstance(part, Copy) else None
-    return isinstance(block, SqueezeExcite) and known(block) and block.squeeze == "avg"
+    if not (isinstance(block, SqueezeExcite) and known(block) and block.squeeze == "avg"):
+        return False
+    # A call with a mask takes it as a tensor, too.
+    return all(len(call.inputs) == 1 for call in network.calls_of(part))
 
 
 def move_squeeze(network: Network) -> list[str]:
@@ -37,7 +40,8 @@ def move_squeeze(network: Network) -> list[str]:
     done = []
     for part in network.parts(Copy):
         calls = network.calls_of(part)
-        behind = [network.producer(call.inputs[0]) for call in calls] if excites(part) else [None]
+        moves = excites(network, part) and not _may_be_masked(network, calls[0])
+        behind = [network.producer(call.inputs[0]) for call in calls] if moves else [None]
         linear = behind[0].layer if behind[0] else None
         if not (
             isinstance(linear, Linear)
@@ -56,6 +60,17 @@ def move_squeeze(network: Network) -> list[str]:
         split(network, part, sources, linear.matrix() @ kernel, bias)
         done.append(part.label)
     return done
+
+
+def _may_be_masked(network: Network, call: Call) -> bool:
+    """Whether a mask may reach the convolution before a block but not the block itself.
+
+    Convolutions drop masks, which `GlobalAveragePooling1D` heeds and other squeezes do not.
+    """
+    if len(call.inputs[0].shape) != 3:
+        return False
+    sources = [part.source for part in network.parts(Copy)]
+    return any(isinstance(x, layers.Masking) or getattr(x, "mask_zero", False) for x in sources)
 
 
 def _same_axis(linear: Linear, block: SqueezeExcite, call: Call) -> bool:

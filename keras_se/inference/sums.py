@@ -24,7 +24,7 @@ def join_sums(network: Network) -> list[str]:
         product = _product(network, call)
         if product is None:
             continue
-        if excites(product.layer):
+        if excites(network, product.layer):
             split(network, product.layer)
             product = _product(network, call)
             assert product is not None
@@ -86,7 +86,7 @@ def _product(network: Network, call: Call) -> Call | None:
         if (
             product is not None
             and network.only_consumer(x) is call
-            and (excites(product.layer) or multiplies(product))
+            and (excites(network, product.layer) or multiplies(product))
             and all(z.shape == y.shape for z in call.inputs)
             and all(z.dtype == y.dtype for z in (*call.inputs, *product.inputs))
         ):

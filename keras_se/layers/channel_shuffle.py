@@ -41,6 +41,7 @@ class ChannelShuffle(keras.layers.Layer):
         super().__init__(**layer_kwargs)
         self.groups = positive_integer("groups", groups)
         self.data_format = get_data_format(data_format)
+        self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = input_shape[self._axis] if len(input_shape) == 4 else None

@@ -76,7 +76,8 @@ class GroupedConv2D(keras.layers.Conv2D):
         return self.activation(self.convolution_op(inputs, self.kernel) + bias)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        if not self._native:
+        # TensorFlow's own gives a batch of no rows the input's shape.
+        if not self._native or inputs.shape[0] == 0:
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 

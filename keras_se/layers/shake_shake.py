@@ -49,6 +49,7 @@ class ShakeShake(keras.layers.Layer):
         self.backward = backward
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 2 or input_shape[0] != input_shape[1]:

@@ -17,13 +17,13 @@ HALF_PRECISION = ("float16", "bfloat16")
 DATA_FORMATS = ("channels_last", "channels_first")
 VARIABLES = ("reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
 
-Calls = list[tuple["SqueezeExcite", Any]]
+Calls = list[tuple["SqueezeExcite", Any, Any]]
 _recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
 
 
 @contextmanager
 def recorded_gates() -> Iterator[Calls]:
-    """The blocks that are called inside, in the order of their calls, each with its gates."""
+    """The blocks that are called inside, in the order of their calls: block, gates, mask."""
     calls: Calls = []
     token = _recorded.set(calls)
     try:
@@ -62,8 +62,12 @@ class SqueezeExcite(keras.layers.Layer):
 
     Under a half-precision policy the squeeze and the gate are computed in float32.
 
+    Positions that a mask leaves out, such as the padded steps behind `keras.layers.Masking` or
+    `Embedding(mask_zero=True)`, do not count in the squeeze, as in
+    `keras.layers.GlobalAveragePooling1D`; the squeeze of no position at all is zero.
+
     Args:
-        ratio: Reduction ratio r, an integer from 1 to C. Defaults to 16.
+        ratio: Reduction ratio r, an integer of at least 1. Defaults to 16.
         squeeze: `"avg"` (default), `"max"`, or `None`: no pooling, the two fully connected
             layers act at every position (the paper's NoSqueeze).
         gate: Nonlinearity of the gate: `"sigmoid"` (default, values in 0..1), `"tanh"`,
@@ -81,11 +85,11 @@ class SqueezeExcite(keras.layers.Layer):
         `"channels_first"`, with one, two or three spatial axes of any size, also unknown.
 
     Output shape:
-        The input's shape.
+        The input's shape, with the input's mask.
 
     Raises:
-        ValueError: If an argument is not one of the above, the input's rank is not 3, 4 or 5,
-            its channel count is unknown, or `ratio` exceeds it.
+        ValueError: If an argument is not one of the above, the input's rank is not 3, 4 or 5, or
+            its channel count is unknown.
 
     Example:
 
@@ -121,6 +125,7 @@ class SqueezeExcite(keras.layers.Layer):
             hidden_units = positive_integer("hidden_units", hidden_units)
         self.hidden_units = hidden_units
         self.data_format = get_data_format(data_format)
+        self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) not in (3, 4, 5):
@@ -133,11 +138,6 @@ class SqueezeExcite(keras.layers.Layer):
             raise ValueError(
                 "`SqueezeExcite` needs a known number of channels. "
                 f"Received: input_shape={tuple(input_shape)}, data_format={self.data_format!r}"
-            )
-        if self.hidden_units is None and self.ratio > channels:
-            raise ValueError(
-                f"`ratio` must be at most the number of channels, {channels}, of layer "
-                f"{self.name!r}. Received: ratio={self.ratio}"
             )
         hidden = self.hidden_units or max(1, channels // self.ratio)
         # The gate has a precision of its own (`_gate_dtype`), so no autocasting of its weights.
@@ -157,36 +157,37 @@ class SqueezeExcite(keras.layers.Layer):
             ndim=len(input_shape), axes={self._channel_axis(len(input_shape)): channels}
         )
 
-    def gates(self, x: Any) -> Any:
+    def gates(self, x: Any, mask: Any = None) -> Any:
         """The gate values `s` for the input `x`.
 
         Args:
             x: Input of the layer, `(batch, *spatial, C)` or `(batch, C, *spatial)`.
+            mask: Which positions count in the squeeze: booleans of the shape `(batch, *spatial)`
+                or of its first axes, such as `(batch, time)`. Defaults to `None`: all.
 
         Returns:
             A tensor of shape `(batch, C)`; with `squeeze=None` one of `(batch, *spatial, C)`,
             whatever the data format. float32 under a half-precision policy.
+
+        Raises:
+            ValueError: If the mask has more axes than `(batch, *spatial)`, or fewer than two.
         """
         if not self.built:
             self.build(x.shape)
         x = ops.cast(x, self._gate_dtype)
-        rank = len(x.shape)
         if self.squeeze is None:
-            z = ops.moveaxis(x, self._channel_axis(rank), -1)
-        elif self.squeeze == "avg":
-            z = ops.mean(x, axis=self._spatial_axes(rank))
+            z = ops.moveaxis(x, self._channel_axis(len(x.shape)), -1)
         else:
-            # Without an initial value Keras refuses a batch of no rows.
-            z = ops.max(x, axis=self._spatial_axes(rank), initial=-float("inf"))
+            z = self._squeezed(x, mask)
         z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
         z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
         return keras.activations.get(self.gate)(z)
 
-    def call(self, x: Any) -> Any:
-        gates = self.gates(x)
+    def call(self, x: Any, mask: Any = None) -> Any:
+        gates = self.gates(x, mask)
         calls = _recorded.get()
         if calls is not None:
-            calls.append((self, gates))
+            calls.append((self, gates, mask))
         s = ops.cast(gates, x.dtype)
         rank = len(x.shape)
         if self.squeeze is None:
@@ -217,6 +218,38 @@ class SqueezeExcite(keras.layers.Layer):
 
     def _spatial_axes(self, rank: int) -> list[int]:
         return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
+
+    def _squeezed(self, x: Any, mask: Any) -> Any:
+        """The mean or maximum of every channel, `(batch, C)`."""
+        axes = self._spatial_axes(len(x.shape))
+        if mask is not None:
+            mask = self._beside_channels(mask, len(x.shape))
+        if self.squeeze == "avg":
+            if mask is None:
+                return ops.mean(x, axis=axes)
+            count = ops.sum(ops.where(mask, ops.ones_like(x), 0), axis=axes)
+            return ops.sum(ops.where(mask, x, 0), axis=axes) / ops.maximum(count, 1)
+        if x.shape[0] == 0:
+            # Torch has no maximum of no values.
+            return ops.zeros((0, x.shape[self._channel_axis(len(x.shape))]), x.dtype)
+        lowest = -float("inf")
+        if mask is None:
+            # Without an initial value Keras refuses a batch of no rows.
+            return ops.max(x, axis=axes, initial=lowest)
+        z = ops.max(ops.where(mask, x, lowest), axis=axes, initial=lowest)
+        return ops.where(ops.any(mask, axis=axes), z, 0)
+
+    def _beside_channels(self, mask: Any, rank: int) -> Any:
+        """A mask of positions with one channel and all axes of an input of that rank."""
+        mask = ops.cast(mask, "bool")
+        if not 2 <= len(mask.shape) < rank:
+            raise ValueError(
+                "`mask` must have the shape (batch, *spatial) or its first axes. "
+                f"Received: mask of shape {tuple(mask.shape)}, input of rank {rank}"
+            )
+        while len(mask.shape) < rank - 1:
+            mask = ops.expand_dims(mask, -1)
+        return ops.expand_dims(mask, self._channel_axis(rank))
 
     def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
         x = ops.matmul(x, ops.cast(kernel, self._gate_dtype))

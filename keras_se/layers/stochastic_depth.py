@@ -52,6 +52,7 @@ class StochasticDepth(keras.layers.Layer):
         self.rate = float(rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import numbers
 from collections import defaultdict
@@ -22,6 +21,7 @@ from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
 from keras_se.pruning.channels import Channels
 from keras_se.pruning.rules import Rule
 from keras_se.pruning.scores import random_scores, weight_scores
+from keras_se.tables import as_text
 
 SCORES = ("gate", "norm", "random")
 
@@ -50,7 +50,6 @@ class Pruning:
     left: Mapping[str, str]
 
     def __str__(self) -> str:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("layer", "channels", "of", box=None, pad_edge=False)
@@ -58,9 +57,7 @@ class Pruning:
             table.add_row(name, str(len(kept)), str(self.widths[name]))
         for name, reason in self.left.items():
             table.add_row(f"left: {name}", reason)
-        text = io.StringIO()
-        Console(file=text, width=1000, highlight=False, markup=False).print(table)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        return as_text(table)
 
 
 class _Smaller(Copy):
