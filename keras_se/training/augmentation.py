@@ -78,7 +78,7 @@ def randomly_erased(
     area = (low + (high - low) * sizes[..., 0]) * height * width
     aspect = ERASED_ASPECT + (1 / ERASED_ASPECT - ERASED_ASPECT) * sizes[..., 1]
     sides = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], -1).round().astype(int)
-    fits: np.ndarray = (sides > 0).all(-1) & (sides <= (height, width)).all(-1)
+    fits = np.asarray((sides > 0).all(-1) & (sides <= (height, width)).all(-1))
     sides = sides[np.arange(len(sides)), fits.argmax(1)]
     first = (at * ((height, width) - sides + 1)).astype(int)
     inside = (which & fits.any(1))[:, None, None]
