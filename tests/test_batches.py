@@ -15,7 +15,7 @@ DATA = Pictures(
 )
 EVERYTHING = ["shift=2", "flip=true", "rand_augment=2", "repeats=2", "cutout=4",
               "cutout_probability=0.5", "mixup=0.2", "cutmix=1.0",
-              "label_smoothing=0.1"]  # fmt: skip
+              "label_smoothing=0.1", "random_erasing=0.5"]  # fmt: skip
 
 
 def recipe(*settings):
@@ -145,6 +145,45 @@ def test_cut_out(side):
             bottom, right = max(0, top + side), max(0, left + side)
             expected[max(0, top) : bottom, max(0, left) : right] = value
         np.testing.assert_array_equal(got, expected)
+
+
+def test_randomly_erased():
+    """Against Algorithm 1 of Random Erasing, one picture at a time."""
+    sizes, at = RANDOM.random((53, 4, 2)), RANDOM.random((53, 2))
+    which = RANDOM.random(53) < 0.7
+    sizes[:2, 0] = 1, 0  # 3 x 9
+    sizes[0], sizes[1, 1], which[:2] = (1, 0), 0.5, True
+    value = np.array([1000.0, 2000.0, 3000.0], "float32")
+    result = augmentation.randomly_erased(DATA.pictures.astype("float32"), sizes, at, which, value)
+    erased = 0
+    for n, picture in enumerate(DATA.pictures.astype("float32")):
+        expected = picture.copy()
+        for share, aspect in sizes[n] if which[n] else ():
+            area, ratio = 63 * (0.02 + 0.38 * share), 0.3 + (1 / 0.3 - 0.3) * aspect
+            height, width = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+            if 1 <= height <= 9 and 1 <= width <= 7:
+                top, left = int(at[n, 0] * (10 - height)), int(at[n, 1] * (8 - width))
+                expected[top : top + height, left : left + width] = value
+                erased += 1
+                break
+        np.testing.assert_array_equal(result[n], expected)
+    assert 0 < erased < which.sum()
+    assert (result[0] == DATA.pictures[0]).all()
+    assert (result[1] != DATA.pictures[1]).any()
+
+
+def test_random_erasing_of_a_recipe():
+    """That share of the pictures has a rectangle of the mean colour; the rest are as without it."""
+    data = Pictures(RANDOM.integers(0, 256, (800, 28, 28, 1), np.uint8), np.arange(800) % 3, "abc")
+    plain, settings = recipe("batch=800"), recipe("batch=800", "random_erasing=0.25")
+    before, after = (data.training(r, 0)[0][0] for r in (plain, settings))
+    changed = (before != after).any(-1).mean((1, 2))
+    # Four standard errors of 800 draws.
+    assert abs((changed > 0).mean() - 0.25) < 4 * (0.25 * 0.75 / 800) ** 0.5
+    assert np.unique(after[before != after]) == data.mean
+    # Sides are whole pixels, and a value or two may be the mean before.
+    assert 0.01 < changed[changed > 0].min() < 0.05
+    assert 0.35 < changed.max() < 0.45
 
 
 MIXES = [augmentation.draw_mix(0.4, 1.0, 9, 7, key) for key in range(400)]

@@ -13,6 +13,7 @@ import keras_se
 
 DOCUMENTED = [
     *(name for name in keras_se.__all__ if callable(getattr(keras_se, name))),
+    "layers.BatchNormalization",
     "layers.GroupedConv2D",
     "layers.MultiplyAdd",
     "layers.ScaleOffset",

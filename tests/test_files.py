@@ -225,6 +225,7 @@ def test_bad_folders(folder, tmp_path):
         (folder, ("data_dir=null",), "data_dir=None"),
         (folder, ("shift=2",), "shift=2"),
         (folder, ("cutout=8",), "cutout=8"),
+        (folder, ("random_erasing=0.5",), "random_erasing=0.5"),
     ):
         with pytest.raises(ValueError, match="Received") as caught:
             load_data(recipe(place, *settings), pytest.fail)

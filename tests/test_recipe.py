@@ -75,6 +75,7 @@ MISTAKES = [
     ("momentum=1", "momentum=1", "less than 1"),
     ("label_smoothing=-0.1", "label_smoothing=-0.1", "from 0"),
     ("cutout_probability=1.5", "cutout_probability=1.5", "from 0 to 1"),
+    ("random_erasing=2", "random_erasing=2", "from 0 to 1"),
     ("ema=1", "ema=1", "between 0 and 1"),
     ("repeats=0", "repeats=0", "at least 1"),
     ("repeats=3", "batch=256", "a multiple of `repeats`, 3"),

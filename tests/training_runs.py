@@ -17,6 +17,7 @@ SETTINGS = (
     "held_out=8", "batch=8", "epochs=3", "checkpoint_steps=2", "learning_rate=0.1",
     'variant={"blocks":[1,1,1],"dropout":0.2,"stochastic_depth":0.2}', "ema=0.9", "mixup=0.2",
     "cutmix=1.0", "repeats=2", "rand_augment=1",
+    "random_erasing=0.5",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The layers of the package."""
 
 from keras_se.layers.adaptive_average_pooling2d import AdaptiveAveragePooling2D
+from keras_se.layers.batch_normalization import BatchNormalization
 from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.dense import Dense
 from keras_se.layers.grouped_conv2d import GroupedConv2D
@@ -12,6 +13,7 @@ from keras_se.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "BatchNormalization",
     "ChannelShuffle",
     "Dense",
     "GroupedConv2D",

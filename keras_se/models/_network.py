@@ -20,7 +20,7 @@ from keras import config, layers
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import SEConfig
-from keras_se.layers import GroupedConv2D, SqueezeExcite
+from keras_se.layers import BatchNormalization, GroupedConv2D, SqueezeExcite
 from keras_se.layers.squeeze_excite import VARIABLES, get_activation
 
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
@@ -237,7 +237,7 @@ def batch_norm(
     x: Any, name: str, *, epsilon: float = 1e-5, scale: bool = True, gamma: str = "ones"
 ) -> Any:
     """BatchNorm over the channels; `gamma` is the initialiser of its scale."""
-    return layers.BatchNormalization(
+    return BatchNormalization(
         axis=channel_axis(),
         epsilon=epsilon,
         momentum=BATCH_NORM_MOMENTUM,

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Random Erasing's share of the picture, least aspect ratio, and tries to fit a rectangle in.
+ERASED_AREA, ERASED_ASPECT, ERASING_TRIES = (0.02, 0.4), 0.3, 10
+
 
 def shifted(pictures: np.ndarray, pixels: int, at: np.ndarray) -> np.ndarray:
     """Crops of the size of the pictures, which are zero-padded by `pixels` on every side.
@@ -51,6 +54,38 @@ def cut_out(
         position = np.arange(size) - first[:, None]
         within = (position >= 0) & (position < side)
         inside = inside & np.expand_dims(within, 3 - axis)
+    return np.where(inside[..., None], value, pictures)
+
+
+def randomly_erased(
+    pictures: np.ndarray, sizes: np.ndarray, at: np.ndarray, which: np.ndarray, value: np.ndarray
+) -> np.ndarray:
+    """A rectangle of `value` in each picture where `which`, as in Random Erasing.
+
+    Its area is 2 to 40 % of the picture's, its aspect ratio 0.3 to 1 / 0.3 (Zhong et al.,
+    arXiv:1708.04896, Algorithm 1). The first try whose rectangle fits counts; if none does, the
+    picture stays as it is.
+
+    Args:
+        pictures: `(batch, height, width, channels)`.
+        sizes: Area and aspect ratio of each try, `(batch, tries, 2)`, in 0..1.
+        at: Where the rectangle is among the places where it fits, `(batch, 2)`, in 0..1.
+        which: `(batch,)`, boolean.
+        value: What is put there, `(channels,)`.
+    """
+    height, width = pictures.shape[1:3]
+    low, high = ERASED_AREA
+    area = (low + (high - low) * sizes[..., 0]) * height * width
+    aspect = ERASED_ASPECT + (1 / ERASED_ASPECT - ERASED_ASPECT) * sizes[..., 1]
+    sides = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], -1).round().astype(int)
+    fits = np.asarray((sides > 0).all(-1) & (sides <= (height, width)).all(-1))
+    sides = sides[np.arange(len(sides)), fits.argmax(1)]
+    first = (at * ((height, width) - sides + 1)).astype(int)
+    inside = (which & fits.any(1))[:, None, None]
+    for axis, size in ((0, height), (1, width)):
+        position = np.arange(size) - first[:, axis, None]
+        within = (position >= 0) & (position < sides[:, axis, None])
+        inside = inside & np.expand_dims(within, 2 - axis)
     return np.where(inside[..., None], value, pictures)
 
 

@@ -23,6 +23,7 @@ from keras_se.training.recipe import Recipe
 
 # What a number is drawn for; part of its counter.
 ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
+ERASE, ERASE_SIZE, ERASE_AT = range(9, 12)
 
 
 def check_channels_last() -> None:
@@ -240,6 +241,12 @@ class TrainingBatches(keras.utils.PyDataset):
             which = draw(HOLE) < recipe.cutout_probability
             pictures = augmentation.cut_out(
                 pictures, recipe.cutout, draw(HOLE_AT, 2), which, self.data.mean
+            )
+        if recipe.random_erasing:
+            which = draw(ERASE) < recipe.random_erasing
+            sizes = draw(ERASE_SIZE, augmentation.ERASING_TRIES, 2)
+            pictures = augmentation.randomly_erased(
+                pictures, sizes, draw(ERASE_AT, 2), which, self.data.mean
             )
         if recipe.mixup or recipe.cutmix:
             mix = mix_of(recipe, self.epoch, step, self.data.shape)

@@ -15,7 +15,7 @@ from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
 # Settings that are for pictures of one size in memory.
-HELD_ONLY = ("shift", "cutout")
+HELD_ONLY = ("shift", "cutout", "random_erasing")
 
 
 def network(recipe: Recipe, data: Data) -> keras.Model:

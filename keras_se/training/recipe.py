@@ -105,6 +105,7 @@ CHECKS: Mapping[str, Check] = {
     "rand_augment_probability": _PROBABILITY,
     "cutout": _NATURAL,
     "cutout_probability": _PROBABILITY,
+    "random_erasing": _PROBABILITY,
     "mixup": _NOT_NEGATIVE,
     "cutmix": _NOT_NEGATIVE,
     "ema": _or_none(_number("between 0 and 1", lambda value: 0 < value < 1)),
@@ -175,6 +176,8 @@ class Recipe:
         rand_augment_probability: Probability that an operation is done.
         cutout: Side of the square that is erased, in pixels (DeVries and Taylor, 2017); 0: none.
         cutout_probability: Share of the pictures in which one is.
+        random_erasing: Share of the pictures in which a rectangle of 2 to 40 % of the area is
+            erased (Zhong et al., 2017); 0: none.
         mixup: Alpha of the Beta distribution of mixup; 0: none.
         cutmix: Alpha of the Beta distribution of cutmix; 0: none. With both, each has half of the
             batches.
@@ -225,6 +228,7 @@ class Recipe:
     rand_augment_probability: float = 1.0
     cutout: int = 0
     cutout_probability: float = 1.0
+    random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: float | None = None
