@@ -12,7 +12,7 @@ LONGEST, NEAREST = 160, 3
 
 
 def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str = "") -> str:
-    """One line: what was expected, what was received, and the nearest valid name; of a long list three.
+    """One line: what was expected and received, and the nearest valid name; of a long list three.
 
     Args:
         what: The argument's name.

@@ -195,6 +195,19 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
     return last, layer
 
 
+def classifier_input(model: keras.Model) -> Any:
+    """What the model's last dense layer takes, or the output of a model that has none there."""
+    steps, _, outputs = _steps(model)
+    x = outputs[0]
+    while (step := _producer(steps, x)) is not None:
+        if isinstance(step.layer, keras.layers.Dense):
+            return step.layer.input
+        if not isinstance(step.layer, ELEMENTWISE) or not step.inputs:
+            break
+        x = step.inputs[0]
+    return model.outputs[0]
+
+
 def _producer(steps: list[Call], x: Any) -> Call | None:
     return next((step for step in steps if any(y is x for y in step.outputs)), None)
 

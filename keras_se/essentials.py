@@ -120,7 +120,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png(data: bytes) -> Essentials:
-    kept, pixels, exif, several, seen = [data[:8]], [], b"", False, set()
+    kept, pixels, exif, several = [data[:8]], [], b"", False
+    seen: set[bytes] = set()
     for name, start, end in _chunks(data):
         body = data[start + 8 : end - 4]
         if not seen and (name != b"IHDR" or len(body) != 13):

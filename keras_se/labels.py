@@ -66,6 +66,15 @@ def decode_predictions(
     ]
 
 
+def probabilities(outputs: Any, scores: str | None) -> np.ndarray:
+    """Outputs of a network in float64, through `"softmax"` or `"sigmoid"` if they are logits."""
+    values = np.asarray(outputs, "float64")
+    if scores == "softmax":
+        powers = np.exp(values - values.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+    return 1 / (1 + np.exp(-values)) if scores == "sigmoid" else values
+
+
 def _classes(weights_or_model: Any) -> tuple[tuple[str, str], ...]:
     """Identifier and name of each class of a data set, a set of weights or a model."""
     if weights_or_model is None:

@@ -63,8 +63,8 @@ def load_image(
 
     It is turned as EXIF says. Then the shorter side is resized to `floor(size / crop)` pixels with
     the network's interpolation, and the centre is cut out. Of a model that does not know its crop
-    the whole picture is taken, as far as its shape allows. The size is checked in the file's header,
-    before anything is decoded; text, colour profiles and previews are never read.
+    the whole picture is taken, as far as its shape allows. The size is checked in the header of
+    the file, before anything is decoded; text, colour profiles and previews are never read.
 
     Args:
         path_or_bytes: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or its bytes.

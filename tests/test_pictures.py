@@ -544,7 +544,7 @@ def test_strict_takes_a_good_picture(data: Callable[[], bytes]) -> None:
 
 @pytest.mark.parametrize("strict", [0, None, "yes"])
 def test_strict_is_true_or_false(strict: Any) -> None:
-    with pytest.raises(ValueError, match="`strict` must be True or False. Received: strict="):
+    with pytest.raises(ValueError, match=r"`strict` must be True or False\. Received: strict="):
         keras_se.load_image(png(), RGB_ENTRY, strict=strict)
 
 

@@ -15,8 +15,7 @@ from keras_se.benchmarking import networks
 from keras_se.benchmarking.runtimes import KERAS, RUNTIMES, Answer, check_runtime, graph, runtime_of
 from keras_se.benchmarking.timing import PACKAGES, conditions, cores, quartiles, ratio, timed
 from keras_se.checks import positive_integer
-from keras_se.pictures import MAX_PIXELS
-from keras_se.serving.description import SIZE, describe
+from keras_se.serving.description import SIZE, network_of
 
 
 @dataclass(frozen=True)
@@ -233,7 +232,7 @@ def _threads(threads: int | None) -> int:
 
 def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, int]:
     """Of the pictures that the model is given, channels last."""
-    *own, channels = describe(model, None, 1, None, MAX_PIXELS, False).shape
+    *own, channels = network_of(model).shape
     height, width = (known or size or SIZE for known in own)
     if size is not None and (height, width) != (size, size):
         raise ValueError(
@@ -243,6 +242,6 @@ def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, i
 
 
 def _as_graph(name: str, model: keras.Model, images: np.ndarray, fuse: bool) -> Subject:
-    network = describe(model, None, 1, None, MAX_PIXELS, False)
+    network = network_of(model)
     network = replace(network, model=keras_se.fuse(model)) if fuse else network
-    return Subject(name, KERAS, "float32", images.shape, graph(network.outputs, images))
+    return Subject(name, KERAS, "float32", images.shape, graph(network.answers, images))

@@ -24,7 +24,9 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str] = ()) -> N
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Names of files need not be UTF-8; JSON must be.
+    click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def figure(value: Any) -> str:

@@ -10,7 +10,7 @@ from keras_se.commands._output import as_json, print_json, print_table
 
 
 @click.command()
-@click.argument("what", metavar="WEIGHTS")
+@click.argument("what", metavar="WHAT")
 @click.option("--data", help="One folder of pictures a class, named by it; or tfds:NAME.")
 @click.option("--data-dir", metavar="FOLDER", help="Where TFDS' prepared data sets are.")
 @click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
@@ -18,10 +18,11 @@ from keras_se.commands._output import as_json, print_json, print_table
 def evaluate(
     what: str, data: str | None, data_dir: str | None, bad_pictures: str, as_json: bool
 ) -> None:
-    """Measure how well a set of WEIGHTS, or the run in a folder, names pictures.
+    """Measure how well WHAT names pictures: a set of weights, a run folder or a .keras file.
 
     Without --data these are the test pictures of its own data set. Pictures of a folder, or of a
-    data set that TensorFlow Datasets has prepared, go through the set's own evaluation transform.
+    data set that TensorFlow Datasets has prepared, go through the network's own evaluation
+    transform.
     """
     from keras_se.training.evaluation import evaluate
 

@@ -30,8 +30,8 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @as_json
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
-    scores: str | None, preprocessing: str | None, int8: str | None, top: int, max_pixels: int | None, compile: bool,
-    constants: bool | None, no_fuse: bool, as_json: bool,
+    scores: str | None, preprocessing: str | None, int8: str | None, top: int,
+    max_pixels: int | None, compile: bool, constants: bool | None, no_fuse: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 

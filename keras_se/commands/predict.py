@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 
 import keras_se
 from keras_se.commands._output import as_json, print_json
-from keras_se.weights.entries import get_weights
+from keras_se.labels import probabilities
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--weights", required=True, help="Name of a set of weights; see `keras-se list`.")
+@click.option("--weights", required=True,
+              help="A set (see `keras-se list`), run folder or .keras file.")  # fmt: skip
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @as_json
 def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_json: bool) -> None:
-    """Name what is on each IMAGE."""
+    """Name what is on each IMAGE, or print the values that the network answers."""
     import numpy as np
 
-    entry = get_weights(weights)
-    entry.fetch()
-    pictures = np.concatenate(
-        [keras_se.load_image(image, entry, strict=strict) for image in images]
-    )
-    network = getattr(keras_se, entry.model)(weights=entry.name, classes=entry.classes)
-    predictions = network.predict(pictures, verbose=0)
-    decoded = keras_se.decode_predictions(predictions, top, dataset=entry.dataset)
+    from keras_se.resolve import find_set
+
+    entry = find_set(weights)
+    if entry is not None:
+        # Pictures are read before a large set is downloaded or built.
+        load = [keras_se.load_image(image, entry, strict=strict) for image in images]
+        network = keras_se.get_model(entry)
+    else:
+        network = keras_se.get_model(weights)
+        load = [keras_se.load_image(image, network, strict=strict) for image in images]
+    known = keras_se.describe(network)
+    outputs = network.predict(np.concatenate(load), verbose=0)
+    names = [click.format_filename(image) for image in images]
+    if known.answers == "values":
+        _print_values(names, outputs, as_json)
+        return
+    predictions = probabilities(outputs, known.scores)
+    labels = known.classes or tuple((str(n), str(n)) for n in range(predictions.shape[1]))
+    best = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
+    decoded = [
+        [(*labels[n], float(row[n])) for n in order]
+        for row, order in zip(predictions, best, strict=True)
+    ]
     if as_json:
         keys = ("class_id", "label", "score")
         print_json([
             {"image": image, "predictions": [dict(zip(keys, row, strict=True)) for row in rows]}
-            for image, rows in zip(images, decoded, strict=True)
+            for image, rows in zip(names, decoded, strict=True)
         ])  # fmt: skip
         return
-    for image, rows in zip(images, decoded, strict=True):
+    for image, rows in zip(names, decoded, strict=True):
         click.echo(image)
         for _, label, score in rows:
             click.echo(f"  {score:6.1%}  {label}")
+
+
+def _print_values(names: list[str], outputs: Any, as_json: bool) -> None:
+    """The values of each picture; of several outputs a list of each."""
+    several = outputs if isinstance(outputs, list) else [outputs]
+    if isinstance(outputs, dict):
+        several = [outputs[name] for name in sorted(outputs)]
+    rows = [[output[n].tolist() for output in several] for n in range(len(names))]
+    values = [row[0] if len(row) == 1 else row for row in rows]
+    if as_json:
+        pairs = zip(names, values, strict=True)
+        print_json([{"image": image, "values": value} for image, value in pairs])
+        return
+    for image, value in zip(names, values, strict=True):
+        click.echo(image)
+        click.echo(f"  {json.dumps(value)}")

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import SEConfig
@@ -243,7 +243,8 @@ def network_builder(
     build.defaults = defaults  # type: ignore[attr-defined]
     build.resolve = resolve  # type: ignore[attr-defined]
     build.__doc__ = DOCSTRING.format(
-        summary=summary if defaults.weights else f"{summary}\n\n{NO_WEIGHTS}", reference=reference, builder=builder_name, name=model_name,
+        summary=summary if defaults.weights else f"{summary}\n\n{NO_WEIGHTS}",
+        reference=reference, builder=builder_name, name=model_name,
         weights=f'`"{defaults.weights}"`' if defaults.weights else "`None`",
         dataset=defaults.weights or "fashion_mnist", classes=defaults.classes, size=defaults.size,
         min_size=defaults.min_size, description=type(network).__name__,

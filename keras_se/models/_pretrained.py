@@ -59,7 +59,9 @@ def read_own_file(path: Path) -> OwnFile:
         records = _records.read_file(path)
         with h5py.File(path, "r") as file:
             layers = file.get("layers")
-            names = [] if layers is None else [n for n in layers if re.fullmatch(r"dense(_\d+)?", n)]
+            names = (
+                [] if layers is None else [n for n in layers if re.fullmatch(r"dense(_\d+)?", n)]
+            )
             last = max(names, key=lambda name: int(name.partition("_")[2] or 0), default=None)
             kernel = None if last is None else file[f"layers/{last}/vars"].get("0")
             classes = None if kernel is None else int(kernel.shape[-1])
@@ -165,7 +167,7 @@ def place_set(
     asked = dict(shapes)
     if channels != published:
         asked[kernel] = (*shapes[kernel][:-2], published, shapes[kernel][-1])
-        asked |= {name: (published,) for name in before}
+        asked |= dict.fromkeys(before, (published,))
     with entry.arrays(asked) as arrays:
         if channels != published:
             reverse = entry.preprocessing.channel_order == "BGR"

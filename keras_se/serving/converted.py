@@ -31,7 +31,9 @@ def _frozen(network: Network) -> Any:
 
     def predictions(images: tf.Tensor) -> list[tf.Tensor]:
         answers = network.answers(images)
-        return [tf.identity(y, name) for name, y in zip(names(network), answers.values())]
+        return [
+            tf.identity(y, name) for name, y in zip(names(network), answers.values(), strict=True)
+        ]
 
     spec = tf.TensorSpec((None, *network.shape), tf.float32, INPUT)
     with without_xla():
@@ -105,7 +107,10 @@ def convert_to_openvino(
 
 
 def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What the file answers to pictures, in the order of the outputs, in float32 also where the CPU prefers half precision."""
+    """What the file answers to pictures, in the order of the outputs.
+
+    It is computed in float32 also where the processor prefers half precision.
+    """
     import openvino
 
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -25,11 +25,18 @@ SUFFIXES, REPRESENTATIVE = (".jpg", ".jpeg", ".png", ".gif", ".bmp"), 300
 
 
 def network_of(
-    model: Any, labels: Any, top_k: Any, scores: Any, transform: Transform, image_bytes: bool
+    model: Any,
+    labels: Any = None,
+    top_k: Any = 1,
+    scores: Any = None,
+    transform: Transform | None = None,
 ) -> Network:
-    """What `export` was told of a model, checked; its arguments say what they are."""
+    """What `export` was told of a model, checked; its arguments say what they are.
+
+    `transform` is `None` where files are not taken.
+    """
     known = describe(model)
-    if image_bytes and known.channels not in (1, 3):
+    if transform is not None and known.channels not in (1, 3):
         raise ValueError(
             "`image_bytes` must be False unless the model takes pictures of one or three channels. "
             f"Received: a model of {known.channels} channels"
@@ -58,7 +65,7 @@ def network_of(
         scores=scores,
         labels=named,
         top_k=min(top_k, len(named)) if named else 0,
-        transform=transform if image_bytes else None,
+        transform=transform,
     )
 
 

@@ -170,8 +170,9 @@ def export(
         serving: `True`: `path` is the base folder of a model in TensorFlow Serving; the next
             version is written into it, with requests to warm up.
         representative: Pictures as the network takes them, `(n, H, W, C)` in 0..255, a stream of
-            them or of batches such as a `tf.data.Dataset`, or a folder of files; with them OpenVINO and LiteRT files compute in 8-bit integers, whose ranges
-            they tell: a hundred or more. Of a folder or stream up to 300 are taken. Defaults to `None`.
+            them or of batches such as a `tf.data.Dataset`, or a folder of files; with them
+            OpenVINO and LiteRT files compute in 8-bit integers, whose ranges they tell: a hundred
+            or more. Of a folder or stream up to 300 are taken. Defaults to `None`.
 
     Returns:
         An `Export`: `path`, `bytes`, `difference` and more.
@@ -198,7 +199,8 @@ def export(
     path = _check_path(path, chosen, boolean("serving", serving), folder)
     _check_modules(chosen, serving, representative)
     transform = transform_of(model, preprocessing, max_pixels)
-    network = network_of(model, labels, top_k, scores, transform, folder and image_bytes)
+    files = transform if folder and image_bytes else None
+    network = network_of(model, labels, top_k, scores, files)
     height, width, channels = network.shape
     fixed = (height or transform.height, width or transform.width, channels)
     images = None if representative is None else pictures(representative, transform, fixed)
@@ -249,10 +251,10 @@ def _difference(
     network: Network, received: Any, expected: dict[str, np.ndarray]
 ) -> tuple[float, float]:
     """The largest difference of the file's answers from the model's, and as a share of them."""
+    served = received
     if isinstance(received, dict):
-        served = [received["probabilities"]] if network.labels else list(map(received.get, expected))
-    else:
-        served = received
+        names = ["probabilities"] if network.labels else list(expected)
+        served = [received[name] for name in names]
     differences = []
     for ours, theirs in zip(served, expected.values(), strict=True):
         # Two labels of one output: its complement stands before it.
@@ -262,9 +264,7 @@ def _difference(
     return max(apart for apart, _ in differences), max(share for _, share in differences)
 
 
-def _amplification(
-    network: Network, batch: np.ndarray, before: dict[str, np.ndarray]
-) -> float:
+def _amplification(network: Network, batch: np.ndarray, before: dict[str, np.ndarray]) -> float:
     """How much the model's answers change, as a share, where its pictures do by a millionth."""
     shaken = batch * (1 + 1e-6 * np.random.default_rng(1).choice((-1.0, 1.0), batch.shape))
     after = network.expected(shaken.astype("float32"))

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_se.graph import recursion
+from keras_se.labels import probabilities
 from keras_se.layers import GroupedConv2D
 from keras_se.layers.squeeze_excite import HALF_PRECISION
 from keras_se.serving.decoding import Transform
@@ -74,13 +75,9 @@ class Network:
     def expected(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """What the file has to answer: the model's own outputs, computed apart from the graph."""
         outputs = keras.tree.flatten(self.model(np.asarray(self.ordered(images)), training=False))
-        arrays = [np.asarray(keras.ops.cast(y, "float32"), "float64") for y in outputs]
-        if self.scores == "softmax":
-            powers = np.exp(arrays[0] - arrays[0].max(-1, keepdims=True))
-            arrays = [powers / powers.sum(-1, keepdims=True)]
-        elif self.scores == "sigmoid":
-            arrays = [1 / (1 + np.exp(-arrays[0]))]
-        return dict(zip(self.outputs, arrays, strict=True))
+        arrays = [np.asarray(keras.ops.cast(y, "float32")) for y in outputs]
+        answers = [probabilities(y, self.scores) for y in arrays]
+        return dict(zip(self.outputs, answers, strict=True))
 
     @property
     def features(self) -> Any:

@@ -1,4 +1,4 @@
-"""`keras-se evaluate`: how well a set of weights, or a run, names pictures."""
+"""`keras-se evaluate`: how well a network names pictures."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 import keras
 import numpy as np
 
-import keras_se
 from keras_se.checks import unknown_choice
+from keras_se.description import Description, describe
 from keras_se.labels import class_names
-from keras_se.pictures import class_files, colours_of, load_image
+from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
+from keras_se.resolve import describe_set, find_set, get_model, model_file, unknown
 from keras_se.training.batches import check_channels_last
+from keras_se.training.contents import check_data, stored_names
 from keras_se.training.datasets import DATASETS, load_data, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
 from keras_se.training.tfds import check_data_dir, evaluated_on, is_tfds
-from keras_se.weights.entries import Weights, list_weights
 
 BATCH = 100
 
@@ -62,70 +63,80 @@ class Evaluation:
 
 
 def evaluate(
-    what: str,
+    what: str | Path,
     data: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
     bad_pictures: str = "refuse",
 ) -> Evaluation:
-    """Evaluate a set of weights or a run.
+    """Evaluate a set of weights, a run or a model's file.
 
     Args:
-        what: Name of a set of weights, or a run folder, whose last network is taken.
-        data: For a set: a folder with one folder of pictures a class, named by the class's
-            identifier or name; or `"tfds:NAME"`, the test pictures of a data set that TensorFlow
-            Datasets has prepared (where it has none with labels the validation pictures, else a
-            fifth of the training pictures), whose classes are found by identifier or name.
-            Defaults to `None`: the test part of the set's or run's own data set.
+        what: What `keras_se.get_model` takes; of a run folder the last network.
+        data: A folder with one folder of pictures a class, named by the class's identifier or
+            name; or `"tfds:NAME"`, the test pictures of a data set that TensorFlow Datasets has
+            prepared (where it has none with labels the validation pictures, else a fifth of the
+            training pictures), whose classes are found by identifier or name. Defaults to `None`:
+            the test part of the set's or run's own data set.
         data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
         bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
             left out and listed.
 
     Raises:
-        ValueError: If there is no such set or run, no such data, or a file is no picture.
+        ValueError: If there is no such network or data, its classes are not known, the data of a
+            run differ from what it was trained on, or a file is no picture.
     """
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
+    if data == "":
+        raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")
     check_data_dir(data_dir, data)
     check_channels_last()
-    entries = {entry.name: entry for entry in list_weights()}
-    if what in entries:
-        return _evaluate_set(entries[what], data, data_dir, bad_pictures == "skip")
-    folder = Path(what)
-    if not (folder / "recipe.json").is_file():
-        raise ValueError(unknown_choice("what", what, entries, "a run folder"))
-    if data is not None:
+    entry = find_set(what)
+    if entry is None and data is None and (Path(what) / "recipe.json").is_file():
+        return _evaluate_run(Path(what))
+    dataset = "" if entry is None else str(entry.dataset).removesuffix("_backbone")
+    if data is None and dataset not in DATASETS:
+        if entry is None and model_file(what) is None:
+            raise unknown(what, "what")
         raise ValueError(
-            f"`data` must not be given with a run folder. Received: data={str(data)!r}"
+            f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
         )
-    return _evaluate_run(folder)
+    if entry is not None and not entry.classes:
+        raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
+    if data is None:
+        test = load_pictures(dataset)["test"]
+        scores = logits(_set_model(entry), test, BATCH)
+        return _account(str(what), test.names, scores, test.labels, [])
+    model = None if entry is not None else get_model(what)
+    known = describe_set(entry) if entry is not None else describe(model)
+    if known.classes is None:
+        raise ValueError(
+            "`what` must know the names of its classes, as a run's network and most sets do. "
+            f"Received: what={str(what)!r}"
+        )
+    files = _files(known, data, data_dir)
+    model = model or _set_model(entry)
+    return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
 def _evaluate_run(folder: Path) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    test = load_data(recipe, skipped.append)["test"]
-    model = keras.models.load_model(folder / "last.keras", compile=False)
-    return _account(
-        str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
-    )
+    parts = load_data(recipe, skipped.append)
+    check_data(folder, parts, ("test",))
+    test, model = parts["test"], get_model(folder)
+    names = stored_names(folder) or test.names
+    return _account(str(folder), names, logits(model, test, recipe.batch), test.labels, skipped)
 
 
-def _evaluate_set(
-    entry: Weights, data: str | Path | None, data_dir: str | Path | None, skip: bool
+def _set_model(entry: Any) -> keras.Model:
+    return get_model(entry, classifier_activation=None)
+
+
+def _evaluate_files(
+    what: str, model: keras.Model, known: Description, files: _Files, skip: bool, data: str
 ) -> Evaluation:
-    dataset = str(entry.dataset).removesuffix("_backbone")
-    if data is None and dataset not in DATASETS:
-        raise ValueError(
-            f"`data` must be a folder of pictures or 'tfds:NAME' for {entry.name}. Received: None"
-        )
-    if not entry.classes:
-        raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
-    if data is None:
-        test = load_pictures(dataset)["test"]
-        return _account(entry.name, test.names, logits(_model(entry), test, BATCH), test.labels, [])
-    files = _files(entry, data, data_dir, dataset)
-    model = _model(entry)
     outputs: list[np.ndarray] = []
     labels: list[int] = []
     skipped: list[str] = []
@@ -153,14 +164,17 @@ def _evaluate_set(
         raise ValueError(
             f"{data}: expected a picture. Received: {len(skipped)} files that are none"
         )
-    scores = np.concatenate(outputs).astype("float64")
-    names = [name for _, name in class_names(dataset)]
-    return _account(entry.name, names, scores, np.array(labels), skipped)
+    scores = _as_logits(np.concatenate(outputs).astype("float64"), describe(model).answers)
+    return _account(what, list(known.labels or ()), scores, np.array(labels), skipped)
 
 
-def _model(entry: Weights) -> keras.Model:
-    builder = getattr(keras_se, entry.model)
-    return builder(weights=entry, classes=entry.classes, classifier_activation=None)
+def _as_logits(outputs: np.ndarray, answers: str) -> np.ndarray:
+    """Logits of what a model answers; of probabilities their logarithm."""
+    if answers == "logits":
+        return outputs
+    least = np.finfo("float32").tiny
+    scores = np.log(np.maximum(outputs, least))
+    return scores if answers == "probabilities" else scores - np.log(np.maximum(1 - outputs, least))
 
 
 @dataclass(frozen=True)
@@ -178,41 +192,40 @@ class _Files:
     name: Callable[[Any], str]
 
 
-def _files(
-    entry: Weights, data: str | Path, data_dir: str | Path | None, dataset: str
-) -> _Files:  # fmt: skip
+def _files(known: Description, data: str | Path, data_dir: str | Path | None) -> _Files:
     """The pictures of a folder, or of a data set that TFDS has prepared."""
+    classes = known.classes or ()
+    transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
-        files = data_set_files(Path(data), dataset)
-        return _Files(files, lambda path: load_image(path, entry), str)
+        items: list[tuple[Any, int]] = [*class_files(Path(data), _places(classes), "the network")]
+        sides = sides_of(known)
+        return _Files(items, lambda p: read_picture(p, transform, colours, sides=sides), str)
     records, chosen, names = evaluated_on(data, data_dir)
-    places = _places(dataset)
-    for identifier, name in class_names(dataset):
+    places = _places(classes)
+    for identifier, name in classes:
         # Whatever TFDS has no names for it numbers.
         if identifier.isdecimal() and identifier != name:
-            del places[identifier]
-    classes = [places.get(name.replace(" ", "_"), -1) for name in names]
-    if -1 in classes:
-        name = names[classes.index(-1)]
+            places.pop(identifier, None)
+    found = [places.get(name, places.get(name.replace(" ", "_"), -1)) for name in names]
+    if -1 in found:
+        name = names[found.index(-1)]
         raise ValueError(
-            f"{data}: every class must be a class of {dataset}. "
+            f"{data}: every class must be a class of the network. "
             + unknown_choice("class", name, [], f"{next(iter(places))!r} and so on")
         )
-    items = [(index, classes[records.labels[index]]) for index in chosen.tolist()]
-    transform, colours = entry.preprocessing, colours_of(entry)
+    items = [(index, found[records.labels[index]]) for index in chosen.tolist()]
     return _Files(items, lambda n: records.picture(n, transform, colours), records.name)
 
 
-def _places(dataset: str) -> dict[str, int]:
-    """The classes of a data set, by identifier, and by name where no other class has the same."""
-    classes = class_names(dataset)
+def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """The classes, by identifier, and by name where no other class has the same."""
     shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
     return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
 
 
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
     """The pictures in a folder of folders, named by the identifiers or names of the classes."""
-    return class_files(folder, _places(dataset), dataset)
+    return class_files(folder, _places(class_names(dataset)), dataset)
 
 
 def _account(

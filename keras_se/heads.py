@@ -1,0 +1,71 @@
+"""`with_new_head`: another classifier on a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_se.checks import positive_integer
+from keras_se.description import classifier_input
+from keras_se.graph import is_functional, recursion
+from keras_se.layers import Dense
+from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+
+
+def with_new_head(
+    model: keras.Model,
+    classes: int,
+    *,
+    labels: Sequence[str] | None = None,
+    classifier_activation: Any = "softmax",
+    name: str | None = None,
+) -> keras.Model:
+    """A trained network with another classifier.
+
+    What the last dense layer takes goes into a new one with random values; of a network without a
+    classifier its output does, after global average pooling if that is feature maps. All other
+    layers are the model's own, shared with it: training one trains the other.
+
+    Args:
+        model: A functional model such as `keras_se.SEResNet50()`.
+        classes: Number of classes, at least 1.
+        labels: Their names, or `None` (default). They travel with the model.
+        classifier_activation: Activation of the new layer; `None` gives logits. Defaults to
+            `"softmax"`.
+        name: Name of the new model. Defaults to the model's.
+
+    Returns:
+        A functional `keras.Model`, `(batch, classes)` out.
+
+    Raises:
+        ValueError: If the model is none that can be cut, or `labels` are not `classes` names.
+
+    Example:
+
+    >>> model = keras_se.SEResNet20(weights="fashion_mnist")
+    >>> keras_se.with_new_head(model, 3, labels=["shirt", "shoe", "bag"]).output_shape
+    (None, 3)
+    """
+    positive_integer("classes", classes)
+    activation = get_activation("classifier_activation", classifier_activation)
+    if not is_functional(model) or len(model.outputs) != 1:
+        raise ValueError(
+            "`model` must be a functional or built Sequential `keras.Model` with one output. "
+            f"Received: model of type {type(model).__name__}"
+        )
+    x = classifier_input(model)
+    if len(x.shape) > 2:
+        x = keras.layers.GlobalAveragePooling2D(name="new_avg_pool")(x)
+    half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
+    taken = {layer.name for layer in model.layers}
+    new = Dense(
+        classes,
+        activation=activation,
+        labels=labels,
+        dtype="float32" if half else None,
+        name="predictions" if x is not model.output or "predictions" not in taken else None,
+    )
+    with recursion(2 * len(model.layers)):
+        return keras.Model(model.inputs, new(x), name=name or model.name)
