@@ -11,13 +11,14 @@ from keras_se.analysis.excitations import excitations, measure
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import Samples, of_files, of_tfds
-from keras_se.checks import positive_integer, unknown_choice
+from keras_se.checks import positive_integer
 from keras_se.labels import class_names
 from keras_se.pictures import colours_of, load_image
+from keras_se.resolve import find_set, get_model, model_file, unknown
 from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.evaluation import data_set_files
 from keras_se.training.tfds import check_data_dir, is_tfds
-from keras_se.weights.entries import Weights, list_weights
+from keras_se.weights.entries import Weights
 
 
 def excitations_of(
@@ -26,7 +27,7 @@ def excitations_of(
     """The model, and the excitations, of a set of weights or of a model in a file.
 
     Args:
-        what: Name of a set of weights, or a `.keras` file.
+        what: What `keras_se.get_model` takes.
         data: Folder with one folder of pictures a class; for a set named by the identifiers or
             names of its classes, and put through its own evaluation transform; or `tfds:NAME`,
             the test pictures of a data set that TensorFlow Datasets has prepared. `None` for the
@@ -38,18 +39,16 @@ def excitations_of(
         ValueError: If there is no such set or file, or no such data.
     """
     per_class = _per_class(samples)
-    entries = {entry.name: entry for entry in list_weights()}
-    if what in entries:
-        return _of_set(entries[what], data, per_class, data_dir)
-    if not what.endswith(".keras"):
-        raise ValueError(unknown_choice("model", what, entries, "the path of a .keras file"))
-    if not Path(what).is_file():
-        raise ValueError(f"`model` names a file that does not exist. Received: model={what!r}")
-    if data is None:
+    entry = find_set(what)
+    if entry is not None:
+        return _of_set(entry, data, per_class, data_dir)
+    if model_file(what) is None:
+        raise unknown(what, "model")
+    if not data:
         raise ValueError(
             f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
         )
-    model = keras.saving.load_model(what, compile=False)
+    model = get_model(what)
     return model, excitations(model, data, samples_per_class=per_class, data_dir=data_dir)
 
 

@@ -24,8 +24,9 @@ from keras_se.analysis.samples import (
     of_tfds,
 )
 from keras_se.checks import positive_integer
+from keras_se.description import describe
 from keras_se.graph import is_functional
-from keras_se.pictures import class_files, read_picture
+from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture
 from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing
 
@@ -67,7 +68,8 @@ def excitations(
             the data (by file name in a folder); `None` for all. Defaults to 50, the paper's number.
             A class may have fewer.
         class_names: Names of all classes, in the order of the labels. Defaults to `None`: in a
-            folder those of its folders, sorted; of a TFDS set its own; else the numbers, as many
+            folder those that the model knows, if its folders are among them, else those of its
+            folders, sorted; of a TFDS set its own; else the numbers, as many
             as a classifier has outputs or labels of zeros and ones have columns, or up to the
             largest label.
         data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for TFDS' own.
@@ -112,7 +114,8 @@ def excitations(
                 )
             names = names or own
         else:
-            source, names = _folder(Path(images), names, transform, colours)
+            source, names = _folder(Path(images), names or _own(model, Path(images)), transform,
+                                    colours)  # fmt: skip
     else:
         classes = _outputs(model) if names is None else len(names)
         source = _source(model, images, labels, classes)
@@ -232,14 +235,21 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
 def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
     """What is done to pictures in files, and the mode `"L"` or `"RGB"`."""
     shape = tuple(model.inputs[0].shape[1:]) if is_functional(model) else ()
-    if keras.config.image_data_format() == "channels_first":
-        shape = (*shape[1:], *shape[:1])
-    if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] not in (1, 3):
+    known = describe(model) if len(shape) == 3 else None
+    square = known is not None and known.height == known.width and (known.height or known.size)
+    if known is None or not square or known.channels not in (1, 3):
         raise ValueError(
             "`images` must be an array or batches for a model that does not take square pictures "
             f"of a known size, grey or RGB. Received: files, input of shape {shape}"
         )
-    return Preprocessing(shape[0], 1.0, "bilinear", (), ()), "L" if shape[2] == 1 else "RGB"
+    return preprocessing_of(known), colours_for(known)
+
+
+def _own(model: keras.Model, folder: Path) -> list[str] | None:
+    """The names of the classes that the model knows, if every folder is one of them."""
+    labels = describe(model).labels if folder.is_dir() else None
+    folders = {path.name for path in folder.iterdir() if path.is_dir()} if labels else set()
+    return list(labels) if labels and folders <= set(labels) else None
 
 
 def _folder(

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 import keras_se
-from keras_se.checks import unknown_choice
 from keras_se.commands._output import as_json, print_json
 
 
@@ -21,21 +20,28 @@ from keras_se.commands._output import as_json, print_json
 @click.option("--plain", is_flag=True, help="The network without Squeeze-and-Excitation.")
 @as_json
 def cost(model: str, size: str, plain: bool, as_json: bool) -> None:
-    """Count the parameters and multiply-adds of the network MODEL, layer by layer."""
-    if model not in keras_se.list_models():
-        raise ValueError(unknown_choice("model", model, keras_se.list_models()))
-    arguments: dict[str, Any] = {"se": None} if plain else {}
-    if size:
-        arguments["input_shape"] = _input_shape(size)
-    report = keras_se.cost(getattr(keras_se, model)(weights=None, **arguments))
+    """Count the parameters and multiply-adds of MODEL, layer by layer.
+
+    MODEL is a builder, a set of weights, a run folder or a .keras file.
+    """
+    if model in keras_se.list_models():
+        arguments: dict[str, Any] = {"se": None} if plain else {}
+        if size:
+            arguments["input_shape"] = _input_shape(size)
+        report = keras_se.cost(getattr(keras_se, model)(weights=None, **arguments))
+    else:
+        if plain:
+            raise ValueError(f"`plain` needs a builder. Received: model={model!r}")
+        network = keras_se.get_model(model)
+        report = keras_se.cost(network, _input_shape(size, network) if size else None)
     if as_json:
         print_json(asdict(report))
     else:
         click.echo(str(report))
 
 
-def _input_shape(size: str) -> tuple[int, ...]:
-    """The shape of an RGB picture under Keras' data format."""
+def _input_shape(size: str, network: Any = None) -> tuple[int, ...]:
+    """The shape of a network's picture; of an RGB one under Keras' data format without it."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not height * width:
@@ -45,4 +51,8 @@ def _input_shape(size: str) -> tuple[int, ...]:
     import keras
 
     first = keras.config.image_data_format() == "channels_first"
-    return (3, height, width) if first else (height, width, 3)
+    channels = 3
+    if network is not None:
+        known = keras_se.describe(network)
+        first, channels = known.channels_first, known.channels
+    return (channels, height, width) if first else (height, width, channels)

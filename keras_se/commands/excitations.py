@@ -28,9 +28,9 @@ def excitations(
 ) -> None:  # fmt: skip
     """Measure the gates of MODEL by class, as the paper does in Section 7.2.
 
-    MODEL is a set of weights or a .keras file, DATA a folder with one folder of pictures a class,
-    or tfds:NAME, the test pictures of a data set that TensorFlow Datasets has prepared; without it
-    these are the test pictures of the set's own data set.
+    MODEL is a set of weights, a run folder or a .keras file. DATA is a folder with one folder of
+    pictures a class, or tfds:NAME, the test pictures of a data set that TensorFlow Datasets has
+    prepared; without it these are the test pictures of the set's own data set.
     """
     from keras_se.analysis import figure, report
     from keras_se.analysis.command import excitations_of
