@@ -120,13 +120,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png(data: bytes) -> Essentials:
-    kept, pixels, exif, several, seen = [data[:8]], [], b"", False, set()
+    kept, pixels, exif, several = [data[:8]], [], b"", False
+    seen: set[bytes] = set()
     for name, start, end in _chunks(data):
         body = data[start + 8 : end - 4]
         if not seen and (name != b"IHDR" or len(body) != 13):
             raise ValueError("no header")
         if name == b"acTL":
-            several |= int.from_bytes(body[:4], "big") > 1
+            several |= len(body) >= 4 and int.from_bytes(body[:4], "big") > 1
         elif name == b"eXIf" and name not in seen:
             exif = body
         critical = not name[:1].islower()
@@ -137,8 +138,10 @@ def _png(data: bytes) -> Essentials:
         sound = zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
         if critical and not sound:
             raise ValueError(f"check sum of {name.decode()}")
-        if critical or (name == b"tRNS" and sound and _fits(kept, body, seen)):
+        if critical:
             kept.append(data[start:end])
+        elif name == b"tRNS" and sound and _fits(kept, body, seen):
+            kept.append(_transparency(kept[1][16], kept[1][17], body))
         if name == b"IDAT":
             pixels.append(body)
         seen.add(name)
@@ -153,6 +156,19 @@ def _fits(kept: list[bytes], transparency: bytes, seen: set[bytes]) -> bool:
     palette = next((len(part) - 12 for part in kept if part[4:8] == b"PLTE"), 0) // 3
     least, most = {0: (2, 2), 2: (6, 6), 3: (1, palette)}.get(colours, (1, 0))
     return least <= len(transparency) <= most and not seen & {b"IDAT", b"tRNS"}
+
+
+def _transparency(depth: int, colours: int, body: bytes) -> bytes:
+    """The chunk that names the transparent colours, as Pillow understands it."""
+    if colours == 2 and depth == 16:
+        # Pillow compares with the upper bits.
+        raise ValueError("a transparent colour of 16 bits")
+    if colours == 0 and depth < 8:
+        # Pillow compares with pixels that it has stretched to 8 bits.
+        largest = 2**depth - 1
+        body = bytes([0, (body[1] & largest) * 255 // largest])
+    body = b"tRNS" + body
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
@@ -202,6 +218,8 @@ def _gif(data: bytes) -> Essentials:
             if pictures == 2:
                 return Essentials("GIF", b"", several=True)
             kept += [control, data[start:at]]
+    if not pictures:
+        raise ValueError("no picture")
     return Essentials("GIF", b"".join([*kept, b";"]))
 
 
@@ -216,9 +234,11 @@ def _after_pieces(data: bytes, at: int, steps: int) -> tuple[int, int]:
     while at < len(data) and data[at]:
         run = run + 1 if data[at] == before and run < GIF_RUN else 1
         before, steps = data[at], steps + (run == 1)
-        if steps > MAX_CHUNKS:
-            raise ValueError(f"{SLOW}: more than {MAX_CHUNKS} blocks")
+        if steps >= MAX_CHUNKS:
+            break
         at += data[at] + 1
+    if steps >= MAX_CHUNKS:
+        raise ValueError(f"{SLOW}: more than {MAX_CHUNKS} blocks")
     if at >= len(data):
         raise ValueError("cut off")
     return at + 1, steps
