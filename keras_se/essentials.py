@@ -25,8 +25,14 @@ GIF_RUN = 4096
 MAX_PIXELS = 100_000_000
 # Of a JPEG: progressive ones have ten. Thirty bytes would cost a pass over all pixels.
 MAX_SCANS = 100
+# Pixels times scans: the ten of 100 megapixels, a hundred of 12.
+MAX_SCANNED = 1_200_000_000
+# Compressed bytes of a PNG beyond those that its rows can need.
+MAX_SURPLUS = 4096
 # Bytes of a run-length coded BMP, which Pillow reads in Python.
 MAX_PACKED = 2**20
+# Of JPEG, the segments with height and width.
+SIZED = [bytes([0xC0 + n]) for n in range(16) if n not in (4, 8, 12)]
 SLOW = "a file made to be slow"
 
 
@@ -75,8 +81,7 @@ def orientation_of(exif: bytes) -> int:
 
 def _jpeg(data: bytes) -> Essentials:
     headers = (b"\xff\xda\0" + bytes([2 * count + 6, count]) for count in range(5))
-    if sum(map(data.count, headers)) > MAX_SCANS:
-        raise ValueError(f"{SLOW}: more than {MAX_SCANS} scans")
+    scans, pixels = sum(map(data.count, headers)), 0
     kept, at, exif = [data[:2]], 2, b""
     for _ in range(MAX_CHUNKS):
         mark, marker = data[at : at + 1], data[at + 1 : at + 2]
@@ -86,11 +91,16 @@ def _jpeg(data: bytes) -> Essentials:
             at += 1 if marker == b"\xff" else 2
             continue
         if marker == b"\xda":
+            if scans > MAX_SCANS or scans * pixels > MAX_SCANNED:
+                raise ValueError(f"{SLOW}: {scans} scans")
             return Essentials("JPEG", b"".join([*kept, data[at:]]), orientation_of(exif))
         size = int.from_bytes(data[at + 2 : at + 4], "big")
         if size < 2:
             raise ValueError("damaged segments")
         segment = data[at : at + 2 + size]
+        if marker in SIZED:
+            height, width = segment[5:7], segment[7:9]
+            pixels = int.from_bytes(height, "big") * int.from_bytes(width, "big")
         if marker == b"\xe1" and not exif and segment[4:10] == b"Exif\0\0":
             exif = segment[10:]
         # JFIF's and Adobe's say how the colours are coded; the others and comments are dropped.
@@ -192,6 +202,9 @@ def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
     # One of too many pixels is refused before they are decoded.
     if width * height > MAX_PIXELS:
         return
+    unpacked = height * (1 + (width * depth * samples + 7) // 8)
+    if sum(map(len, pixels)) > unpacked + unpacked // 8 + MAX_SURPLUS:
+        raise ValueError(f"{SLOW}: more data than rows")
     inflater = zlib.decompressobj()
     for part in pixels:
         while part and missing > 0 and not inflater.eof:

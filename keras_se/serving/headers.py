@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from keras_se.essentials import GIF_RUN, MAX_CHUNKS, MAX_PARTS, MAX_SCANS, RUN
+from keras_se.essentials import (
+    GIF_RUN,
+    MAX_CHUNKS,
+    MAX_PARTS,
+    MAX_SCANNED,
+    MAX_SCANS,
+    MAX_SURPLUS,
+    RUN,
+)
 from keras_se.pictures import MODES
 
 if TYPE_CHECKING:
@@ -24,6 +32,8 @@ DAMAGED = "damaged data"
 SMALL_GIF = "a picture that does not fill its canvas"
 OTHER_BMP = "a BMP that is packed, or of other than 1, 4, 8, 24 or 32 bits a pixel"
 OLD_BMP = "a BMP of another version"
+# Bytes that are looked through at once.
+SLICE = 2**22
 # Colour and how it is coded: inks, inverted, as Pillow assumes without it.
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(5)
 
@@ -166,9 +176,11 @@ def _read_jpeg(data: tf.Tensor) -> Header:
         next_segment,
         (zero + 2, zero, tf.constant(False), tf.constant(walks), 0),
     )
+    scans = _scans(octets)
     what = _choose(
         DAMAGED,
-        ((state != pixels) | (_scans(octets) > MAX_SCANS), DAMAGED),
+        ((state != pixels) | (scans > MAX_SCANS), DAMAGED),
+        (scans * height * width > MAX_SCANNED, DAMAGED),
         (channels == 1, MODES["L"]),
         (channels == 3, MODES["RGB"]),
         (channels == 4, MODES["CMYK"]),
@@ -186,10 +198,17 @@ def _scans(octets: tf.Tensor) -> tf.Tensor:
     """How many scans begin in a JPEG: a marker, the length, and the number of components."""
     import tensorflow as tf
 
-    mark, marker, high, low, components = (octets[n : n - 5] for n in range(5))
-    begins = (mark == 0xFF) & (marker == 0xDA) & (high == 0)
-    begins &= (components <= 4) & (low == 2 * components + 6)
-    return tf.size(tf.where(begins))
+    def count(at: tf.Tensor, scans: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # In slices: every comparison needs memory.
+        part = octets[at : at + SLICE + 5]
+        mark, marker, high, low, components = (part[n : n - 5] for n in range(5))
+        begins = (mark == 0xFF) & (marker == 0xDA) & (high == 0)
+        begins &= (components <= 4) & (low == 2 * components + 6)
+        return at + SLICE, scans + tf.size(tf.where(begins), tf.int64)
+
+    start = tf.constant(0), tf.constant(0, tf.int64)
+    _, scans = tf.while_loop(lambda at, _: at < tf.size(octets) - 5, count, start)
+    return scans
 
 
 def _read_png(data: tf.Tensor) -> Header:
@@ -199,14 +218,14 @@ def _read_png(data: tf.Tensor) -> Header:
     header = _octets(data, 16, 10)
     headed = _big(_octets(data, 8, 4)) == 13
     headed &= tf.strings.substr(data, tf.minimum(size, 12), 4) == b"IHDR"
-    depth, colours = header[8], header[9]
+    width, height, depth, colours = _big(header[:4]), _big(header[4:8]), header[8], header[9]
     octets = tf.pad(tf.io.decode_raw(data, tf.uint8), [[0, 8]])
     walks, complete, broken = range(3)
     zero = tf.constant(0, tf.int64)
 
     def next_run(
         at: tf.Tensor, seen: tf.Tensor, exif: tf.Tensor, flags: tf.Tensor, _: tf.Tensor,
-        steps: tf.Tensor, parts: tf.TensorArray,
+        packed: tf.Tensor, steps: tf.Tensor, parts: tf.TensorArray,
     ) -> tuple[tf.Tensor | tf.TensorArray, ...]:  # fmt: skip
         """Passes over chunks of one name and length."""
         start = tf.ensure_shape(octets[at : at + 8], (8,))
@@ -221,6 +240,7 @@ def _read_png(data: tf.Tensor) -> Header:
         frames = tf.where(stride >= 16, _big(_octets(data, at + 8, 4)), 0)
         transparent, several, pixels = tf.unstack(flags)
         pixels |= name == b"IDAT"
+        packed += tf.where(name == b"IDAT", run * (stride - 12), 0)
         transparent |= (name == b"tRNS") & ~pixels
         several |= (name == b"acTL") & (frames > 1)
         exif = tf.where((name == b"eXIf") & (exif == 0), at, exif)
@@ -234,20 +254,25 @@ def _read_png(data: tf.Tensor) -> Header:
             exif,
             flags,
             state,
+            packed,
             steps + 1,
             parts.write(steps, part),
         )
 
     parts = tf.TensorArray(tf.string, 0, dynamic_size=True, element_shape=())
-    _, _, exif, flags, state, _, parts = tf.while_loop(
-        lambda at, seen, exif, flags, state, steps, parts: (
+    _, _, exif, flags, state, packed, _, parts = tf.while_loop(
+        lambda at, seen, exif, flags, state, packed, steps, parts: (
             (state == walks) & (steps < MAX_CHUNKS) & (seen < MAX_PARTS)
         ),
         next_run,
-        (zero + 8, zero, zero, tf.constant([False] * 3), tf.constant(walks), 0, parts),
+        (zero + 8, zero, zero, tf.constant([False] * 3), tf.constant(walks), zero, 0, parts),
     )
+    # Decoders unpack whatever follows the last row.
+    samples = tf.gather([1, 0, 3, 1, 2, 0, 4, 0], tf.minimum(colours, 7))
+    unpacked = height * (1 + (width * depth * tf.cast(samples, tf.int64) + 7) // 8)
     what = _choose(
         DAMAGED,
+        (packed > unpacked + unpacked // 8 + MAX_SURPLUS, DAMAGED),
         (~headed | (state != complete), DAMAGED),
         (flags[1], ANIMATION),
         (flags[0] & (colours == 2) & (depth == 16), DAMAGED),
@@ -263,7 +288,7 @@ def _read_png(data: tf.Tensor) -> Header:
     data = tf.strings.reduce_join(
         [tf.strings.substr(data, 0, 8), tf.strings.reduce_join(parts.stack())]
     )
-    return Header(_big(header[4:8]), _big(header[:4]), what, orientation, data)
+    return Header(height, width, what, orientation, data)
 
 
 def _read_gif(data: tf.Tensor) -> Header:
