@@ -25,8 +25,14 @@ GIF_RUN = 4096
 MAX_PIXELS = 100_000_000
 # Of a JPEG: progressive ones have ten. Thirty bytes would cost a pass over all pixels.
 MAX_SCANS = 100
+# Pixels times scans: the ten of 100 megapixels, a hundred of 12.
+MAX_SCANNED = 1_200_000_000
+# Compressed bytes of a PNG beyond those that its rows can need.
+MAX_SURPLUS = 4096
 # Bytes of a run-length coded BMP, which Pillow reads in Python.
 MAX_PACKED = 2**20
+# Of JPEG, the segments with height and width.
+SIZED = [bytes([0xC0 + n]) for n in range(16) if n not in (4, 8, 12)]
 SLOW = "a file made to be slow"
 
 
@@ -75,8 +81,7 @@ def orientation_of(exif: bytes) -> int:
 
 def _jpeg(data: bytes) -> Essentials:
     headers = (b"\xff\xda\0" + bytes([2 * count + 6, count]) for count in range(5))
-    if sum(map(data.count, headers)) > MAX_SCANS:
-        raise ValueError(f"{SLOW}: more than {MAX_SCANS} scans")
+    scans, pixels = sum(map(data.count, headers)), 0
     kept, at, exif = [data[:2]], 2, b""
     for _ in range(MAX_CHUNKS):
         mark, marker = data[at : at + 1], data[at + 1 : at + 2]
@@ -86,11 +91,16 @@ def _jpeg(data: bytes) -> Essentials:
             at += 1 if marker == b"\xff" else 2
             continue
         if marker == b"\xda":
+            if scans > MAX_SCANS or scans * pixels > MAX_SCANNED:
+                raise ValueError(f"{SLOW}: {scans} scans")
             return Essentials("JPEG", b"".join([*kept, data[at:]]), orientation_of(exif))
         size = int.from_bytes(data[at + 2 : at + 4], "big")
         if size < 2:
             raise ValueError("damaged segments")
         segment = data[at : at + 2 + size]
+        if marker in SIZED:
+            height, width = segment[5:7], segment[7:9]
+            pixels = int.from_bytes(height, "big") * int.from_bytes(width, "big")
         if marker == b"\xe1" and not exif and segment[4:10] == b"Exif\0\0":
             exif = segment[10:]
         # JFIF's and Adobe's say how the colours are coded; the others and comments are dropped.
@@ -127,7 +137,7 @@ def _png(data: bytes) -> Essentials:
         if not seen and (name != b"IHDR" or len(body) != 13):
             raise ValueError("no header")
         if name == b"acTL":
-            several |= int.from_bytes(body[:4], "big") > 1
+            several |= len(body) >= 4 and int.from_bytes(body[:4], "big") > 1
         elif name == b"eXIf" and name not in seen:
             exif = body
         critical = not name[:1].islower()
@@ -138,8 +148,10 @@ def _png(data: bytes) -> Essentials:
         sound = zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
         if critical and not sound:
             raise ValueError(f"check sum of {name.decode()}")
-        if critical or (name == b"tRNS" and sound and _fits(kept, body, seen)):
+        if critical:
             kept.append(data[start:end])
+        elif name == b"tRNS" and sound and _fits(kept, body, seen):
+            kept.append(_transparency(kept[1][16], kept[1][17], body))
         if name == b"IDAT":
             pixels.append(body)
         seen.add(name)
@@ -154,6 +166,19 @@ def _fits(kept: list[bytes], transparency: bytes, seen: set[bytes]) -> bool:
     palette = next((len(part) - 12 for part in kept if part[4:8] == b"PLTE"), 0) // 3
     least, most = {0: (2, 2), 2: (6, 6), 3: (1, palette)}.get(colours, (1, 0))
     return least <= len(transparency) <= most and not seen & {b"IDAT", b"tRNS"}
+
+
+def _transparency(depth: int, colours: int, body: bytes) -> bytes:
+    """The chunk that names the transparent colours, as Pillow understands it."""
+    if colours == 2 and depth == 16:
+        # Pillow compares with the upper bits.
+        raise ValueError("a transparent colour of 16 bits")
+    if colours == 0 and depth < 8:
+        # Pillow compares with pixels that it has stretched to 8 bits.
+        largest = 2**depth - 1
+        body = bytes([0, (body[1] & largest) * 255 // largest])
+    body = b"tRNS" + body
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
@@ -177,6 +202,9 @@ def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
     # One of too many pixels is refused before they are decoded.
     if width * height > MAX_PIXELS:
         return
+    unpacked = height * (1 + (width * depth * samples + 7) // 8)
+    if sum(map(len, pixels)) > unpacked + unpacked // 8 + MAX_SURPLUS:
+        raise ValueError(f"{SLOW}: more data than rows")
     inflater = zlib.decompressobj()
     for part in pixels:
         while part and missing > 0 and not inflater.eof:
@@ -203,6 +231,8 @@ def _gif(data: bytes) -> Essentials:
             if pictures == 2:
                 return Essentials("GIF", b"", several=True)
             kept += [control, data[start:at]]
+    if not pictures:
+        raise ValueError("no picture")
     return Essentials("GIF", b"".join([*kept, b";"]))
 
 
@@ -217,9 +247,11 @@ def _after_pieces(data: bytes, at: int, steps: int) -> tuple[int, int]:
     while at < len(data) and data[at]:
         run = run + 1 if data[at] == before and run < GIF_RUN else 1
         before, steps = data[at], steps + (run == 1)
-        if steps > MAX_CHUNKS:
-            raise ValueError(f"{SLOW}: more than {MAX_CHUNKS} blocks")
+        if steps >= MAX_CHUNKS:
+            break
         at += data[at] + 1
+    if steps >= MAX_CHUNKS:
+        raise ValueError(f"{SLOW}: more than {MAX_CHUNKS} blocks")
     if at >= len(data):
         raise ValueError("cut off")
     return at + 1, steps

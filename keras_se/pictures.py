@@ -192,11 +192,44 @@ def read_picture(
         )
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"{label}: expected a picture of 1 to {MAX_BYTES} bytes. Received: {size}")
-    with warnings.catch_warnings(), _damage_named(label):
-        warnings.simplefilter("ignore")
+    with _damage_named(label):
         if not isinstance(path_or_bytes, bytes):
             path_or_bytes = Path(path_or_bytes).read_bytes()
-        file = essentials_of(path_or_bytes)
+    with _opened(path_or_bytes, label) as (image, orientation):
+        turned = image.size if orientation < 5 else image.size[::-1]
+        resized = _resized(turned, sides, preprocessing.crop, label)
+        if strict:
+            _require(image, colours, label, orientation)
+        upright = _upright(image, orientation, colours, label)
+        return _crop(upright, resized, sides, preprocessing.interpolation)
+
+
+def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:
+    """The whole picture, converted and turned as in `load_image`.
+
+    Args:
+        data: Bytes of a file.
+        colours: The mode that it is converted to, `"RGB"` (default) or `"L"`.
+        label: What to call it in errors.
+
+    Raises:
+        ValueError: If `load_image` refuses it, whatever the size of the network.
+    """
+    with _opened(data, label) as (image, orientation):
+        if image.width * image.height > MAX_PIXELS:
+            raise _UnfitError(
+                f"{label}: expected at most {MAX_PIXELS} pixels. "
+                f"Received: {image.width} x {image.height}"
+            )
+        return _upright(image, orientation, colours, label)
+
+
+@contextmanager
+def _opened(data: bytes, label: str) -> Iterator[tuple[Image.Image, int]]:
+    """The picture in a file, not yet decoded, and its orientation."""
+    with warnings.catch_warnings(), _damage_named(label):
+        warnings.simplefilter("ignore")
+        file = essentials_of(data)
         if file is None:
             raise Image.UnidentifiedImageError
         if file.several:
@@ -205,15 +238,13 @@ def read_picture(
             # Only WebP has frames left.
             if getattr(image, "n_frames", 1) > 1:
                 raise _UnfitError(SEVERAL.format(label))
-            turned = image.size if file.orientation < 5 else image.size[::-1]
-            resized = _resized(turned, sides, preprocessing.crop, label)
-            if strict:
-                _require(image, colours, label, file.orientation)
-            image.load()
-            flat = _flatten(image, colours, label)
-            if file.orientation > 1:
-                flat = flat.transpose(TURNS[file.orientation])
-            return _crop(flat, resized, sides, preprocessing.interpolation)
+            yield image, file.orientation
+
+
+def _upright(image: Image.Image, orientation: int, colours: str, label: str) -> Image.Image:
+    image.load()
+    flat = _flatten(image, colours, label)
+    return flat.transpose(TURNS[orientation]) if orientation > 1 else flat
 
 
 class _UnfitError(ValueError):

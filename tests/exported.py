@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 from PIL import Image
-from test_pictures import CONVERTIBLE, UNREADABLE, encoded, raw_png
+from test_pictures import ANIMATED, UNREADABLE, encoded, raw_png
 
 import keras_se
 
@@ -34,14 +34,15 @@ def files() -> list[bytes]:
 
 
 def bad_files() -> dict[str, bytes]:
-    """Files that a network of grey pictures must refuse."""
-    kinds = ("grey with alpha", "16-bit grey", "cmyk", "animated gif", "animated png", "rgba")
+    """Files that every network must refuse."""
+    kinds = ("truncated jpeg", "half its rows", "unknown critical chunk")
     return {
         "empty": b"",
         "text": UNREADABLE["text"](),
         "truncated": files()[0][:-200],
         "200 megapixels": raw_png(20000, 10000, 8, 0, bytes(1000)),
-        **{name: CONVERTIBLE[name][0] for name in kinds},
+        **{name: UNREADABLE[name]() for name in kinds},
+        **{name: ANIMATED[name] for name in ("animated gif", "animated png", "animated webp")},
     }
 
 

@@ -205,7 +205,10 @@ def test_predict_converts_unless_strict(run: Run, registry: None, pictures: list
     code, out, _ = run(*arguments)
     assert code == 0
     first, second = (entry["predictions"] for entry in json.loads(out))
-    assert first == second
+    for one, other in zip(first, second, strict=True):
+        # Rows of a batch are summed in another order.
+        assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-6)
+        assert one == other
 
 
 MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -14,7 +14,7 @@ from test_decoding import Decode, decoder, transform_of
 from test_pictures import chunk, encoded, noise, raw_png
 
 import keras_se
-from keras_se.serving.headers import MAX_CHUNKS, MAX_SCANS
+from keras_se.essentials import MAX_CHUNKS, MAX_SCANS
 
 SIDE = pictures.SIDE
 COLOUR, GREY = Image.fromarray(noise(SIDE, SIDE)), Image.fromarray(noise(SIDE, SIDE, channels=1))

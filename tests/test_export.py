@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from dataclasses import replace
@@ -19,7 +18,7 @@ from exported import NAMES, TOLERANCE, fashion, noise, small_network
 from keras import layers
 from PIL import Image
 from test_damaged_files import small_disk
-from test_pictures import encoded
+from test_pictures import CONVERTIBLE, encoded, png
 
 import keras_se
 from keras_se.serving import exporting, saved_model
@@ -448,12 +447,12 @@ def test_mistakes_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["own.keras"]
 
 
-def test_a_file_is_taken_as_load_image_takes_it(shoes: Any) -> None:
-    """The colours of the network are the colours of the file."""
-    _, loaded, _ = shoes
-    buffer = io.BytesIO()
-    Image.fromarray(fashion()[0, ..., 0]).convert("RGB").save(buffer, "PNG")
-    (error,) = loaded.signatures["serving_default"](image_bytes=tf.constant([buffer.getvalue()]))[
-        "error"
-    ].numpy()
-    assert b"expected a grey picture with 8 bits a channel. Received: an RGB picture" in error
+@pytest.mark.parametrize("name", ["rgb", "rgba", "16-bit grey", "cmyk", "transparent palette"])
+def test_a_file_is_converted_as_load_image_converts_it(shoes: Any, name: str) -> None:
+    model, loaded, _ = shoes
+    data = png() if name == "rgb" else CONVERTIBLE[name][0]
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant([data]))
+    assert answer["error"].numpy()[0] == b""
+    expected = np.asarray(model(keras_se.load_image(data, exported.WEIGHTS)))
+    # A few pixels are one step off.
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)

@@ -542,6 +542,82 @@ def test_strict_takes_a_good_picture(data: Callable[[], bytes]) -> None:
     )
 
 
+def bmp_4_bits() -> bytes:
+    """Sixteen colours, rows filled up to four bytes; Pillow writes none."""
+    indices = noise(SIDE + 3, SIDE, channels=1, high=16)
+    rows = np.pad(indices, [(0, 0), (0, 5)])
+    packed = (rows[:, ::2] << 4 | rows[:, 1::2])[::-1].tobytes()
+    palette = noise(16, 1, channels=4).tobytes()
+    sizes = struct.pack("<IiiHHIIiiII", 40, SIDE + 3, SIDE, 1, 4, 0, len(packed), 0, 0, 16, 0)
+    start = 54 + len(palette)
+    header = b"BM" + struct.pack("<IHHI", start + len(packed), 0, 0, start)
+    return header + sizes + palette + packed
+
+
+def without_adobe(data: bytes) -> bytes:
+    at = data.index(b"\xff\xee\0\x0eAdobe")
+    return data[:at] + data[at + 16 :]
+
+
+def png_4_bits() -> bytes:
+    pixels = noise(SIDE // 2, SIDE, channels=1)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return raw_png(SIDE, SIDE, 4, 0, rows, chunk(b"tRNS", b"\0\7"))
+
+
+def exif_of(orientation: int, order: str = ">", kind: int = 3, count: int = 1) -> bytes:
+    start = b"MM\0*" if order == ">" else b"II*\0"
+    value = struct.pack(order + ("HH" if kind == 3 else "I"), orientation, *[0] * (kind == 3))
+    entry = struct.pack(order + "HHI", 0x0112, kind, count) + value
+    return start + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
+
+
+ODD_EXIF = [
+    exif_of(6, "<"), exif_of(8, "<", 4), exif_of(8, ">", 4), exif_of(6, count=2),
+    exif_of(6, kind=7),
+    exif_of(6)[:20], exif_of(6)[:9], exif_of(6)[:5], b"", b"MM\0*" + bytes([255] * 40),
+    exif_of(6).replace(b"\0\0\0\x08", b"\0\0\xff\xff"),
+    exif_of(6).replace(b"\0\0\0\x08\0\1", b"\0\0\0\x08\xff\xff"), exif_of(2**20, kind=4),
+]  # fmt: skip
+
+
+def turned(file_format: str, exif: int | bytes) -> bytes:
+    """A picture that is not square, with EXIF data, or such an orientation in it."""
+    exif = exif if isinstance(exif, bytes) else exif_of(exif)
+    exif = b"Exif\0\0" + exif if file_format == "JPEG" else exif
+    options = {"exif": exif} if file_format != "TIFF" else {"tiffinfo": {274: exif[-7]}}
+    options |= {"lossless": True} if file_format == "WEBP" else {}
+    return encoded(Image.fromarray(noise(50, 41)), file_format, **options)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_turns_the_picture(file_format: str, orientation: int) -> None:
+    entry = weights_entry(32, 0.875)
+    data = turned(file_format, exif_of(orientation))
+    stored = np.asarray(Image.open(io.BytesIO(turned(file_format, exif_of(1)))))
+    # As the standard says: where row 0 and column 0 of the stored picture are to be seen.
+    turns: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.swapaxes(0, 1),
+        6: lambda x: x.swapaxes(0, 1)[:, ::-1],
+        7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
+        8: lambda x: x.swapaxes(0, 1)[::-1],
+    }
+    upright = turns.get(orientation, lambda x: x)(stored)
+    expected = expected_transform(
+        Image.fromarray(np.ascontiguousarray(upright)), 32, 0.875, Image.Resampling.BILINEAR
+    )
+    np.testing.assert_array_equal(keras_se.load_image(data, entry), expected)
+    if 2 <= orientation <= 8:
+        with pytest.raises(ValueError, match=f"turned .EXIF orientation {orientation}"):
+            keras_se.load_image(data, entry, strict=True)
+    else:
+        np.testing.assert_array_equal(keras_se.load_image(data, entry, strict=True), expected)
+
+
 @pytest.mark.parametrize("strict", [0, None, "yes"])
 def test_strict_is_true_or_false(strict: Any) -> None:
     with pytest.raises(ValueError, match=r"`strict` must be True or False\. Received: strict="):

@@ -6,15 +6,19 @@ A picture that cannot be decoded costs its own row of a batch only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from keras_se.pictures import MAX_BYTES, MODES
+from keras_se.pictures import MAX_BYTES, MODES, TURNED
 from keras_se.serving.headers import (
+    ANIMATION,
     DAMAGED,
     FORMATS,
+    OLD_BMP,
+    OTHER_BMP,
+    SMALL_GIF,
     UNKNOWN,
     Header,
-    bmp_size,
+    bmp_pixels,
     picture_format,
     read_header,
 )
@@ -25,6 +29,13 @@ if TYPE_CHECKING:
 # Pictures of a batch that are decoded at once: each may need three bytes a pixel and more.
 DECODERS = 4
 UNDAMAGED = f"expected an undamaged picture ({', '.join(FORMATS)}). Received: "
+# What is refused whether or not pictures may be converted, and what is expected instead.
+REFUSED = {
+    ANIMATION: "a picture of one frame",
+    SMALL_GIF: "a GIF whose picture fills its canvas",
+    OTHER_BMP: "a BMP of 1, 4, 8, 24 or 32 bits a pixel, not packed",
+    OLD_BMP: "a BMP of Windows",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Transform:
         crop: Share of the resized picture's shorter side that is kept.
         interpolation: `"bilinear"` or `"bicubic"`, both with anti-aliasing.
         max_pixels: Larger pictures are refused, before they are decoded.
+        strict: Whether pictures are refused that would have to be converted.
     """
 
     height: int
@@ -49,6 +61,7 @@ class Transform:
     crop: float
     interpolation: str
     max_pixels: int
+    strict: bool = False
 
     @property
     def covered(self) -> tuple[int, int]:
@@ -65,7 +78,7 @@ class Transform:
         import tensorflow as tf
 
         rows, columns = tf.unstack(tf.constant(self.covered, tf.int64))
-        height, width = tf.maximum(header.height, 1), tf.maximum(header.width, 1)
+        height, width = (tf.maximum(side, 1) for side in _turned_sides(header))
         flat = height * columns <= width * rows
         return (
             tf.where(flat, rows, columns * height // width),
@@ -118,7 +131,7 @@ def _decode_one(data: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Te
         error = _error(header, rows * columns, transform)
         return tf.cond(
             error == "",
-            lambda: (_picture(data, kind, rows, columns, transform), error),
+            lambda: (_picture(header, kind, rows, columns, transform), error),
             lambda: refused(error),
         )
 
@@ -135,18 +148,33 @@ def _decode_one(data: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Te
     )
 
 
+def _turned_sides(header: Header) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width once the picture is turned as EXIF says."""
+    import tensorflow as tf
+
+    aside = header.orientation >= 5
+    return (
+        tf.where(aside, header.width, header.height),
+        tf.where(aside, header.height, header.width),
+    )
+
+
 def _error(header: Header, resized: tf.Tensor, transform: Transform) -> tf.Tensor:
     import tensorflow as tf
 
     most = transform.max_pixels
-    expected = MODES["L" if transform.channels == 1 else "RGB"]
-    taken = [expected] if transform.channels == 1 else [expected, MODES["P"]]
-    unfit = tf.reduce_all(header.what != tf.constant(taken))
-    error = tf.where(
-        unfit,
-        tf.strings.join([f"expected {expected} with 8 bits a channel. Received: ", header.what]),
-        "",
-    )
+    error = tf.constant("")
+    if transform.strict:
+        expected = MODES["L" if transform.channels == 1 else "RGB"]
+        taken = [expected] if transform.channels == 1 else [expected, MODES["P"]]
+        unfit = f"expected {expected} with 8 bits a channel. Received: "
+        before, after = TURNED.format("\n").split("\n")
+        turned = tf.strings.join([before, tf.strings.as_string(header.orientation), after])
+        received = tf.where(header.orientation > 1, turned, header.what)
+        fits = tf.reduce_any(received == tf.constant(taken))
+        error = tf.where(fits, "", tf.strings.join([unfit, received]))
+    for what, expected in REFUSED.items():
+        error = tf.where(header.what == what, f"expected {expected}. Received: {what}", error)
     size = tf.strings.reduce_join(
         tf.strings.as_string([header.width, header.height]), separator="x"
     )
@@ -158,32 +186,13 @@ def _error(header: Header, resized: tf.Tensor, transform: Transform) -> tf.Tenso
 
 
 def _picture(
-    data: tf.Tensor, kind: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, transform: Transform
+    header: Header, kind: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, transform: Transform
 ) -> tf.Tensor:
     import tensorflow as tf
 
-    channels = transform.channels
-
-    def gif() -> tf.Tensor:
-        return tf.io.decode_gif(data)[0, ..., :channels]
-
-    def bmp() -> tf.Tensor:
-        # One of 32 bits has four channels. What follows the pixels is in the decoder's way.
-        return tf.io.decode_bmp(tf.strings.substr(data, tf.constant(0, tf.int64), bmp_size(data)))[
-            ..., :channels
-        ]
-
-    picture = tf.switch_case(
-        kind,
-        [
-            # As Pillow decodes.
-            lambda: tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.io.decode_png(data, channels),
-            gif,
-            bmp,
-        ],
-    )
-    picture = tf.ensure_shape(picture, (None, None, channels))
+    picture = _turned(_rgb(header, kind), header.orientation)
+    if transform.channels == 1:
+        picture = _grey(picture)
     rows, columns = tf.cast(rows, tf.int32), tf.cast(columns, tf.int32)
     # Pillow resizes the rows, rounds to 8 bits, and then the columns.
     picture = _resize(picture, tf.shape(picture)[0], columns, transform.interpolation)
@@ -194,6 +203,61 @@ def _picture(
     )
     picture = picture[top : top + transform.height, left : left + transform.width]
     return tf.ensure_shape(picture, transform.shape)
+
+
+def _rgb(header: Header, kind: tf.Tensor) -> tf.Tensor:
+    """The pixels as uint8 RGB, on white."""
+    import tensorflow as tf
+
+    data = header.data
+
+    def png() -> tf.Tensor:
+        return tf.cond(
+            header.what == MODES["RGBA"],
+            lambda: _on_white(tf.io.decode_png(data, 4)),
+            lambda: tf.io.decode_png(data, 3),
+        )
+
+    decoders = [
+        # As Pillow decodes.
+        lambda: tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE"),
+        png,
+        lambda: tf.io.decode_gif(data)[0],
+        lambda: bmp_pixels(data),
+    ]
+    return tf.ensure_shape(tf.switch_case(kind, decoders), (None, None, 3))
+
+
+def _on_white(picture: tf.Tensor) -> tf.Tensor:
+    """RGB of RGBA; sums of 8-bit values fit into 16 bits."""
+    import tensorflow as tf
+
+    colours, alpha = tf.cast(picture[..., :3], tf.uint16), tf.cast(picture[..., 3:], tf.uint16)
+    mixed = colours * alpha + 255 * (255 - alpha) + 128
+    return tf.cast((mixed + mixed // 256) // 256, tf.uint8)
+
+
+def _grey(picture: tf.Tensor) -> tf.Tensor:
+    """Luma of ITU-R 601, in whole numbers as Pillow computes it."""
+    import tensorflow as tf
+
+    red, green, blue = tf.unstack(tf.cast(picture, tf.int32), axis=-1)
+    luma = (19595 * red + 38470 * green + 7471 * blue + 32768) // 65536
+    return tf.cast(luma, tf.uint8)[..., None]
+
+
+def _turned(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """The picture as EXIF says that it is to be seen."""
+    import tensorflow as tf
+
+    def when(orientations: tuple[int, ...], change: Any, picture: tf.Tensor) -> tf.Tensor:
+        needed = tf.reduce_any(orientation == tf.constant(orientations, tf.int64))
+        turned = tf.cond(needed, lambda: change(picture), lambda: picture)
+        return tf.ensure_shape(turned, (None, None, 3))
+
+    picture = when((5, 6, 7, 8), lambda x: tf.transpose(x, (1, 0, 2)), picture)
+    picture = when((2, 3, 6, 7), lambda x: tf.reverse(x, [1]), picture)
+    return when((3, 4, 7, 8), lambda x: tf.reverse(x, [0]), picture)
 
 
 def _resize(picture: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, method: str) -> tf.Tensor:
