@@ -44,6 +44,7 @@ from .pruning.stages import drop_stage as drop_stage
 from .pyramid import feature_pyramid as feature_pyramid
 from .serving.exporting import export as export
 from .surgery import add_squeeze_excite as add_squeeze_excite
+from .training.strategies import synchronized as synchronized
 from .weights.checkpoint import load_checkpoint as load_checkpoint
 from .weights.entries import Weights as Weights
 from .weights.entries import list_weights as list_weights

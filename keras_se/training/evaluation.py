@@ -19,7 +19,8 @@ from keras_se.checks import unknown_choice
 from keras_se.labels import class_names
 from keras_se.pictures import class_files, colours_of, load_image
 from keras_se.training.batches import check_channels_last
-from keras_se.training.datasets import DATASETS, load_data, load_pictures
+from keras_se.training.contents import load_test
+from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
 from keras_se.training.tfds import check_data_dir, evaluated_on, is_tfds
@@ -104,7 +105,7 @@ def evaluate(
 def _evaluate_run(folder: Path) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    test = load_data(recipe, skipped.append)["test"]
+    test = load_test(folder, recipe, skipped.append)
     model = keras.models.load_model(folder / "last.keras", compile=False)
     return _account(
         str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
