@@ -338,3 +338,58 @@ def test_second_signal(blocked, number):
     assert process.wait(10) == 128 + number
     out = process.stdout.read()
     assert blocked or f"noted {number.value}" in out
+
+
+UNDER_A_STRATEGY = """
+import sys
+import keras
+import numpy as np
+import tensorflow as tf
+import keras_se
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+names = [device.name for device in tf.config.list_logical_devices("CPU")]
+strategy = tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
+pictures = np.random.default_rng(0).integers(0, 256, (32, 28, 28, 1)).astype("float32")
+for prepare in (lambda model: model, keras_se.synchronized):
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        backbone = keras_se.SEResNet20(weights="fashion_mnist", include_top=False, pooling="avg")
+        model = prepare(keras.Sequential([backbone, keras.layers.Dense(3, "softmax")]))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(pictures, np.arange(32) % 3, batch_size=8, verbose=0)
+    before = model.predict(pictures, verbose=0)
+    model.save(sys.argv[1])
+    after = keras.models.load_model(sys.argv[1]).predict(pictures, verbose=0)
+    print(np.abs(before - after).max())
+"""
+
+
+@pytest.mark.training
+def test_strategy_of_ones_own(tmp_path):
+    """What is saved predicts as what was trained; without `synchronized` it does not."""
+    process = subprocess.run(
+        [sys.executable, "-c", UNDER_A_STRATEGY, tmp_path / "model.keras"],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "",
+                          "PYTHONPATH": str(Path(keras_se.__file__).parents[1])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    plain, synchronized = map(float, process.stdout.split())
+    assert plain > 1e-3
+    # Two graphs of the same values.
+    assert synchronized < 1e-6
+
+
+def test_synchronized():
+    """In models within models, and in wrappers; nothing else is changed."""
+    inner = keras.Sequential([keras.Input((8, 4)), keras.layers.BatchNormalization()])
+    wrapped = keras.layers.TimeDistributed(keras.layers.BatchNormalization())
+    model = keras.Sequential(
+        [keras.Input((8, 4)), inner, wrapped, keras.layers.LayerNormalization()]
+    )
+    assert keras_se.synchronized(model) is model
+    assert inner.layers[0].synchronized
+    assert wrapped.layer.synchronized
+    with pytest.raises(ValueError, match=r"`model` must be a Keras model\. Received: model of"):
+        keras_se.synchronized([model])
