@@ -13,7 +13,7 @@
 
 FOLDER has one folder of JPEG, PNG, BMP or GIF files a class; a third of them is held out. Without
 it, the 1,797 handwritten digits of scikit-learn (8 x 8, real scans) are used, enlarged to 28 x 28.
-Everything is written to `runs/finetune`.
+Everything is written to `runs/examples/finetune`.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--weights", default="fashion_mnist", help="set of weights, or 'none'")
     parser.add_argument("--epochs", type=int, nargs=2, default=(3, 9), help="head, last stages")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/finetune"))
     arguments = parser.parse_args()
     try:
         run(arguments)

@@ -339,7 +339,8 @@ def test_figures():
     assert figures(np.full((1, 3), 1e4), np.array([0]))["cross_entropy"] == pytest.approx(np.log(3))
 
 
-def test_command_line(run, data, tmp_path):
+def test_command_line(run, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     settings = [f"--set={setting}" for setting in (*training_runs.SETTINGS, f"data_dir={data}")]
     code, out, _ = run("train", "fashion_mnist", *settings, "--dry-run", "--json")
     assert code == 0

@@ -230,8 +230,9 @@ def test_tfds_is_not_installed(prepared, monkeypatch):
         load_data(recipe(prepared), pytest.fail)
 
 
-def test_command_line(run, prepared, tmp_path):
+def test_command_line(run, prepared, tmp_path, monkeypatch):
     """Fine-tuned on a prepared set of colour pictures, which become grey as the weights want."""
+    monkeypatch.chdir(tmp_path)
     arguments = [
         "finetune", "--set=model=SEResNet20", "--set=weights=fashion_mnist", "--set=epochs=1",
         "--set=warmup_epochs=0", "--set=data=tfds:tiny_hidden", f"--set=data_dir={prepared}",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_se.training.batches import Data
+from keras_se.training.datasets import load_data
 from keras_se.training.files import EncodedPictures
+from keras_se.training.recipe import Recipe
 
 DATA, FILES = "data.json", "files.json.gz"
 # Names in a message, and characters of each.
@@ -118,13 +120,14 @@ def check_data(
         stored = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{path}: expected the files of a run's data ({error})") from None
-    contents = contents_of(parts)
-    if all(
-        stored.get(part) == contents.get(part) for part in (needed or {**stored, **contents})
-    ):  # fmt: skip
-        return True
+    wanted = set(needed or {**stored, **parts})
+    if stored.keys() & wanted == parts.keys() & wanted:
+        same = contents_of({part: parts[part] for part in parts.keys() & wanted})
+        if all(stored[part] == contents for part, contents in same.items()):
+            return True
     before, after = (
-        {k: v for part in c.values() for k, v in part.items()} for c in (stored, contents)
+        {key: value for part in contents.values() for key, value in part.items()}
+        for contents in (stored, contents_of(parts))
     )
     raise ValueError(
         f"{where}: "
@@ -140,6 +143,23 @@ def check_data(
             "divided otherwise into parts",
         )
     )
+
+
+def load_test(folder: str | Path, recipe: Recipe, report: Callable[[str], None]) -> Data:
+    """The test pictures of a run.
+
+    Args:
+        folder: The run's folder.
+        recipe: Its recipe.
+        report: Called with a line for each file that is left out.
+
+    Raises:
+        ValueError: If they or the classes are not those that the run had, or as `load_data`.
+        OSError: If a file cannot be read.
+    """
+    parts = load_data(recipe, report)
+    check_data(folder, parts, ("test",))
+    return parts["test"]
 
 
 def _words(kinds: Iterable[tuple[str, list[str]]], otherwise: str) -> str:

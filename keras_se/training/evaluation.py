@@ -20,8 +20,8 @@ from keras_se.labels import class_names
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import describe_set, find_set, get_model, model_file, unknown
 from keras_se.training.batches import check_channels_last
-from keras_se.training.contents import check_data, stored_names
-from keras_se.training.datasets import DATASETS, load_data, load_pictures
+from keras_se.training.contents import load_test
+from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
 from keras_se.training.tfds import check_data_dir, evaluated_on, is_tfds
@@ -123,11 +123,10 @@ def evaluate(
 def _evaluate_run(folder: Path) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    parts = load_data(recipe, skipped.append)
-    check_data(folder, parts, ("test",))
-    test, model = parts["test"], get_model(folder)
-    names = stored_names(folder) or test.names
-    return _account(str(folder), names, logits(model, test, recipe.batch), test.labels, skipped)
+    test, model = load_test(folder, recipe, skipped.append), get_model(folder)
+    return _account(
+        str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
+    )
 
 
 def _set_model(entry: Any) -> keras.Model:

@@ -9,6 +9,7 @@ whatever the number of threads.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -94,7 +95,8 @@ class EncodedPictures:
                 decoded(self.source.data(index).numpy())
                 reason = "what TensorFlow cannot decode"
             except Exception as error:
-                reason = " ".join(str(error).split()).rpartition("Received: ")[2][:100]
+                text = re.sub(r"{{.*?}}|\[Op:\w+\].*", "", " ".join(str(error).split())).strip()
+                reason = text.rpartition("Received: ")[2][-100:]
             yield (
                 f"{self.source.name(index)}: expected an undamaged picture; bad_pictures=skip "
                 f"leaves it out. Received: {reason}"

@@ -125,8 +125,11 @@ class Recipe:
             pictures of your own, or `"tfds:<name>"`, with config and version as TensorFlow Datasets
             spells them, for what it has prepared.
         data_dir: Folder of the data set's files, or `None` for where they usually are. Of
-            `"folder"`: one folder of pictures a class, in folders `train` and `test` (or `val`);
-            without these, a fifth of the pictures is for the test. Of `"tfds:<name>"`: TFDS'
+            `"folder"`: one folder of pictures per class, or these in folders `train`, `val`, `test`
+            (also `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file
+            with the columns `file,label` and maybe `split`, or the flat folder that it is in or
+            beside. Without `test`, `val` is tested on, too; without both a fifth of the pictures.
+            Of `"tfds:<name>"`: TFDS'
             `data_dir`; trained on is `train`, tested on `test` if it has labels, else `validation`,
             else a fifth of `train`.
         se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain

@@ -51,9 +51,8 @@ class Devices:
             return
         if self.processes:
             multiworker.is_built(model)
+        synchronized(model)
         for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
                 generator.next = functools.partial(_next_of_replica, generator.next)
@@ -65,6 +64,46 @@ class Devices:
     def batches(self, parts: Callable[[tuple[int, int]], Any], batch: int) -> Any:
         """What `fit` takes, of what gives a part `(index, count)` of each batch of that size."""
         return multiworker.spread(parts, batch) if self.processes else streamed(parts((0, 1)))
+
+
+def synchronized(model: keras.Model) -> keras.Model:
+    """Let every BatchNormalization of a model use the statistics of all replicas.
+
+    For a `tf.distribute` strategy of one's own; `keras-se train` does it by itself. Without it each
+    replica has its own moving statistics, of which one replica's are saved, so that `predict`
+    differs before and after. The model is changed in place, also in models within it; call this
+    before `fit`. Only TensorFlow trains such a model; every backend predicts with it.
+
+    Args:
+        model: Any Keras model.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If it is not a Keras model.
+
+    Example:
+
+    >>> with tf.distribute.MirroredStrategy().scope():
+    ...     model = keras_se.synchronized(keras_se.SEResNet20(weights=None))
+    ...     model.compile("sgd", "sparse_categorical_crossentropy")
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a Keras model. Received: model of type {type(model).__name__}"
+        )
+    for layer in _within(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    return model
+
+
+def _within(layer: Any) -> Iterator[Any]:
+    """A layer, and all layers within models and wrappers."""
+    yield layer
+    for inner in (*getattr(layer, "layers", ()), *filter(None, [getattr(layer, "layer", None)])):
+        yield from _within(inner)
 
 
 def _devices(backend: str) -> list[Any]:
