@@ -30,8 +30,9 @@ class SEConfig:
     """Squeeze-and-Excitation settings of a whole network.
 
     Args:
-        ratio: Reduction ratio r of every block, an integer of at least 1 and at most the
-            number of channels it acts on. Defaults to 16.
+        ratio: Reduction ratio r of every block, an integer of at least 1; a block on C channels
+            has `max(1, C // ratio)` hidden units. Above 16 it must not exceed the channels of any
+            place in the network. Defaults to 16.
         squeeze: `"avg"` (default), `"max"`, or `None` for the paper's NoSqueeze.
         gate: `"sigmoid"` (default), `"tanh"`, `"relu"` or `"hard_sigmoid"`.
         activation: Name of the activation between the two fully connected layers.

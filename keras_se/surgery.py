@@ -104,8 +104,8 @@ def add_squeeze_excite(
     Raises:
         ValueError: If the model is not functional, or has a layer that its configuration does
             not describe; if `where` finds no layer, or one behind which a block cannot be put or
-            has no linear operation beside it; if `ratio` exceeds a layer's channels; if `se` is
-            none of the above.
+            has no linear operation beside it; if a `ratio` above the default exceeds a layer's
+            channels; if `se` is none of the above.
 
     Example:
 
@@ -493,6 +493,7 @@ def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
 
 
 def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
+    """Raise a `ValueError` unless a block can follow."""
     for call in scope.calls_of(place):
         what = f"layer {scope.label(place)}"
         x = call.outputs[0]
@@ -508,7 +509,7 @@ def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
                 "`where` must name layers with a known number of channels. "
                 f"Received: {what} with {x.shape}"
             )
-        if se.ratio > channels:
+        if se.ratio > max(channels, SEConfig.ratio):
             raise ValueError(
                 f"`ratio` must be at most the number of channels, {channels}, of {what}. "
                 f"Received: ratio={se.ratio}"

@@ -309,6 +309,64 @@ def test_stochastic_depth(backend, tmp_path):
     assert_left_out(start(backend, left_out, tmp_path))
 
 
+def conformance(folder):
+    """Every layer, asked what Keras asks of layers; and that the precision of the input stays."""
+    from layer_conformance import CASES, check
+
+    for name in CASES:
+        check(name, folder)
+    return {"layers": np.array(list(CASES), str)}
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_layers_conform(backend, tmp_path):
+    assert len(start(backend, conformance, tmp_path)["layers"]) > 7
+
+
+def masked(folder):
+    """Gates of blocks behind a mask, and of batches of no rows."""
+    import keras
+
+    import keras_se
+
+    ids = np.array([[3, 4, 1, 0, 0], [2, 0, 0, 0, 0], [1, 2, 3, 4, 5]])
+    results = {}
+    for squeeze in ("avg", "max"):
+        layer = keras_se.SqueezeExcite(4, squeeze=squeeze)
+        inputs = keras.Input((None,), dtype="int32")
+        features = keras.layers.Embedding(9, 8, mask_zero=True)(inputs)
+        model = keras.Model(inputs, [features, layer(features)])
+        for number, variable in enumerate(model.trainable_variables):
+            random = np.random.default_rng(number)
+            variable.assign(random.normal(size=variable.shape))
+        maps, y = model.predict(ids, verbose=0)
+        mask = ids > 0
+        results |= {
+            f"{squeeze} maps": maps,
+            f"{squeeze} output": y,
+            f"{squeeze} gates": keras.ops.convert_to_numpy(layer.gates(maps, mask)),
+            f"{squeeze} none": keras.ops.convert_to_numpy(layer(maps[:0])),
+        }
+        for variable in layer.weights:
+            results[f"{squeeze} {variable.name}"] = keras.ops.convert_to_numpy(variable)
+    results["mask"] = mask
+    return results
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks(backend, tmp_path):
+    found = start(backend, masked, tmp_path)
+    for squeeze, reduce in (("avg", np.mean), ("max", np.max)):
+        names = ("maps", "reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
+        maps, w1, b1, w2, b2 = (found[f"{squeeze} {name}"].astype("float64") for name in names)
+        z = np.stack([reduce(x[m], axis=0) for x, m in zip(maps, found["mask"], strict=True)])
+        gates = 1 / (1 + np.exp(-(np.maximum(z @ w1 + b1, 0) @ w2 + b2)))
+        tolerance = {"rtol": 0, "atol": LAYER_TOLERANCE}
+        np.testing.assert_allclose(found[f"{squeeze} gates"], gates, **tolerance)
+        np.testing.assert_allclose(found[f"{squeeze} output"], maps * gates[:, None], **tolerance)
+        assert found[f"{squeeze} none"].shape == (0, 5, 8)
+
+
 def excited(folder):
     """Means, deviations and summaries of the gates, of arrays and of batches."""
     import keras

@@ -174,15 +174,6 @@ def test_unknown_channels(data_format: str, shape: tuple[int | None, ...]) -> No
     assert data_format in message
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 8), (2, 5, 5, 8), (2, 5, 5, 5, 8)])
-def test_ratio_above_the_channels_of_the_input(shape: tuple[int, ...]) -> None:
-    layer = SqueezeExcite(9, name="too_narrow")
-    message = one_line(lambda: layer(np.ones(shape, "float32")), "ratio", 9)
-    assert "8" in message.split("Received")[0]
-    assert "too_narrow" in message
-    assert tuple(SqueezeExcite(8)(np.ones(shape, "float32")).shape) == shape
-
-
 @pytest.mark.parametrize("ratio", [17, 1000])
 def test_ratio_above_the_channels_of_a_network(ratio: int, no_layers: None) -> None:
     message = one_line(lambda: SEResNet20(weights=None, se=SEConfig(ratio)), "ratio", ratio)

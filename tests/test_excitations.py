@@ -19,7 +19,7 @@ from excitation_networks import (
 )
 from keras import layers
 from PIL import Image
-from reference import noise_pictures, sigmoid
+from reference import noise_pictures, sigmoid, trained_like
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, excitations
@@ -474,6 +474,54 @@ def test_mistakes(name, monkeypatch):
     with pytest.raises(ValueError, match=expected) as caught:
         excitations(**arguments)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_fused_networks_are_measured_and_pruned_before(saved, tmp_path):
+    """Also one whose file has lost the report, and one that is a layer of another."""
+    model, (x, labels) = network(), pictures(7)
+    found, fused = excitations(model, x, labels), keras_se.fuse(model)
+    if saved:
+        fused.save(tmp_path / "fused.keras")
+        fused = keras.models.load_model(tmp_path / "fused.keras")
+    inputs = keras.Input((*SIZE, 3))
+    for given in (fused, keras.Model(inputs, fused(inputs))):
+        for act in (
+            lambda given=given: excitations(given, x, labels),
+            lambda given=given: keras_se.prune(given, found),
+            lambda given=given: keras_se.drop_stage(given, 3),
+        ):
+            with pytest.raises(ValueError, match="measure and prune first, then fuse") as caught:
+                act()
+            assert len(str(caught.value)) <= 300
+            assert "add_squeeze_excite" not in str(caught.value)
+
+
+def test_fused_network_that_kept_its_blocks():
+    """Behind a depthwise unit the blocks stay, and are measured as before."""
+    model = keras_se.SEMobileNet(weights=None, alpha=0.25, input_shape=(*SIZE, 3), classes=7)
+    model = trained_like(model, seed=3)
+    (x, labels), fused = pictures(7), keras_se.fuse(model)
+    expected, found = (excitations(m, x, labels) for m in (model, fused))
+    for name in expected.blocks:
+        np.testing.assert_allclose(found.mean[name], expected.mean[name], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("squeeze", ["avg", None])
+def test_masked_steps_do_not_count(squeeze):
+    """Nor in the mean over the positions of a block without a squeeze."""
+    inputs = keras.Input((None,))
+    features = layers.Embedding(20, 8, mask_zero=True)(inputs)
+    block = SqueezeExcite(2, squeeze=squeeze, name="se")
+    outputs = layers.GlobalAveragePooling1D()(block(features))
+    model = keras.Model(inputs, outputs)
+    random = np.random.default_rng(0)
+    for weight in block.weights:
+        weight.assign(random.normal(size=weight.shape))
+    ids, longer = random.integers(1, 20, (4, 5)), np.zeros((4, 9), int)
+    longer[:, :5] = ids
+    expected, found = (excitations(model, x, np.arange(4)) for x in (ids, longer))
+    np.testing.assert_allclose(found.mean["se"], expected.mean["se"], rtol=0, atol=COMPILED)
 
 
 def test_class_without_pictures():

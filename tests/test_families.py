@@ -367,3 +367,21 @@ def test_shake_shake(builder, variant):
         return network.dense(relu(x).mean((1, 2)), "predictions")
 
     assert_network(network, evaluate, [(16, 16), (17, 27)])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "narrowest"),
+    [
+        ("SEMobileNet", {"alpha": 0.05}, 3),
+        ("SEMobileNet", {"alpha": 0.05, "variant": {"se_position": "depthwise"}}, 1),
+        ("SEResNet20", {"variant": {"blocks": (1, 1), "widths": (4, 8)}}, 4),
+        ("SEVGG16", {"variant": {"blocks": (1, 1), "widths": (2, 4)}}, 2),
+    ],
+)
+def test_networks_narrower_than_the_ratio(name, options, narrowest):
+    """The default ratio leaves their blocks one hidden unit."""
+    model = getattr(keras_se, name)(weights=None, input_shape=(32, 32, 3), classes=3, **options)
+    blocks = [layer for layer in model.layers if isinstance(layer, keras_se.SqueezeExcite)]
+    assert min(block.reduce_kernel.shape[0] for block in blocks) == narrowest
+    assert all(b.reduce_kernel.shape[1] == max(1, b.reduce_kernel.shape[0] // 16) for b in blocks)
+    assert model(np.ones((2, 32, 32, 3))).shape == (2, 3)

@@ -6,6 +6,7 @@ This file is also the program that the tests of the other backends start.
 import os
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -542,6 +543,23 @@ def test_rewrites(chosen):
     assert (count(new, MultiplyAdd) == 1) == ("sums" in chosen)
     compiled = [getattr(layer, "jit_compile", False) for layer in new.layers if layer.weights]
     assert any(compiled) == ("compile" in chosen)
+
+
+@pytest.mark.parametrize("kind", ["Dense", "Conv1D"])
+def test_masks(kind):
+    """The squeeze of a masked block stays; a mask that a convolution drops does not come back."""
+    inputs = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    linear = layers.Dense(16) if kind == "Dense" else layers.Conv1D(16, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The convolution's, about the mask.
+        x = SqueezeExcite(4, name="se")(linear(x))
+        x = layers.GlobalAveragePooling1D()(layers.Activation("relu")(x))
+        model = random_values(keras.Model(inputs, layers.Dense(3)(x)))
+        ids = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 7, 8, 0], [1, 1, 2, 5, 3, 8]])
+        new = fused(model, x=ids)
+    assert names(new, SqueezeExcite) == ["se"]
+    assert "mask" in new.fusion.left["se"]
 
 
 def test_one_rewrite_by_name():

@@ -60,6 +60,25 @@ def test_equals_keras(options, groups, compiled):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * scale)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_no_rows(native):
+    """With TensorFlow's oneDNN operations, and without: the shape that Keras gives."""
+    code = """
+import numpy as np, keras, keras_se, tensorflow as tf
+x = np.zeros((0, 6, 5, 8), "float32")
+for options in ({}, {"use_bias": False}, {"strides": 2}, {"activation": "relu"}):
+    layers = [
+        kind(16, 3, groups=4, padding="same", **options)
+        for kind in (keras_se.layers.GroupedConv2D, keras.layers.Conv2D)
+    ]
+    for call in (lambda layer: layer(x), lambda layer: tf.function(layer)(tf.constant(x))):
+        ours, theirs = map(call, layers)
+        assert ours.shape == theirs.shape and theirs.shape[-1] == 16, (options, ours.shape)
+"""
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": str(int(native))}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def test_same_weights_and_configuration():
     options = {"filters": 8, "kernel_size": 3, "groups": 2, "padding": "same", "name": "conv"}
     ours, theirs = GroupedConv2D(**options), keras.layers.Conv2D(**options)

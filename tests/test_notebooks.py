@@ -158,6 +158,7 @@ def test_tables_are_text_in_a_notebook(monkeypatch, capsys):
         "stage2_block1_se": keras_se.cost(model),
         "SE_2_1": gates.summary(),
         "fold": keras_se.fuse(model).fusion,
+        "stem_conv": keras_se.prune(model, gates).pruning,
     }
     for word, table in tables.items():
         assert word in str(table)

@@ -687,6 +687,32 @@ def test_foreign_layers():
     assert_refused(model, {"where": ["standardised"]}, "where", "'standardised'")
 
 
+@pytest.mark.parametrize("where", [None, ["a", "b"], "^a$"])
+def test_layers_narrower_than_the_ratio(where):
+    """The default ratio leaves them one hidden unit."""
+    model = keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(8, 3, activation="relu", name="a"),
+            layers.Conv2D(1, 3, activation="relu", name="b"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+    random_values(model)
+    copy = add_squeeze_excite(model, where)
+    x = pictures(copy)
+    np.testing.assert_array_equal(evaluate(copy, x), evaluate(model, x))
+    widths = {block.name: tuple(block.reduce_kernel.shape) for block in blocks(copy)}
+    assert widths == {"a_se": (8, 1)} | ({} if where == "^a$" else {"b_se": (1, 1)})
+    copy.compile(keras.optimizers.SGD(0.1), "mse")
+    before = [np.array(block.expand_kernel) for block in blocks(copy)]
+    copy.fit(x, np.zeros((len(x), 4)), verbose=0)
+    for block, value in zip(blocks(copy), before, strict=True):
+        assert np.isfinite(block.expand_kernel).all()
+        assert np.abs(block.expand_kernel - value).max() > 0
+
+
 def assert_refused(model, arguments, argument, received):
     before = state(model)
     message = one_line(lambda: add_squeeze_excite(model, **arguments), argument, received)
@@ -709,6 +735,7 @@ BAD_ARGUMENTS = {
     "pictures' vector": ({"where": ["head"]}, "where", "'head' with (None, 3)"),
     "pattern of everything": ({"where": ""}, "where", "'global_average_pooling2d'"),
     "too high a ratio": ({"se": SEConfig(17)}, "ratio", 17),
+    "too high a ratio of a layer": ({"se": SEConfig(17), "where": ["a"]}, "ratio", 17),
     "gate": ({"se": SEConfig(gate="tanh")}, "gate", "'tanh'"),
     "placement": ({"se": SEConfig(placement="pre")}, "placement", "'pre'"),
     "stages": ({"se": SEConfig(stages=(2,))}, "stages", "(2,)"),

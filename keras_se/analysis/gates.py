@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.layers.squeeze_excite import SqueezeExcite, recorded_gates
+from keras_se.layers import MultiplyAdd, SqueezeExcite
+from keras_se.layers.squeeze_excite import recorded_gates
 
 
 class Gates:
@@ -31,12 +32,8 @@ class Gates:
             raise ValueError(
                 f"`model` must be a `keras.Model`. Received: model of type {type(model).__name__}"
             )
+        check_blocks(model)
         blocks = blocks_of(model)
-        if not blocks:
-            raise ValueError(
-                "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
-                f"network). Received: model={model.name!r}, which has none"
-            )
         if not any(block.built for block in blocks.values()):
             raise ValueError(
                 "`model` must be built: loaded, or called on a batch. "
@@ -50,9 +47,24 @@ class Gates:
         return {key.partition(" ")[2]: np.asarray(outputs[key]) for key in sorted(outputs)}
 
 
+def check_blocks(model: keras.Model) -> None:
+    """Raise a `ValueError` unless the model holds blocks, and all that it had before `fuse`."""
+    moved = getattr(getattr(model, "fusion", None), "done", {}).get("squeeze")
+    if moved or dict(_named(model, MultiplyAdd, "", set())):
+        raise ValueError(
+            "`model` must be the network before `keras_se.fuse`, which replaces blocks: measure "
+            f"and prune first, then fuse. Received: model={model.name!r}, which is fused"
+        )
+    if not blocks_of(model):
+        raise ValueError(
+            "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
+            f"network). Received: model={model.name!r}, which has none"
+        )
+
+
 def blocks_of(model: keras.Model) -> dict[str, SqueezeExcite]:
     """The `SqueezeExcite` layers of a model by name; inside a nested model `"nested/layer"`."""
-    return dict(_blocks(model, "", set()))
+    return dict(_named(model, SqueezeExcite, "", set()))
 
 
 class _Predictor(keras.Model):
@@ -90,8 +102,8 @@ def _mean(gates: Any, mask: Any) -> Any:
     return ops.sum(ops.where(mask, gates, 0), axis=axes) / count
 
 
-def _blocks(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, SqueezeExcite]]:
-    """The blocks in a layer with their names; inside a nested model `"nested/layer"`."""
+def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The layers of a kind in a layer with their names; inside a nested model `"nested/layer"`."""
     if isinstance(layer, keras.Model):
         inside = layer.layers
     else:
@@ -100,10 +112,10 @@ def _blocks(layer: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Squeez
         if id(child) in seen:
             continue
         seen.add(id(child))
-        if isinstance(child, SqueezeExcite):
+        if isinstance(child, kind):
             yield f"{path}{child.name}", child
         else:
-            yield from _blocks(child, f"{path}{child.name}/", seen)
+            yield from _named(child, kind, f"{path}{child.name}/", seen)
 
 
 def _is_layer(value: Any) -> bool:

@@ -159,7 +159,8 @@ def class_members(labels: Any, pictures: int | None) -> Members:
             f"Received: {len(array)} labels, {pictures} pictures"
         )
     if table:
-        return Members(*np.nonzero(array), array.shape[1])
+        rows, columns = np.nonzero(array)
+        return Members(rows, columns, array.shape[1])
     numbers = array.reshape(-1).astype(np.int64)
     return Members(np.arange(len(numbers)), numbers, int(numbers.max(initial=-1)) + 1)
 

@@ -14,7 +14,7 @@ from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, trains
-from keras_se.inference.squeeze import excites, move_squeeze
+from keras_se.inference.squeeze import may_be_masked, move_squeeze
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
 from keras_se.layers import SqueezeExcite
@@ -149,7 +149,7 @@ def _reason(network: Network, part: Copy, training: bool, done: Iterable[str]) -
     if "squeeze" in done and isinstance(source, SqueezeExcite):
         if source.squeeze != "avg":
             return f"squeeze={source.squeeze!r} and a convolution do not commute"
-        if not excites(network, part):
-            return "its squeeze heeds a mask"
+        if may_be_masked(network, part):
+            return "a mask may leave out positions"
         return "no linear 1x1 convolution of fewer channels before it"
     return ""

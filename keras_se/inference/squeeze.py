@@ -40,7 +40,7 @@ def move_squeeze(network: Network) -> list[str]:
     done = []
     for part in network.parts(Copy):
         calls = network.calls_of(part)
-        moves = excites(network, part) and not _may_be_masked(network, calls[0])
+        moves = excites(network, part) and not may_be_masked(network, part)
         behind = [network.producer(call.inputs[0]) for call in calls] if moves else [None]
         linear = behind[0].layer if behind[0] else None
         if not (
@@ -62,12 +62,14 @@ def move_squeeze(network: Network) -> list[str]:
     return done
 
 
-def _may_be_masked(network: Network, call: Call) -> bool:
-    """Whether a mask may reach the convolution before a block but not the block itself.
+def may_be_masked(network: Network, part: Copy) -> bool:
+    """Whether a mask may reach the block, or the convolution before it.
 
-    Convolutions drop masks, which `GlobalAveragePooling1D` heeds and other squeezes do not.
+    `GlobalAveragePooling1D` heeds masks as blocks do, but convolutions drop them.
     """
-    if len(call.inputs[0].shape) != 3:
+    if not excites(network, part):
+        return True
+    if len(network.calls_of(part)[0].inputs[0].shape) != 3:
         return False
     sources = [part.source for part in network.parts(Copy)]
     return any(isinstance(x, layers.Masking) or getattr(x, "mask_zero", False) for x in sources)

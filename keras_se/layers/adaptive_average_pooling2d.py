@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_se.layers._precise import matmul
+
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
@@ -41,4 +43,5 @@ def _averages(x: Any, axis: int, parts: int) -> Any:
     inside = (position * parts < (part + 1) * size) & ((position + 1) * parts > part * size)
     weights = ops.cast(inside, x.dtype)
     weights /= ops.sum(weights, axis=1, keepdims=True)
-    return ops.moveaxis(ops.tensordot(x, weights, axes=[[axis], [1]]), -1, axis)
+    y = matmul(ops.moveaxis(x, axis, -1), ops.transpose(weights))
+    return ops.moveaxis(y, -1, axis)

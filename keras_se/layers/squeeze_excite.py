@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
+from keras_se.layers._precise import matmul, mean
 
 HALF_PRECISION = ("float16", "bfloat16")
 DATA_FORMATS = ("channels_last", "channels_first")
@@ -226,7 +227,7 @@ class SqueezeExcite(keras.layers.Layer):
             mask = self._beside_channels(mask, len(x.shape))
         if self.squeeze == "avg":
             if mask is None:
-                return ops.mean(x, axis=axes)
+                return mean(x, axes)
             count = ops.sum(ops.where(mask, ops.ones_like(x), 0), axis=axes)
             return ops.sum(ops.where(mask, x, 0), axis=axes) / ops.maximum(count, 1)
         if x.shape[0] == 0:
@@ -252,5 +253,5 @@ class SqueezeExcite(keras.layers.Layer):
         return ops.expand_dims(mask, self._channel_axis(rank))
 
     def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
-        x = ops.matmul(x, ops.cast(kernel, self._gate_dtype))
+        x = matmul(x, ops.cast(kernel, self._gate_dtype))
         return x if bias is None else x + ops.cast(bias, self._gate_dtype)

@@ -135,7 +135,8 @@ class NetworkDescription(ABC):
             )
         narrowest = self.narrowest(se)
         for stage in stages:
-            if se.ratio > narrowest[stage]:
+            # The default narrows to one hidden unit; a ratio of the user's may be a slip.
+            if se.ratio > max(narrowest[stage], SEConfig.ratio):
                 raise ValueError(
                     f"`ratio` must be at most the number of channels, {narrowest[stage]} in stage "
                     f"{stage}. Received: ratio={se.ratio}"

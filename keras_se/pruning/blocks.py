@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_se.analysis.gates import blocks_of
+from keras_se.analysis.gates import blocks_of, check_blocks
 from keras_se.analysis.result import Excitations
 from keras_se.graph import computes_its_graph, is_functional
 from keras_se.inference.network import Network
@@ -23,11 +23,7 @@ def check_model(model: Any) -> None:
             "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
             f"its own. Received: model of type {type(model).__name__}"
         )
-    if not blocks_of(model):
-        raise ValueError(
-            "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
-            f"network). Received: model={model.name!r}, which has none"
-        )
+    check_blocks(model)
 
 
 def opened(model: keras.Model) -> Network:

@@ -1,0 +1,27 @@
+"""Products and means that keep their precision on every backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def matmul(x: Any, matrix: Any) -> Any:
+    """`x` `(..., n)` times a matrix `(n, m)`, in their dtype.
+
+    On Torch `keras.ops.matmul`, like `tensordot`, makes float32 of float64; `einsum` does not.
+    """
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return ops.einsum("...i,ij->...j", x, matrix)
+    return ops.matmul(x, matrix)
+
+
+def mean(x: Any, axes: Sequence[int]) -> Any:
+    """The mean over some axes, in the dtype of `x`; Torch's is rounded to float32 in Keras."""
+    if keras.backend.backend() == "torch" and keras.backend.standardize_dtype(x.dtype) == "float64":
+        return ops.sum(x, axis=axes) / math.prod(x.shape[axis] for axis in axes)
+    return ops.mean(x, axis=axes)

@@ -1,0 +1,259 @@
+"""What Keras asks of every layer, asked of those of this package, on any backend.
+
+Each case is a layer with an input and what its formula gives in NumPy.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_se import SqueezeExcite
+from keras_se.layers import (
+    AdaptiveAveragePooling2D,
+    ChannelShuffle,
+    GroupedConv2D,
+    MultiplyAdd,
+    ScaleOffset,
+    ShakeShake,
+    StochasticDepth,
+)
+
+# Of outputs of the order of one, by the precision of the layer's computation.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
+POLICIES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+SHAPE = (2, 6, 5, 8)
+# A way to shuffle eight channels in two groups.
+SHUFFLED = [0, 4, 1, 5, 2, 6, 3, 7]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, and what is known of it.
+
+    Attributes:
+        kind: Its class.
+        options: Arguments of its constructor.
+        expected: Its output in float64 from its inputs and the values of its weights.
+        weights: Shapes of its weights by name.
+        output: Shape of its output without the batch.
+        shapes: Shapes of its inputs.
+        masks: Whether it lets a mask of the positions pass.
+        random: Whether its output in training is random.
+    """
+
+    kind: type[Any]
+    expected: Callable[..., np.ndarray]
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    output: tuple[int, ...] = SHAPE[1:]
+    shapes: tuple[tuple[int, ...], ...] = (SHAPE,)
+    masks: bool = True
+    random: bool = False
+
+    def layer(self, **more: Any) -> Any:
+        return self.kind(**self.options, **more)
+
+    def inputs(self, rows: int = 2) -> list[np.ndarray]:
+        random = np.random.default_rng(0)
+        # Values that every precision has.
+        return [random.integers(-8, 9, (rows, *s[1:])) / 8 for s in self.shapes]
+
+    def fill(self, layer: Any) -> dict[str, np.ndarray]:
+        """Give the layer's weights values that every precision has; return them."""
+        random = np.random.default_rng(1)
+        values = {v.name: random.integers(-4, 5, v.shape) / 8 for v in layer.trainable_weights}
+        for variable in layer.trainable_weights:
+            variable.assign(values[variable.name])
+        return values
+
+
+def _excited(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    z = x.mean((1, 2), keepdims=True)
+    z = np.maximum(z @ w["reduce_kernel"] + w["reduce_bias"], 0)
+    return x / (1 + np.exp(-(z @ w["expand_kernel"] + w["expand_bias"])))
+
+
+def _pooled(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    rows = [x[:, :3], x[:, 3:]]
+    return np.stack(
+        [
+            np.stack([r[:, :, a:b].mean((1, 2)) for a, b in ((0, 2), (1, 4), (3, 5))], 1)
+            for r in rows
+        ],
+        1,
+    )
+
+
+def _convolved(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    parts = zip(np.split(x, 4, -1), np.split(w["kernel"], 4, -1), strict=True)
+    return np.concatenate([part @ kernel[0, 0] for part, kernel in parts], -1) + w["bias"]
+
+
+CASES = {
+    "SqueezeExcite": Case(
+        SqueezeExcite,
+        _excited,
+        weights={
+            "reduce_kernel": (8, 1), "expand_kernel": (1, 8), "reduce_bias": (1,),
+            "expand_bias": (8,),
+        },
+    ),
+    "AdaptiveAveragePooling2D": Case(
+        AdaptiveAveragePooling2D,
+        _pooled,
+        {"output_size": (2, 3)},
+        output=(2, 3, 8),
+        masks=False,
+    ),
+    "ChannelShuffle": Case(ChannelShuffle, lambda x, w: x[..., SHUFFLED], {"groups": 2}),
+    "GroupedConv2D": Case(
+        GroupedConv2D,
+        _convolved,
+        {"filters": 16, "kernel_size": 1, "groups": 4},
+        {"kernel": (1, 1, 2, 16), "bias": (16,)},
+        output=(6, 5, 16),
+        masks=False,
+    ),
+    "MultiplyAdd": Case(
+        MultiplyAdd, lambda x, y, z, w: x * y + z, shapes=(SHAPE, (2, 1, 1, 8), SHAPE)
+    ),
+    "ScaleOffset": Case(
+        ScaleOffset,
+        lambda x, w: x * w["scale"] + w["offset"],
+        weights={"scale": (8,), "offset": (8,)},
+    ),
+    "ShakeShake": Case(
+        ShakeShake, lambda x, y, w: (x + y) / 2, shapes=(SHAPE, SHAPE), random=True
+    ),
+    "StochasticDepth": Case(StochasticDepth, lambda x, w: x, {"rate": 0.5}, random=True),
+}  # fmt: skip
+
+
+def called(layer: Any, inputs: list[np.ndarray], **options: Any) -> Any:
+    """The layer's output of inputs of its own precision."""
+    tensors = [ops.convert_to_tensor(x, layer.compute_dtype) for x in inputs]
+    return layer(tensors if len(tensors) > 1 else tensors[0], **options)
+
+
+def dtype_of(x: Any) -> str:
+    return keras.backend.standardize_dtype(x.dtype)
+
+
+def float64(x: Any) -> np.ndarray:
+    return ops.convert_to_numpy(ops.cast(x, "float32") if "16" in dtype_of(x) else x).astype("f8")
+
+
+def check(name: str, folder: Any) -> None:
+    """All that is asked of a layer; an `AssertionError` says what is not as it should be."""
+    case = CASES[name]
+    _configuration(case)
+    precisions = [p for p in POLICIES if keras.backend.backend() != "jax" or p != "float64"]
+    for policy in precisions:
+        _values(case, policy)
+    _sizes(case)
+    _training(case)
+    _rows(case)
+    _mask(case)
+    _files(case, folder / f"{name}.keras")
+
+
+def _configuration(case: Case) -> None:
+    layer = case.layer(name="mine", trainable=False)
+    again = case.kind.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert (again.name, again.trainable) == ("mine", False)
+    stored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(stored) is case.kind
+    assert stored.get_config() == layer.get_config()
+    assert not layer.built
+
+
+def _values(case: Case, policy: str) -> None:
+    layer, x = case.layer(dtype=policy), case.inputs()
+    compute = layer.compute_dtype
+    y = called(layer, x)
+    assert {v.name: tuple(v.shape) for v in layer.trainable_weights} == case.weights
+    assert all(dtype_of(v) == layer.variable_dtype for v in layer.trainable_weights)
+    weights = case.fill(layer)
+    y = called(layer, x)
+    assert tuple(y.shape) == (2, *case.output)
+    assert dtype_of(y) == compute, (policy, dtype_of(y))
+    np.testing.assert_allclose(
+        float64(y), case.expected(*x, weights), rtol=0, atol=TOLERANCE[compute], err_msg=policy
+    )
+    shapes = [a.shape for a in x]
+    shape = layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
+    assert tuple(shape) == tuple(y.shape)
+
+
+def _sizes(case: Case) -> None:
+    """What is known of the shape of symbolic tensors, and what comes of real ones."""
+    for height, width in ((None, None), (6, None), (6, 5)):
+        inputs = [
+            keras.Input((height if s[1] > 1 else 1, width if s[2] > 1 else 1, s[3]))
+            for s in case.shapes
+        ]
+        layer = case.layer()
+        outputs = layer(inputs if len(inputs) > 1 else inputs[0])
+        shape = [n if n != m else m for n, m in zip(case.output, SHAPE[1:], strict=True)]
+        known = [height, width, None]
+        for n, (found, size) in enumerate(zip(outputs.shape[1:], shape, strict=True)):
+            fixed = n == 2 or size != SHAPE[1 + n]
+            assert found == (size if fixed else known[n])
+        model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
+        x = case.inputs()
+        y = model(x if len(x) > 1 else x[0])
+        assert tuple(y.shape) == (2, *case.output)
+        predicted = model.predict(x if len(x) > 1 else x[0], verbose=0)
+        np.testing.assert_allclose(predicted, float64(y), rtol=0, atol=TOLERANCE["float32"])
+
+
+def _training(case: Case) -> None:
+    layer, x = case.layer(), case.inputs(64)
+    calm = float64(called(layer, x))
+    if not case.random:
+        return
+    assert np.array_equal(float64(called(layer, x, training=False)), calm)
+    first, second = (float64(called(layer, x, training=True)) for _ in range(2))
+    assert not np.array_equal(first, calm)
+    assert not np.array_equal(first, second)
+    assert np.isfinite(first).all()
+
+
+def _rows(case: Case) -> None:
+    layer = case.layer()
+    for rows in (0, 1, 3):
+        y = called(layer, case.inputs(rows))
+        assert tuple(y.shape) == (rows, *case.output), (rows, tuple(y.shape))
+
+
+def _mask(case: Case) -> None:
+    """A mask of the positions passes without a warning, or is dropped with Keras' own."""
+    inputs = [keras.layers.Input(s[1:]) for s in case.shapes]
+    masked = [keras.layers.Masking(-7.0)(x) for x in inputs]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        y = case.layer()(masked if len(masked) > 1 else masked[0])
+    dropped = any("does not support masking" in str(warning.message) for warning in caught)
+    assert dropped != case.masks
+    assert (getattr(y, "_keras_mask", None) is not None) == case.masks
+
+
+def _files(case: Case, path: Any) -> None:
+    inputs = [keras.Input(s[1:]) for s in case.shapes]
+    layer = case.layer(name="mine")
+    given = inputs if len(inputs) > 1 else inputs[0]
+    model = keras.Model(given, layer(given))
+    case.fill(layer)
+    x = case.inputs()
+    x = x if len(x) > 1 else x[0]
+    expected = model.predict(x, verbose=0)
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    assert type(loaded.get_layer("mine")) is case.kind
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
