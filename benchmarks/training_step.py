@@ -3,18 +3,20 @@
     python benchmarks/training_step.py              # SE-ResNet-50, 224 x 224, batch 16
     python benchmarks/training_step.py --small      # SE-ResNet-20, 28 x 28 x 1, batch 128
     python benchmarks/training_step.py --small --batch-norm     # beside Keras' own BatchNorm
+    python benchmarks/training_step.py --small --one-thread     # CPU time, on a busy machine
 
 Float32, on the processor. Multiply-adds of ResNet-50 are in the ratio 1.002; what a step costs more
 is memory traffic: each block reads its feature maps twice more forward.
 """
 
 import argparse
+import time
 
 import keras
 import numpy as np
 
 import keras_se
-from keras_se.benchmarking.timing import conditions, described, measure
+from keras_se.benchmarking.timing import compare, conditions, described, timed
 from keras_se.layers import BatchNormalization
 
 
@@ -33,8 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="SE-ResNet-20, 28 x 28 x 1")
     parser.add_argument("--batch-norm", action="store_true", help="beside Keras' own BatchNorm")
+    parser.add_argument("--one-thread", action="store_true", help="CPU time of one thread")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
+    if arguments.one_thread:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
     builder, name, batch, shape = keras_se.SEResNet50, "ResNet-50", 16, (224, 224, 3)
     if arguments.small:
@@ -57,7 +65,9 @@ def main() -> None:
         )
     print(described(conditions()))
     print(f"\ntraining step, {shape[0]} x {shape[1]}, batch {batch}")
-    measure({n: lambda m=m: m.train_on_batch(x, y) for n, m in models.items()}, arguments.rounds)
+    clock = time.process_time if arguments.one_thread else time.perf_counter
+    steps = {name: lambda model=model: model.train_on_batch(x, y) for name, model in models.items()}
+    compare(timed(steps, arguments.rounds, clock=clock))
 
 
 if __name__ == "__main__":
