@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from keras import layers
 from PIL import Image
+from reference import trained_like
 
 import keras_se
 from keras_se.description import tell
-from reference import trained_like
 
 SET = "se_resnet20.fashion_mnist"
 NAMES = ("ant", "bee", "cat")

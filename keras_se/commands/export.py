@@ -23,6 +23,7 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @click.option("--int8", metavar="DATA", help="Quantise by a folder of pictures or a data set.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.")
+@click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
 @click.option("--constants/--no-constants", default=None,
               help="Weights in the graph: faster, more memory; default if small.")  # fmt: skip
@@ -31,7 +32,8 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
     scores: str | None, preprocessing: str | None, int8: str | None, top: int,
-    max_pixels: int | None, compile: bool, constants: bool | None, no_fuse: bool, as_json: bool,
+    max_pixels: int | None, strict: bool, compile: bool, constants: bool | None, no_fuse: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 
@@ -58,7 +60,8 @@ def export(
         options["representative"] = sources.pictures(int8)
     written = keras_se.export(
         model, str(path or serving_dir), format, fuse=not no_fuse, compile=compile,
-        constants=constants, scores=scores, top_k=top, serving=serving_dir is not None, **options,
+        constants=constants, scores=scores, strict=strict, top_k=top,
+        serving=serving_dir is not None, **options,
     )  # fmt: skip
     report = {
         "path": str(written.path),

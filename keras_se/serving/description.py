@@ -14,6 +14,7 @@ from keras_se.checks import positive_integer, unknown_choice
 from keras_se.description import Description, describe
 from keras_se.graph import trace
 from keras_se.labels import class_names
+from keras_se.pictures import MAX_PIXELS
 from keras_se.serving.decoding import Transform, decode
 from keras_se.serving.network import SCORES, Network
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
@@ -111,7 +112,10 @@ def _labels(
     return labels
 
 
-def transform_of(model: keras.Model, preprocessing: Any, max_pixels: Any) -> Transform:
+def transform_of(
+    model: keras.Model, preprocessing: Any = None, max_pixels: Any = MAX_PIXELS,
+    strict: bool = False,
+) -> Transform:  # fmt: skip
     """What becomes of a file's picture before the network takes it."""
     positive_integer("max_pixels", max_pixels)
     if isinstance(preprocessing, str):
@@ -127,7 +131,7 @@ def transform_of(model: keras.Model, preprocessing: Any, max_pixels: Any) -> Tra
     chosen = preprocessing or known
     height, width = (side or chosen.size or SIZE for side in (known.height, known.width))
     transform = Transform(
-        height, width, known.channels, chosen.crop, chosen.interpolation, max_pixels
+        height, width, known.channels, chosen.crop, chosen.interpolation, max_pixels, strict
     )
     least = math.prod(transform.covered)
     if max_pixels < least:

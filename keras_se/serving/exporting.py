@@ -114,6 +114,7 @@ def export(
     top_k: int = 5,
     preprocessing: str | Weights | Preprocessing | None = None,
     max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
     serving: bool = False,
     representative: Any = None,
 ) -> Export:
@@ -167,6 +168,8 @@ def export(
             or a `Preprocessing`. Defaults to the one that the model knows, else bilinear, the
             whole picture.
         max_pixels: Larger pictures are refused. Defaults to 100 megapixels, as in `load_image`.
+        strict: Whether a SavedModel refuses pictures that would have to be converted to 8-bit RGB
+            or grey, or turned, as `load_image` does. Defaults to `False`.
         serving: `True`: `path` is the base folder of a model in TensorFlow Serving; the next
             version is written into it, with requests to warm up.
         representative: Pictures as the network takes them, `(n, H, W, C)` in 0..255, a stream of
@@ -198,7 +201,7 @@ def export(
     boolean("image_bytes", image_bytes)
     path = _check_path(path, chosen, boolean("serving", serving), folder)
     _check_modules(chosen, serving, representative)
-    transform = transform_of(model, preprocessing, max_pixels)
+    transform = transform_of(model, preprocessing, max_pixels, boolean("strict", strict))
     files = transform if folder and image_bytes else None
     network = network_of(model, labels, top_k, scores, files)
     height, width, channels = network.shape
