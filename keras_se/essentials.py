@@ -146,11 +146,11 @@ def _png(data: bytes) -> Essentials:
         if name in (b"IHDR", b"PLTE") and name in seen:
             raise ValueError(f"a second {name.decode()}")
         sound = zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
-        if critical and not sound:
+        if (critical or name == b"tRNS") and not sound:
             raise ValueError(f"check sum of {name.decode()}")
         if critical:
             kept.append(data[start:end])
-        elif name == b"tRNS" and sound and _fits(kept, body, seen):
+        elif name == b"tRNS" and _fits(kept, body, seen):
             kept.append(_transparency(kept[1][16], kept[1][17], body))
         if name == b"IDAT":
             pixels.append(body)

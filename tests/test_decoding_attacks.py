@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
 import test_pictures as pictures
+from attack_files import ATTACKS
 from PIL import Image
 from test_decoding import Decode, decoder, transform_of
 from test_pictures import chunk, encoded, noise, raw_png
@@ -16,7 +18,7 @@ from test_pictures import chunk, encoded, noise, raw_png
 import keras_se
 from keras_se.essentials import MAX_CHUNKS, MAX_SCANS
 
-SIDE = pictures.SIDE
+SIDE, RULE = pictures.SIDE, pictures.RGB_ENTRY
 COLOUR, GREY = Image.fromarray(noise(SIDE, SIDE)), Image.fromarray(noise(SIDE, SIDE, channels=1))
 SOUND = {
     "jpeg": encoded(COLOUR, "JPEG"),
@@ -186,3 +188,58 @@ def test_a_gif_of_many_bytes_is_read_at_once(rgb: Decode) -> None:
     _, _, errors = rgb([SOUND["gif"][:-1] + comment])
     assert errors[0] == b""
     assert time.perf_counter() - start < 10
+
+
+def with_chunk(data: bytes) -> bytes:
+    """The PNG with a chunk behind its header."""
+    return SOUND["png"][:33] + data + SOUND["png"][33:]
+
+
+METADATA = {
+    "acTL of one frame": with_chunk(chunk(b"acTL", struct.pack(">II", 1, 0))),
+    "colour profile of two megabytes": with_chunk(
+        chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(2**21)))
+    ),
+    "bad check sum in tEXt": with_chunk(chunk(b"tEXt", b"a\0b")[:-1] + b"\0"),
+    "unknown chunk": with_chunk(chunk(b"teSt", b"a")),
+    "adobe marker twice": before_all(segment(0xEE, b"Adobe\0\x64\0\0\0\0\1") * 2),
+    "many small comments": before_all(segment(0xFE, b"a") * 500),
+}
+
+
+def test_metadata_changes_nothing(rgb: Decode) -> None:
+    received, _, errors = rgb(list(METADATA.values()))
+    assert dict(zip(METADATA, errors, strict=True)) == dict.fromkeys(METADATA, b"")
+    for name, data in METADATA.items():
+        expected = keras_se.load_image(SOUND["jpeg" if data[:2] == b"\xff\xd8" else "png"], RULE)
+        np.testing.assert_array_equal(keras_se.load_image(data, RULE), expected, name)
+        np.testing.assert_array_equal(received[list(METADATA).index(name)], expected[0], name)
+
+
+# Those that are built in no time; `tox -e fuzz` measures all.
+QUICK = (
+    "compressed text behind the pixels", "international text", "a colour profile of 50 MB",
+    "EXIF of many entries", "a thousand scans", "a tile of a gigabyte", "100,000 frames",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", QUICK)
+def test_attacks_on_load_image(name: str, strict: bool) -> None:
+    build, taken = ATTACKS[name]
+    data, start = build(), time.process_time()
+    if taken:
+        keras_se.load_image(data, RULE, strict=strict)
+    else:
+        with pytest.raises(ValueError, match="expected"):
+            keras_se.load_image(data, RULE, strict=strict)
+    assert time.process_time() - start < 2
+
+
+def test_attacks_on_the_graph(rgb: Decode) -> None:
+    files = {name: ATTACKS[name][0]() for name in QUICK}
+    rgb([SOUND["png"]])
+    start = time.process_time()
+    _, rows, _ = rgb([*files.values(), SOUND["png"]])
+    assert time.process_time() - start < 2
+    assert list(rows) == [n for n, name in enumerate(QUICK) if ATTACKS[name][1]] + [len(QUICK)]

@@ -244,8 +244,8 @@ def _read_png(data: tf.Tensor) -> Header:
         transparent |= (name == b"tRNS") & ~pixels
         several |= (name == b"acTL") & (frames > 1)
         exif = tf.where((name == b"eXIf") & (exif == 0), at, exif)
-        # A critical chunk's name begins with a capital.
-        kept = (start[4] < 0x60) | (name == b"tRNS")
+        # An ancillary chunk's name begins with a small letter.
+        kept = (start[4] < ord("a")) | (start[4] > ord("z")) | (name == b"tRNS")
         part = tf.strings.substr(data, at, tf.where(kept, tf.minimum(end, size) - at, 0))
         flags = tf.stack([transparent, several, pixels])
         return (
@@ -402,7 +402,7 @@ def _read_bmp(data: tf.Tensor) -> Header:
     what = _choose(
         OTHER_BMP,
         ((size < 40) | (size > 124), OLD_BMP),
-        (start < 14 + size, DAMAGED),
+        ((start < 14 + size) | (_little(header[46:50]) > 2**16), DAMAGED),
         ((packing == 0) & (bits == 8) & grey, MODES["L"]),
         ((packing == 0) & (bits == 1) & two, MODES["1"]),
         ((packing == 0) & table, MODES["P"]),
