@@ -38,10 +38,11 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     leave less, zeros are added around it, the odd one below or to the right.
 
     The result has the property `pyramid_outputs`, the symbolic feature maps by name: what
-    KerasHub's `RetinaNetBackbone` and `DeepLabV3Backbone` take as their `image_encoder`. RetinaNet
-    needs pictures whose height and width are multiples of 32. A network built with
-    `include_preprocessing=True` takes RGB in 0..255 and normalises inside: no preprocessor may
-    scale before it.
+    KerasHub's `RetinaNetBackbone` and `DeepLabV3Backbone` take as their `image_encoder` (its
+    `SegFormerBackbone` does not: it wants a `"P1"`, which most of these networks lack, and the
+    widths of a transformer). RetinaNet needs pictures whose height and width are multiples of 32. A
+    network built with `include_preprocessing=True` takes RGB in 0..255 and normalises inside: no
+    preprocessor may scale before it.
 
     Args:
         model: A network of this package for 224 x 224 and larger pictures, with or without its

@@ -2,7 +2,7 @@
 
 A new block's last kernel and biases are zero, so that its gate is one half everywhere and still has
 a gradient; the factor of two goes into a linear operation beside it. Powers of two are exact in
-floating point: the network's outputs are the same bits.
+floating point: called eagerly, the network's outputs are the same bits.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def add_squeeze_excite(
     new block `<layer>_se` has gates of exactly one half, whose gradient is alive; the factor of
     two is in the kernel and bias of a convolution beside it, or in the scale and offset of a
     normalisation (a BatchNorm without a scale is given one). In float32 the outputs of the copy
-    are the same bits, as long as the backend computes operations one by one. Layers that do not
-    train in the model do not in the copy; the new blocks do.
+    are the same bits where the backend computes operations one by one, as `model(x)` does;
+    `predict` compiles them, and may differ in the last bits, about 1e-7 of the output. Layers that
+    do not train in the model do not in the copy; the new blocks do.
 
     Args:
         model: A functional or built Sequential model, channels first or last, with any number

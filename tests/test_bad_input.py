@@ -484,7 +484,10 @@ def test_shape_of_input_tensor(
     assert "input_shape" in message
 
 
-@pytest.mark.parametrize("builder", keras_se.list_models())
+PUBLISHED = [n for n in keras_se.list_models() if getattr(keras_se, n).defaults.weights]
+
+
+@pytest.mark.parametrize("builder", PUBLISHED)
 def test_default_weights_that_do_not_exist(builder: str, no_sets: None, no_layers: None) -> None:
     default = getattr(keras_se, builder).defaults.weights
     message = one_line(getattr(keras_se, builder), "weights", repr(default))
@@ -547,11 +550,6 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, object, str]] = {
     "gate": ({"se": SEConfig(gate="tanh")}, "se", "gate='tanh'", "SEConfig()"),
     "plain network": ({"se": None}, "se", "None", "SEConfig()"),
     "variant": ({"variant": {"shortcut": "zero_pad"}}, "shortcut", "zero_pad", "variant"),
-    "channels": ({"input_shape": (28, 28, 3)}, "input_shape", (28, 28, 3), "1 channel"),
-    "channels without head": (
-        {"input_shape": (None, None, 3), "include_top": False},
-        "input_shape", (None, None, 3), "1 channel",
-    ),
 }  # fmt: skip
 
 
@@ -578,14 +576,6 @@ def test_callable_activation_with_pretrained_weights(pretrained: None, no_layers
         "classifier_activation",
         "tanh",
     )
-
-
-def test_channels_of_input_tensor_against_pretrained_weights(
-    pretrained: None, request: pytest.FixtureRequest
-) -> None:
-    x = keras.Input((28, 28, 3))
-    request.getfixturevalue("no_layers")
-    one_line(lambda: SEResNet20(weights=NAME, input_tensor=x), "input_shape", (28, 28, 3))
 
 
 @pytest.mark.parametrize("model", ["SEResNet21", "seresnet20", "ResNet", 20])
@@ -624,7 +614,7 @@ def test_weights_file_of_the_same_network(saved: dict[str, Path]) -> None:
 def test_weights_file_of_another_network(saved: dict[str, Path], name: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        one_line(lambda: SEResNet20(weights=saved[name]), "weights", saved[name])
+        one_line(lambda: SEResNet20(weights=saved[name], classes=10), "weights", saved[name])
     assert [str(warning.message) for warning in caught] == []
 
 

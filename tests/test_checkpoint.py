@@ -80,7 +80,7 @@ def test_other_floating_types(write, dtype):
 
 def test_pictures_are_normalised_as_the_publisher_does(write):
     path = write(tensors())
-    rgb = np.random.default_rng(3).integers(0, 256, (1, 64, 64, 3)).astype("float32")
+    rgb = np.random.default_rng(3).integers(0, 256, (1, 224, 224, 3)).astype("float32")
     normalised = (rgb / 255 - (0.485, 0.456, 0.406)) / np.array((0.229, 0.224, 0.225))
     inside = load(path, input_shape=(64, 64, 3))(rgb)
     outside = load(path, input_shape=(64, 64, 3), include_preprocessing=False)(normalised)
@@ -147,6 +147,39 @@ def test_unknown_names(tmp_path, options, words):
     with pytest.raises(ValueError, match="must be one of") as caught:
         load(tmp_path / "none", **options)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "encoder.", "backbone.", "module.model."])
+def test_prefixes_of_wrappers(write, prefix):
+    """Also where the classifier is not in the wrapped network."""
+    expected = load(write(tensors()))
+    x = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3))
+    for bare in ((), ("fc.",)):
+        arrays = {k if k.startswith(bare) else prefix + k: v for k, v in tensors().items()}
+        found = load(write(arrays, "prefixed.safetensors"))
+        np.testing.assert_array_equal(found(x), expected(x))
+
+
+def test_the_files_own_names_are_shown(write):
+    text = message(write({f"trunk.{name}": array for name, array in tensors().items()}))
+    assert "missing: stem_conv/kernel" in text
+    assert "the file has trunk." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("own.keras", "keras.models.load_model"), ("own.weights.h5", "the builder's `weights=`")],
+)
+def test_files_of_keras(name, instead, tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    (model.save if name == "own.keras" else model.save_weights)(tmp_path / name)
+    assert instead in message(tmp_path / name)
+
+
+def test_unknown_network_is_one_short_line(tmp_path):
+    with pytest.raises(ValueError, match="'seresnet50'") as caught:
+        keras_se.load_checkpoint(tmp_path / "x", layout="timm", model="seresnet5")
+    assert len(str(caught.value)) <= 300
 
 
 def test_missing_file(tmp_path):

@@ -2,6 +2,7 @@
 
 import tracemalloc
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ from reference import noise_pictures, sigmoid, trained_like
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, excitations
+from keras_se.analysis.command import excitations_of
 from keras_se.analysis.figure import compose
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
@@ -548,3 +550,17 @@ def test_classes_of_a_network_without_a_classifier():
     with pytest.warns(UserWarning, match="33 of 40 classes"):
         found = excitations(small(classes=None), x, labels + 33)
     assert found.counts.tolist() == [0] * 33 + np.bincount(labels).tolist()
+
+
+@pytest.mark.parametrize("config", ["[" * 200_000 + "]" * 200_000, "{}", "no json"])
+def test_damaged_model_file_is_one_line(config, tmp_path):
+    path = tmp_path / "deep.keras"
+    small().save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, config if name == "config.json" else content)
+    with pytest.raises(ValueError, match=r"sound \.keras file.*deep\.keras") as caught:
+        excitations_of(str(path), str(tmp_path), "all")
+    assert len(str(caught.value).splitlines()) == 1

@@ -22,7 +22,7 @@ from test_pictures import CONVERTIBLE, encoded, png
 
 import keras_se
 from keras_se.serving import exporting, saved_model
-from keras_se.serving.description import describe
+from keras_se.serving.description import network_of, transform_of
 from keras_se.weights.entries import Preprocessing
 
 
@@ -164,12 +164,15 @@ def load(model: keras.Model, path: Path | str, **options: Any) -> Any:
     return tf.saved_model.load(str(keras_se.export(model, path, **options).path)).signatures
 
 
-def test_logits_become_probabilities(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid", None])
+def test_logits_become_probabilities_if_asked(tmp_path: Path, scores: str | None) -> None:
     model = small_network(activation=None)
-    served = load(model, tmp_path / "net", labels=list("abcdefg"), top_k=9)
+    served = load(model, tmp_path / "net", labels=list("abcdefg"), top_k=9, scores=scores)
     images = noise(2, 33, 31, 3)
     answer = served["serve_images"](images=images)
-    expected = np.asarray(keras.ops.softmax(model(images)))
+    expected = np.asarray(model(images))
+    if scores is not None:
+        expected = np.asarray(getattr(keras.ops, scores)(expected))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=TOLERANCE)
     assert answer["labels"].shape == (2, 7)
     assert "".join(sorted(label.decode() for label in answer["labels"][0].numpy())) == "abcdefg"
@@ -267,18 +270,17 @@ def test_transform_of_the_network_inside() -> None:
     base = keras_se.SEResNet20(include_top=False, weights="fashion_mnist", pooling="avg")
     inputs = keras.Input((40, 32, 1))
     model = keras.Model(inputs, layers.Dense(10, activation="softmax")(base(inputs)))
-    network = describe(model, None, 5, None, 10**8, image_bytes=True)
-    assert network.transform is not None
-    assert network.transform.covered == network.transform.shape[:2] == (40, 32)
-    assert network.labels == tuple("0123456789")
+    transform = transform_of(model)
+    assert transform.covered == transform.shape[:2] == (40, 32)
+    assert network_of(model).labels == tuple("0123456789")
 
 
 @pytest.mark.parametrize(
     ("shape", "preprocessing", "expected"),
     [
         ((64, 48, 3), None, (64, 48, 3, 1.0, "bilinear")),
-        ((224, 160, 3), None, (224, 160, 3, 0.875, "bilinear")),
-        ((None, None, 3), None, (224, 224, 3, 0.875, "bilinear")),
+        ((224, 160, 3), None, (224, 160, 3, 1.0, "bilinear")),
+        ((None, None, 3), None, (224, 224, 3, 1.0, "bilinear")),
         ((None, None, 3), "se_resnet20.fashion_mnist", (28, 28, 3, 1.0, "bilinear")),
         (
             (None, None, 3),
@@ -288,11 +290,10 @@ def test_transform_of_the_network_inside() -> None:
     ],
 )
 def test_transform(shape: Any, preprocessing: Any, expected: tuple[Any, ...]) -> None:
-    network = describe(small_network(shape), None, 5, preprocessing, 10**6, image_bytes=True)
-    assert network.transform is not None
+    transform = transform_of(small_network(shape), preprocessing, 10**6)
     height, width, channels, crop, interpolation = expected
-    assert network.transform.shape == (height, width, channels)
-    assert (network.transform.crop, network.transform.interpolation) == (crop, interpolation)
+    assert transform.shape == (height, width, channels)
+    assert (transform.crop, transform.interpolation) == (crop, interpolation)
 
 
 def no_functional_model() -> keras.Model:
@@ -327,7 +328,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "max_pixels too few": ({"max_pixels": 33 * 31 - 1}, "`max_pixels` must be at least 1023"),
     "quantised": ({"representative": noise(2, 33, 31, 3)}, "representative"),
     "subclass": ({"model": no_functional_model}, "functional"),
-    "no classes": ({"model": feature_maps}, "(batch, classes)"),
+    "scores": ({"scores": "relu"}, "scores"),
+    "scores of probabilities": ({"scores": "softmax"}, "must be None"),
+    "scores of maps": ({"model": feature_maps, "scores": "softmax"}, "(batch, classes)"),
+    "labels of maps": ({"model": feature_maps, "labels": ["a"]}, "(batch, classes)"),
+    "strict": ({"strict": "yes"}, "strict"),
 }
 
 
@@ -406,7 +411,13 @@ def test_full_disk(tmp_path: Path) -> None:
 def test_another_function_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = exporting.FORMATS | {
         "tf_saved_model": exporting.Format(
-            "", (), saved_model.convert, lambda path, x: saved_model.run(path, x) + 0.01
+            "",
+            (),
+            saved_model.convert,
+            lambda path, x: {
+                name: y + 0.01 if y.dtype == np.float32 else y
+                for name, y in saved_model.run(path, x).items()
+            },
         )
     }
     monkeypatch.setattr(exporting, "FORMATS", wrong)

@@ -5,6 +5,8 @@ Inception-ResNet-v2 (arXiv:1602.07261), DenseNet (arXiv:1608.06993), VGG (arXiv:
 Shake-Shake (arXiv:1705.07485) with Squeeze-and-Excitation (arXiv:1709.01507).
 """
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from reference import (
 
 import keras_se
 from keras_se import SEConfig
+from keras_se.models import _builder, _signatures
 from keras_se.weights.variable_file import named_variables
 
 # Of a block's largest activation: float32 sums of up to 3 x 3 x 512 products.
@@ -385,3 +388,20 @@ def test_networks_narrower_than_the_ratio(name, options, narrowest):
     assert min(block.reduce_kernel.shape[0] for block in blocks) == narrowest
     assert all(b.reduce_kernel.shape[1] == max(1, b.reduce_kernel.shape[0] // 16) for b in blocks)
     assert model(np.ones((2, 32, 32, 3))).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [
+        ("SEMobileNet", _signatures.MobileNetBuilder),
+        ("SEShuffleNet", _signatures.ShuffleNetBuilder),
+        ("SEResNet50", _builder.Builder),
+        ("SEDenseNet121", _builder.Builder),
+    ],
+)
+def test_arguments_are_those_that_type_checkers_know(name, protocol):
+    typed = inspect.signature(protocol.__call__).parameters
+    real = inspect.signature(getattr(keras_se, name)).parameters
+    assert {n: p.kind for n, p in typed.items() if n != "self"} == {
+        n: p.kind for n, p in real.items()
+    }

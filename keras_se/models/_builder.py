@@ -186,13 +186,14 @@ def network_builder(
     ) -> keras.Model:
         for option in chosen.keys() - options.keys():
             raise TypeError(f"{builder_name}() has no argument {option!r}")
+        net = network.varied(variant)
         for option in chosen.keys() & (variant or {}).keys():
             raise ValueError(
                 f"`{option}` must be given once. "
                 f"Received: {option}={chosen[option]!r}, variant={variant!r}"
             )
         said = {**(variant or {}), **chosen}
-        net = network.varied(variant).varied(chosen)
+        net = net.varied(chosen)
         found = resolve(weights, said)
         boolean("include_preprocessing", include_preprocessing)
         _check_head(include_top, pooling, classes, classifier_activation)

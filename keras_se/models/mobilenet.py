@@ -15,6 +15,7 @@ from keras import layers
 from keras_se.config import SEConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv
+from keras_se.models._signatures import MobileNetBuilder
 
 EPSILON = 1e-3
 # (channels, number) of the separable blocks of a stage.
@@ -128,7 +129,7 @@ def relu6(x: Any, name: str) -> Any:
     return layers.ReLU(6.0, name=name)(x)
 
 
-SEMobileNet = network_builder(
+SEMobileNet: MobileNetBuilder = network_builder(  # type: ignore[assignment]
     "SEMobileNet",
     "se_mobilenet",
     MobileNet(),

@@ -23,6 +23,7 @@ from keras_se.models._network import (
     conv,
     relu,
 )
+from keras_se.models._signatures import ShuffleNetBuilder
 
 # Channels of the first stage at scale 1, by the number of groups (Zhang et al., Table 1).
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -131,7 +132,7 @@ class ShuffleNet(NetworkDescription):
         return x
 
 
-SEShuffleNet = network_builder(
+SEShuffleNet: ShuffleNetBuilder = network_builder(  # type: ignore[assignment]
     "SEShuffleNet",
     "se_shufflenet",
     ShuffleNet(),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from keras_se.weights.entries import Network, Preprocessing, Weights, list_netwo
 from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, one_line, open_tensors
 from keras_se.weights.variable_file import atomic, writing
+
+# What wrappers of a network put before the names of its tensors, some within others.
+PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model|network|net|encoder|backbone)\.)+")
+# The functions for files that are no publisher's.
+INSTEAD = {
+    ".keras": "`keras.models.load_model`",
+    ".weights.h5": "the builder's `weights=`",
+}
 
 
 def load_checkpoint(
@@ -40,7 +49,8 @@ def load_checkpoint(
 
     Args:
         path: The file: HDF5 of Keras 2, safetensors, `.pth` (needs Torch; also a training
-            checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`.
+            checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`. A prefix of
+            its names such as `module.`, `model.`, `encoder.` or `backbone.` is left out.
         layout: Whose names are in it: `"osmr"`, `"timm"`, `"qubvel"` or `"caffe"`.
         model: A builder such as `"SEResNet50"`, or the publisher's name of one of its networks,
             such as `"seresnet50b"`, where several of them have the same tensors.
@@ -115,7 +125,9 @@ def _converted(
 ) -> tuple[keras.Model, Sources]:  # fmt: skip
     """The network of the file, and what went where."""
     candidates = _candidates(layout, model)
-    with one_line(path), open_tensors(path) as file:
+    _check_kind(path)
+    with one_line(path), open_tensors(path) as opened:
+        file = _without_prefixes(opened)
         plausible = [network for network in candidates if _plausible(file, network)]
         # The network of the very name comes first, and is meant where others fit, too.
         plausible.sort(key=lambda network: network.name != model.lower())
@@ -148,6 +160,21 @@ def _converted(
         return built, sources
 
 
+def _check_kind(path: Path) -> None:
+    """Raise a `ValueError` for the files of Keras 3, which hold networks of ours already."""
+    for suffix, instead in INSTEAD.items():
+        if path.name.endswith(suffix) and path.is_file():
+            raise ValueError(f"{path}: use {instead} for a {suffix} file. Received: {path.name}")
+
+
+def _without_prefixes(file: TensorFile) -> TensorFile:
+    """The file with the names that its tensors have in the network itself, without a wrapper's."""
+    names = {name: PREFIXES.sub("", name) for name in file.tensors}
+    if len(set(names.values())) < len(names):
+        return file
+    return replace(file, tensors={names[name]: t for name, t in file.tensors.items()})
+
+
 def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
     size = builder_of(network).defaults.size
     return _LocalFile(
@@ -170,7 +197,8 @@ def _candidates(layout: str, model: str) -> list[Network]:
     if not found:
         builders = dict.fromkeys(network.model for network in networks)
         names = [*builders, *(network.name for network in networks)]
-        raise ValueError(unknown_choice("model", model, names))
+        near = difflib.get_close_matches(str(model), names, n=3, cutoff=0)
+        raise ValueError(unknown_choice("model", model, near, f"another of layout {layout!r}"))
     return found
 
 

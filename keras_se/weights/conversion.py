@@ -60,15 +60,17 @@ def convert(
             if received != shape:
                 wrong.append(f"{tensor} for {ours} ({shape} expected, {received} received)")
                 break
+    unexpected = [name for name in tensors if uses[name] == 0]
     for what, names in (
         ("missing", [name for name in variables if name not in sources]),
-        ("unexpected", [name for name in tensors if uses[name] == 0]),
+        ("unexpected", unexpected),
         ("used twice", [name for name in tensors if uses[name] > 1]),
         ("of a wrong shape", wrong),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise MismatchError(f"{what}: {', '.join(names[:3])}{more}")
+            own = f"; the file has {', '.join(unexpected[:3])}" if what == "missing" else ""
+            raise MismatchError(f"{what}: {', '.join(names[:3])}{more}{own if unexpected else ''}")
     imagenet = layout.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,)
     order = _class_order() if imagenet else None
     arrays = {
