@@ -48,18 +48,7 @@ def excitations_of(
         raise ValueError(
             f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
         )
-<<<<<<< HEAD
     model = get_model(what)
-=======
-    try:
-        model = keras.saving.load_model(what, compile=False)
-    # A damaged file fails anywhere in Keras; brackets nested too deep end the recursion.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"`model` must be a sound .keras file. Received: model={what!r} ({reason})"
-        ) from None
->>>>>>> layers
     return model, excitations(model, data, samples_per_class=per_class, data_dir=data_dir)
 
 
