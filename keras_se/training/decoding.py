@@ -20,15 +20,14 @@ from keras_se.pictures import FORMATS, MAX_PIXELS, _damage_named, _flatten
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Bytes of a file in which its metadata begins.
-HEAD = 65536
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# Bytes of a file that its metadata begin in.
+HEAD = 16384
+PNG = b"\x89PNG\r\n\x1a\n"
 # Where a PNG has its bit depth and colour type, and values that TensorFlow decodes as Pillow does:
 # 8 bits, grey or RGB.
-PNG_KIND, PLAIN_KINDS = slice(24, 26), (b"\x08\x00", b"\x08\x02")
-EXIF = b"Exif\0\0"
-# Chunks of a PNG that say that it is transparent or turned.
-PNG_MARKS = (b"tRNS", b"eXIf", b"Raw profile type")
+PNG_KIND, PLAIN_KINDS = (24, 2), (b"\x08\x00", b"\x08\x02")
+# EXIF in a JPEG; chunks of a PNG that say that it is transparent or turned.
+MARKED = r"\C*(Exif\x00\x00|tRNS|eXIf|Raw profile type)\C*"
 ORIENTATION, UPRIGHT = 0x0112, 1
 # What undoes each orientation of EXIF.
 TURNS = {
@@ -84,23 +83,32 @@ def _has_second_frame(image: Image.Image) -> bool:
     return True
 
 
-def _is_plain(data: bytes) -> np.bool_:
-    """Whether TensorFlow decodes the file as Pillow does; a JPEG may still be CMYK."""
-    head = data[:HEAD]
-    if head.startswith(PNG):
-        return np.bool_(
-            head[PNG_KIND] in PLAIN_KINDS and not any(mark in head for mark in PNG_MARKS)
-        )
-    if not head.startswith(JPEG):
-        return np.bool_(False)
-    if EXIF not in head:
-        return np.bool_(True)
+def _is_upright(data: bytes) -> np.bool_:
+    """Whether a JPEG need not be turned."""
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.bool_(_orientation(image) not in TURNS)
     except Exception:
         # Whatever is wrong, `decoded` says it.
         return np.bool_(False)
+
+
+def _is_plain(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
+    """Whether TensorFlow decodes the file as Pillow does; a JPEG may still be CMYK.
+
+    Python is asked only where a JPEG has EXIF: it would hold up the other threads.
+    """
+    import tensorflow as tf
+
+    head = tf.strings.join([tf.strings.substr(data, 0, HEAD), b"\0" * 32])
+    kind = tf.strings.substr(head, *PNG_KIND)
+    png = (tf.strings.substr(head, 0, len(PNG)) == PNG) & tf.reduce_any(kind == PLAIN_KINDS)
+    marked = tf.strings.regex_full_match(head, MARKED)
+    return tf.cond(
+        jpeg & marked,
+        lambda: tf.ensure_shape(_called(_is_upright, data, tf.bool), ()),
+        lambda: jpeg | (png & ~marked),
+    )
 
 
 def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -115,8 +123,8 @@ def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """
     import tensorflow as tf
 
-    plain = tf.ensure_shape(_called(_is_plain, data, tf.bool), ())
     jpeg = tf.io.is_jpeg(data)
+    plain = _is_plain(data, jpeg)
     shape = tf.cond(
         plain & jpeg,
         lambda: tf.io.extract_jpeg_shape(data),
