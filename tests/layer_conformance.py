@@ -15,9 +15,12 @@ from keras import ops
 from keras_se import SqueezeExcite
 from keras_se.layers import (
     AdaptiveAveragePooling2D,
+    BatchNormalization,
     ChannelShuffle,
+    Dense,
     GroupedConv2D,
     MultiplyAdd,
+    PictureNormalization,
     ScaleOffset,
     ShakeShake,
     StochasticDepth,
@@ -110,7 +113,19 @@ CASES = {
         output=(2, 3, 8),
         masks=False,
     ),
+    "BatchNormalization": Case(
+        BatchNormalization,
+        lambda x, w: x / np.sqrt(1 + 1e-3) * w["gamma"] + w["beta"],
+        weights={"gamma": (8,), "beta": (8,)},
+    ),
     "ChannelShuffle": Case(ChannelShuffle, lambda x, w: x[..., SHUFFLED], {"groups": 2}),
+    "Dense": Case(
+        Dense,
+        lambda x, w: x @ w["kernel"] + w["bias"],
+        {"units": 3, "labels": ("ant", "bee", "cat"), "scores": "softmax"},
+        {"kernel": (8, 3), "bias": (3,)},
+        output=(6, 5, 3),
+    ),
     "GroupedConv2D": Case(
         GroupedConv2D,
         _convolved,
@@ -121,6 +136,16 @@ CASES = {
     ),
     "MultiplyAdd": Case(
         MultiplyAdd, lambda x, y, z, w: x * y + z, shapes=(SHAPE, (2, 1, 1, 8), SHAPE)
+    ),
+    "PictureNormalization": Case(
+        PictureNormalization,
+        lambda x, w: ((x - 127.5) / 63.75)[..., ::-1],
+        {
+            "mean": (0.5,) * 8, "std": (0.25,) * 8, "channel_order": "BGR", "size": 32,
+            "crop": 0.875, "interpolation": "bicubic",
+            "architecture": {"model": "SEResNet20", "variant": {"blocks": [3, 3, 3]}},
+        },
+        masks=False,
     ),
     "ScaleOffset": Case(
         ScaleOffset,

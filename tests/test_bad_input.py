@@ -261,9 +261,10 @@ def test_unknown_variant_field(field: str, near: str, no_layers: None) -> None:
     message = one_line(
         lambda: SEResNet20(weights=None, variant={field: "3x3"}), "variant", repr(field)
     )
-    assert "'stride_on', 'shortcut'" in message
     assert ("Did you mean" in message) == bool(near)
     assert near in message.split("Received")[1]
+    assert near in message.split("Received")[0]
+    assert len(message) <= 300
 
 
 @pytest.mark.parametrize(
@@ -581,7 +582,9 @@ def test_callable_activation_with_pretrained_weights(pretrained: None, no_layers
 @pytest.mark.parametrize("model", ["SEResNet21", "seresnet20", "ResNet", 20])
 def test_list_weights_of_an_unknown_model(model: Any, pretrained: None) -> None:
     message = one_line(lambda: keras_se.list_weights(model), "model", repr(model))
-    assert "'SEResNet20'" in message
+    assert len(message) <= 300
+    if model != 20:
+        assert "'SEResNet" in message
     if model == "seresnet20":
         assert "Did you mean 'SEResNet20'?" in message
 

@@ -153,7 +153,7 @@ def test_refused(name, tmp_path):
 
 
 def test_huge_ones_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr("keras_se.training.decoding.MAX_PIXELS", 40 * 30 - 1)
+    monkeypatch.setattr("keras_se.pictures.MAX_PIXELS", 40 * 30 - 1)
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="30 x 40 pixels"):
         decoded(CASES["BMP"][0])

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_se.checks import unknown_choice
 from keras_se.layers import _records
+from keras_se.layers.squeeze_excite import HALF_PRECISION
 
 CHANNEL_ORDERS = ("RGB", "BGR")
 # Facts of the function that a network computes; the others say how to prepare a picture for it.
@@ -106,10 +107,14 @@ class PictureNormalization(keras.layers.Layer):
         first = self.data_format == "channels_first"
         shape = (-1, 1, 1) if first else (-1,)
         # Plain numbers: tensors made once would be missing in exported graphs.
-        mean = np.asarray(255 * np.asarray(self.mean), "float32").reshape(shape)
-        std = np.asarray(255 * np.asarray(self.std), "float32").reshape(shape)
-        x = ops.divide(ops.subtract(ops.cast(inputs, self.compute_dtype), mean), std)
-        return ops.flip(x, 1 if first else -1) if self.channel_order == "BGR" else x
+        precise = "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
+        mean, std = (
+            np.asarray(255 * np.asarray(values), precise).reshape(shape)
+            for values in (self.mean, self.std)
+        )
+        x = ops.divide(ops.subtract(ops.cast(inputs, precise), mean), std)
+        x = ops.flip(x, 1 if first else -1) if self.channel_order == "BGR" else x
+        return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         shape = list(input_shape)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from keras_se.pictures import FORMATS, MAX_PIXELS, _damage_named, _flatten
+from keras_se import pictures
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,17 +28,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PNG_KIND, PLAIN_KINDS = (24, 2), (b"\x08\x00", b"\x08\x02")
 # EXIF in a JPEG; chunks of a PNG that say that it is transparent or turned.
 MARKED = r"\C*(Exif\x00\x00|tRNS|eXIf|Raw profile type)\C*"
-ORIENTATION, UPRIGHT = 0x0112, 1
-# What undoes each orientation of EXIF.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+ORIENTATION = 0x0112
 CMYK_CHANNELS = 4
 
 
@@ -55,39 +45,14 @@ def decoded(data: bytes) -> np.ndarray:
         ValueError: If it is not such a file, is damaged, or has several frames, 32 bits a channel
             or more than 100 megapixels.
     """
-    label = "the bytes"
-    with _damage_named(label), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels")
-        if image.format != "MPO" and _has_second_frame(image):
-            raise ValueError("a file of several frames")
-        image.load()
-        turn = TURNS.get(_orientation(image))
-        flat = _flatten(image, "RGB", label)
-        return np.asarray(flat if turn is None else flat.transpose(turn))
-
-
-def _orientation(image: Image.Image) -> int:
-    """What EXIF says; upright where it is damaged."""
-    try:
-        return image.getexif().get(ORIENTATION, UPRIGHT)
-    except Exception:
-        return UPRIGHT
-
-
-def _has_second_frame(image: Image.Image) -> bool:
-    try:
-        image.seek(1)
-    except EOFError:
-        return False
-    return True
+    return np.asarray(pictures.decoded(data))
 
 
 def _is_upright(data: bytes) -> np.bool_:
     """Whether a JPEG need not be turned."""
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            return np.bool_(_orientation(image) not in TURNS)
+            return np.bool_(image.getexif().get(ORIENTATION) not in pictures.TURNS)
     except Exception:
         # Whatever is wrong, `decoded` says it.
         return np.bool_(False)
