@@ -175,5 +175,7 @@ def unknown(name: Any, what: str = "name_or_path") -> ValueError:
                 f"`{what}` must be a run folder, with its recipe.json, or another name. "
                 f"Received: the folder {text!r}"
             )
-    names = [*keras_se.list_models(), *(entry.name for entry in list_weights())]
+    sets = list_weights()
+    datasets = dict.fromkeys(entry.dataset for entry in sets) if what == "weights_or_model" else ()
+    names = [*keras_se.list_models(), *datasets, *(entry.name for entry in sets)]
     return ValueError(unknown_choice(what, name, names, "a run folder, a .keras file"))

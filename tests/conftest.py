@@ -1,8 +1,13 @@
 """Fixtures of several test files, and the seed of all."""
 
 import gc
+import os
 import sys
 from typing import Any
+
+# TensorFlow leaves oneDNN off on some processors; without it there are no convolutions of pictures
+# with the channels first. Before TensorFlow is imported.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import pytest

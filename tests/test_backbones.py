@@ -133,9 +133,10 @@ def test_width_is_that_of_the_argument(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["SEMobileNet", "SEInceptionV3", "SEDenseNet121"])
-def test_without_published_sets_the_error_names_the_warm_start(name):
+def test_without_published_sets_the_warm_start_is_the_default(name):
+    assert getattr(keras_se, name).defaults.weights == "imagenet_backbone"
     with pytest.raises(ValueError, match=r"'imagenet_backbone'.* Received: weights='imagenet'"):
-        getattr(keras_se, name)()
+        getattr(keras_se, name)(weights="imagenet")
 
 
 def test_biases_of_convolutions_go_into_the_means(tmp_path):

@@ -220,12 +220,12 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no model": (("info",), ("MODEL",)),
     "no height": (("cost", "SEVGG16", "--size", "0x5"), ("'0x5'", "HEIGHTxWIDTH")),
     "nothing to download": (("download", "SEVGG16"), ("'SEVGG16'", "none to download")),
-    "unknown model": (("info", "VGG16"), ("'VGG16'", "'SEResNet20'")),
+    "unknown model": (("info", "VGG16"), ("'VGG16'", "'SEVGG16'")),
     "nearly a model": (("info", "SEResnet20"), ("Did you mean 'SEResNet20'?",)),
     "line break in a model": (("info", "SE\nResNet20"), ("model",)),
     "no image": (("predict", "--weights", NAME), ("IMAGE",)),
     "no weights": (("predict", "boot.png"), ("--weights",)),
-    "unknown weights": (("predict", "boot.png", "--weights", "none"), ("'none'", repr(NAME))),
+    "unknown weights": (("predict", "boot.png", "--weights", "none"), ("'none'", "known name")),
     "nearly weights": (
         ("predict", "boot.png", "--weights", "se_resnet20.fashion"),
         (f"Did you mean {NAME!r}?",),
@@ -393,33 +393,33 @@ print(*(type(layer).__module__.split(".")[0] for layer in model.layers))
 
 # The builders with the defaults of `weights`, `classes` and `name`.
 BUILDERS = {
-    "SEBNInception": ("imagenet", 1000, "se_bn_inception"),
-    "SEDenseNet121": ("imagenet", 1000, "se_densenet121"),
-    "SEDenseNet169": ("imagenet", 1000, "se_densenet169"),
-    "SEDenseNet201": ("imagenet", 1000, "se_densenet201"),
-    "SEInceptionResNetV2": ("imagenet", 1000, "se_inception_resnet_v2"),
-    "SEInceptionV3": ("imagenet", 1000, "se_inception_v3"),
-    "SEMobileNet": ("imagenet", 1000, "se_mobilenet"),
-    "SENet154": ("imagenet", 1000, "senet154"),
-    "SEPreResNet110": ("cifar10", 10, "se_preresnet110"),
-    "SEPreResNet164": ("cifar10", 10, "se_preresnet164"),
-    "SEResNeXt50": ("imagenet", 1000, "se_resnext50"),
-    "SEResNeXt101": ("imagenet", 1000, "se_resnext101"),
-    "SEResNet18": ("imagenet", 1000, "se_resnet18"),
-    "SEResNet20": ("cifar10", 10, "se_resnet20"),
-    "SEResNet32": ("cifar10", 10, "se_resnet32"),
-    "SEResNet34": ("imagenet", 1000, "se_resnet34"),
-    "SEResNet44": ("cifar10", 10, "se_resnet44"),
-    "SEResNet50": ("imagenet", 1000, "se_resnet50"),
-    "SEResNet56": ("cifar10", 10, "se_resnet56"),
-    "SEResNet101": ("imagenet", 1000, "se_resnet101"),
-    "SEResNet110": ("cifar10", 10, "se_resnet110"),
-    "SEResNet152": ("imagenet", 1000, "se_resnet152"),
-    "SEShakeShake26": ("cifar10", 10, "se_shake_shake26"),
-    "SEShakeShake29": ("cifar10", 10, "se_shake_shake29"),
-    "SEShuffleNet": ("imagenet", 1000, "se_shufflenet"),
-    "SEVGG16": ("imagenet", 1000, "se_vgg16"),
-    "SEWRN16x8": ("cifar10", 10, "se_wrn16x8"),
+    "SEBNInception": ("imagenet", "se_bn_inception"),
+    "SEDenseNet121": ("imagenet_backbone", "se_densenet121"),
+    "SEDenseNet169": ("imagenet_backbone", "se_densenet169"),
+    "SEDenseNet201": ("imagenet_backbone", "se_densenet201"),
+    "SEInceptionResNetV2": ("imagenet_backbone", "se_inception_resnet_v2"),
+    "SEInceptionV3": ("imagenet_backbone", "se_inception_v3"),
+    "SEMobileNet": ("imagenet_backbone", "se_mobilenet"),
+    "SENet154": ("imagenet", "senet154"),
+    "SEPreResNet110": ("cifar10", "se_preresnet110"),
+    "SEPreResNet164": ("cifar10", "se_preresnet164"),
+    "SEResNeXt50": ("imagenet", "se_resnext50"),
+    "SEResNeXt101": ("imagenet", "se_resnext101"),
+    "SEResNet18": ("imagenet", "se_resnet18"),
+    "SEResNet20": ("cifar10", "se_resnet20"),
+    "SEResNet32": (None, "se_resnet32"),
+    "SEResNet34": ("imagenet", "se_resnet34"),
+    "SEResNet44": (None, "se_resnet44"),
+    "SEResNet50": ("imagenet", "se_resnet50"),
+    "SEResNet56": ("cifar10", "se_resnet56"),
+    "SEResNet101": ("imagenet", "se_resnet101"),
+    "SEResNet110": ("cifar10", "se_resnet110"),
+    "SEResNet152": ("imagenet", "se_resnet152"),
+    "SEShakeShake26": (None, "se_shake_shake26"),
+    "SEShakeShake29": (None, "se_shake_shake29"),
+    "SEShuffleNet": (None, "se_shufflenet"),
+    "SEVGG16": (None, "se_vgg16"),
+    "SEWRN16x8": (None, "se_wrn16x8"),
 }
 
 
@@ -432,10 +432,10 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
     return [(p.name, p.kind, p.default) for p in found]
 
 
-def builder_signature(weights: str, classes: int, name: str) -> Callable[..., Any]:
+def builder_signature(weights: str | None, name: str) -> Callable[..., Any]:
     def build(
         include_top=True, weights=weights, input_tensor=None, input_shape=None, pooling=None,
-        classes=classes, classifier_activation="softmax", include_preprocessing=True, name=name,
+        classes=None, classifier_activation="softmax", include_preprocessing=True, name=name,
         *, se=SEConfig(), variant=None,  # noqa: B008
     ):  # fmt: skip
         pass
@@ -457,7 +457,7 @@ def squeeze_excite(
     pass
 
 
-def decode_predictions(preds, top=5, *, dataset="imagenet"):
+def decode_predictions(preds, top=5, weights_or_model=None):
     pass
 
 
@@ -465,7 +465,7 @@ def preprocess_input(x, data_format=None):
     pass
 
 
-def load_image(path_or_bytes, weights, *, strict=False):
+def load_image(path_or_bytes, weights_or_model, *, strict=False):
     pass
 
 

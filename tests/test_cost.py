@@ -557,7 +557,7 @@ def test_command_json(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["SEResNet21"], ["`model` must be one of", "SEResNet20"]),
+        (["SEResNet21"], ["`name_or_path` must be a known name", "SEResNet20"]),
         (["SEResNet20", "--size", "large"], ["`size` must be", "'large'"]),
         (["SEResNet20", "--size", "4"], ["at least 8", "(4, 4, 3)"]),
     ],

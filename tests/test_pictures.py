@@ -669,7 +669,7 @@ def test_fashion_mnist_classes() -> None:
 
 
 def fashion(predictions: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    return keras_se.decode_predictions(predictions, top, dataset="fashion_mnist")
+    return keras_se.decode_predictions(predictions, top, "fashion_mnist")
 
 
 def test_decoded_best_first_for_each_picture() -> None:
@@ -726,10 +726,10 @@ def test_bad_top(top: Any) -> None:
 
 
 def test_unknown_dataset() -> None:
-    with pytest.raises(ValueError, match="dataset") as caught:
-        keras_se.decode_predictions(np.zeros((1, 1000)), dataset="imagnet")
+    with pytest.raises(ValueError, match="weights_or_model") as caught:
+        keras_se.decode_predictions(np.zeros((1, 1000)), weights_or_model="imagnet")
     assert "\n" not in str(caught.value)
-    assert "Received: dataset='imagnet'. Did you mean 'imagenet'?" in str(caught.value)
+    assert "Received: weights_or_model='imagnet'. Did you mean 'imagenet'?" in str(caught.value)
 
 
 def test_decoding_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,4 +244,10 @@ def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, i
 def _as_graph(name: str, model: keras.Model, images: np.ndarray, fuse: bool) -> Subject:
     network = network_of(model)
     network = replace(network, model=keras_se.fuse(model)) if fuse else network
-    return Subject(name, KERAS, "float32", images.shape, graph(network.answers, images))
+    return Subject(
+        name,
+        KERAS,
+        "float32",
+        images.shape,
+        graph(lambda x: list(network.answers(x).values()), images),
+    )

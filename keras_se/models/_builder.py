@@ -25,6 +25,7 @@ from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
 from keras_se.models._network import NetworkDescription, channel_axis
 from keras_se.models._pretrained import (
     HEAD,
+    TRAINING_ONLY,
     OwnFile,
     architecture_of,
     check_architecture,
@@ -203,7 +204,7 @@ def network_builder(
             check_fits(source, include_top, classes, classifier_activation, se)
             trained = network.varied(source.variant)
             check_variant(source.name, said, net, trained)
-            net = trained
+            net = trained.varied({key: said[key] for key in said if key in TRAINING_ONLY})
         elif found is not None:
             source = read_own_file(found)
             trained = network.varied(source.variant)

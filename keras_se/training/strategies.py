@@ -85,6 +85,7 @@ def synchronized(model: keras.Model) -> keras.Model:
 
     Example:
 
+    >>> import tensorflow as tf
     >>> with tf.distribute.MirroredStrategy().scope():
     ...     model = keras_se.synchronized(keras_se.SEResNet20(weights=None))
     ...     model.compile("sgd", "sparse_categorical_crossentropy")
