@@ -6,9 +6,9 @@ from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .config import SEConfig as SEConfig
 from .description import Description as Description
-from .description import describe as describe
 from .heads import with_new_head as with_new_head
 from .inference.fusion import fuse as fuse
+from .inspection import describe as describe
 from .labels import decode_predictions as decode_predictions
 from .layers import SqueezeExcite as SqueezeExcite
 from .models import SEVGG16 as SEVGG16

@@ -95,9 +95,15 @@ def load_image(
     """
     boolean("strict", strict)
     # Keras is imported for models only.
-    from keras_se.resolve import describe_named
+    from keras_se.description import agreed_set, describe_set, find_set
 
-    known = describe_named(weights_or_model)
+    entry = find_set(weights_or_model) or agreed_set(weights_or_model)
+    if entry is not None:
+        known = describe_set(entry)
+    else:
+        from keras_se.resolve import describe_named
+
+        known = describe_named(weights_or_model)
     picture = read_picture(
         path_or_bytes, preprocessing_of(known), colours_for(known), strict, sides_of(known)
     )

@@ -10,9 +10,9 @@ import keras
 
 import keras_se
 from keras_se.checks import unknown_choice
-from keras_se.description import Description, describe
-from keras_se.labels import class_names, has_names
-from keras_se.weights.entries import Weights, list_weights, resolve_weights
+from keras_se.description import Description, agreed_set, describe_set, find_set
+from keras_se.inspection import describe
+from keras_se.weights.entries import Weights, list_weights
 
 # The network of a run whose figures are reported.
 RUN_FILE = "last.keras"
@@ -70,20 +70,6 @@ def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> k
     return load_keras(path)
 
 
-def find_set(name: Any) -> Weights | None:
-    """The set of weights that a name means: its own, or a builder and a data set."""
-    if isinstance(name, Weights):
-        return name
-    if not isinstance(name, str):
-        return None
-    found = {entry.name: entry for entry in list_weights()}.get(name)
-    model, _, dataset = name.partition(".")
-    if found is None and dataset and model in keras_se.list_models():
-        resolved = resolve_weights(dataset, model)
-        return resolved if isinstance(resolved, Weights) else None
-    return found
-
-
 def describe_named(what: Any) -> Description:
     """What a model, a set of weights, a run folder or a `.keras` file takes and answers.
 
@@ -91,50 +77,13 @@ def describe_named(what: Any) -> Description:
     """
     if isinstance(what, keras.Model):
         return describe(what)
-    entry = find_set(what) or _agreed(what)
+    entry = find_set(what) or agreed_set(what)
     if entry is None:
         path = model_file(what)
         if path is None:
             raise unknown(what, "weights_or_model")
         return describe(load_keras(path))
     return describe_set(entry)
-
-
-def _agreed(dataset: Any) -> Weights | None:
-    """One of the default sets of a data set, if all of them take pictures alike."""
-    sets = [entry for entry in list_weights() if entry.default and entry.dataset == dataset]
-    transforms = {
-        (entry.input_shape, entry.preprocessing.crop, entry.preprocessing.interpolation)
-        for entry in sets
-    }
-    if len(transforms) > 1:
-        raise ValueError(
-            f"`weights_or_model` must be a set of weights: those of {dataset!r} take pictures in "
-            f"{len(transforms)} ways. Received: weights_or_model={dataset!r}"
-        )
-    return sets[0] if sets else None
-
-
-def describe_set(entry: Weights) -> Description:
-    """What the network of a set of weights takes and answers."""
-    transform, labels = entry.preprocessing, entry.dataset.removesuffix("_backbone")
-    return Description(
-        height=transform.size,
-        width=transform.size,
-        channels=entry.input_shape[-1],
-        channels_first=False,
-        size=transform.size,
-        crop=transform.crop,
-        interpolation=transform.interpolation,
-        normalises=True,
-        mean=transform.mean,
-        std=transform.std,
-        channel_order=transform.channel_order,
-        answers="probabilities" if entry.classes else "values",
-        scores=None,
-        classes=class_names(labels) if entry.classes and has_names(labels) else None,
-        features=None,
-    )
 
 
 def model_file(path: Any) -> Path | None:

@@ -15,7 +15,7 @@ from PIL import Image
 from reference import trained_like
 
 import keras_se
-from keras_se.description import tell
+from keras_se.inspection import tell
 
 SET = "se_resnet20.fashion_mnist"
 NAMES = ("ant", "bee", "cat")

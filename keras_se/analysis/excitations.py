@@ -24,8 +24,8 @@ from keras_se.analysis.samples import (
     of_tfds,
 )
 from keras_se.checks import positive_integer
-from keras_se.description import describe
 from keras_se.graph import is_functional
+from keras_se.inspection import describe
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture
 from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing

@@ -11,7 +11,8 @@ import numpy as np
 import keras_se
 from keras_se.benchmarking.runtimes import runtime_of
 from keras_se.checks import unknown_choice
-from keras_se.resolve import find_set, model_file
+from keras_se.description import find_set
+from keras_se.resolve import model_file
 from keras_se.weights.entries import list_weights
 
 APPLICATIONS = "keras.applications."

@@ -18,7 +18,7 @@ SIGNATURES = ("serve_images", "serving_default")
 # What OpenVINO calls them, and its capability that a CPU must have.
 PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16")}
 
-Answer = Callable[[], np.ndarray]
+Answer = Callable[[], Any]
 
 
 @dataclass(frozen=True)

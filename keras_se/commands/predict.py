@@ -23,12 +23,13 @@ def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_js
     """Name what is on each IMAGE, or print the values that the network answers."""
     import numpy as np
 
-    from keras_se.resolve import find_set
+    from keras_se.description import find_set
 
     entry = find_set(weights)
     if entry is not None:
-        # Pictures are read before a large set is downloaded or built.
+        # Damaged pictures and files are refused before Keras is imported.
         load = [keras_se.load_image(image, entry, strict=strict) for image in images]
+        entry.fetch()
         network = keras_se.get_model(entry)
     else:
         network = keras_se.get_model(weights)

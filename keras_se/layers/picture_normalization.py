@@ -101,6 +101,7 @@ class PictureNormalization(keras.layers.Layer):
                 f"{self.name}: expected pictures of 1 or {len(self.mean)} channels. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         self.built = True
 
     def call(self, inputs: Any) -> Any:

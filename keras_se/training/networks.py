@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 import keras_se
-from keras_se.description import tell
+from keras_se.inspection import tell
 from keras_se.models._builder import Builder, with_new_head
 from keras_se.training.batches import Data
 from keras_se.training.files import EncodedPictures

@@ -1,0 +1,207 @@
+"""`describe`: what a model takes and what it answers, as far as its layers know it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from keras_se.description import Description
+from keras_se.graph import Call, is_functional, trace
+from keras_se.labels import class_names
+from keras_se.layers import Dense, PictureNormalization
+
+# Activations whose results are probabilities, and the names that `export` takes for them.
+PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+# Layers behind a classifier that leave the order of the classes alone.
+ELEMENTWISE = (
+    keras.layers.Activation,
+    keras.layers.Dropout,
+    keras.layers.Rescaling,
+    keras.layers.Softmax,
+)
+
+
+def describe(model: keras.Model) -> Description:
+    """What a model takes and what it answers.
+
+    The networks of this package carry it in their first and last layer: through `.keras` and
+    `.weights.h5` files, copies, and models that are built on their tensors. Of another model only
+    what its layers compute is known.
+
+    Args:
+        model: A functional or built Sequential model with one input, pictures.
+
+    Returns:
+        A `Description`.
+
+    Raises:
+        ValueError: If the model has no such input.
+
+    Example:
+
+    >>> keras_se.describe(keras_se.SEResNet20(weights="fashion_mnist")).labels[9]
+    'Ankle_boot'
+    """
+    shape = tuple(model.inputs[0].shape) if is_functional(model) else ()
+    if len(shape) != 4 or len(model.inputs) != 1:
+        raise ValueError(
+            "`model` must be a functional or built Sequential `keras.Model` with one input, "
+            f"(batch, H, W, C) or (batch, C, H, W). Received: {type(model).__name__} with inputs "
+            f"{[tuple(x.shape) for x in model.inputs] if is_functional(model) else None}"
+        )
+    first = _channels_first(model)
+    channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
+    if channels is None:
+        raise ValueError(
+            f"`model` must take pictures of a known number of channels. Received: shape {shape}"
+        )
+    pictures = normalization(model)
+    last, classifier = _ends(model)
+    answers, scores = _answers(last, classifier) if len(model.outputs) == 1 else ("values", None)
+    return Description(
+        height=height,
+        width=width,
+        channels=channels,
+        channels_first=first,
+        size=pictures.size if pictures else None,
+        crop=(pictures.crop if pictures else None) or 1.0,
+        interpolation=pictures.interpolation if pictures else "bilinear",
+        normalises=pictures is not None,
+        mean=pictures.mean if pictures else None,
+        std=pictures.std if pictures else None,
+        channel_order=pictures.channel_order if pictures else "RGB",
+        answers=answers,
+        scores=scores,
+        classes=None if answers == "values" else named(classifier),
+        features=_features(model),
+    )
+
+
+def tell(
+    model: keras.Model,
+    *,
+    size: int | None = None,
+    crop: float | None = None,
+    interpolation: str = "bilinear",
+    labels: Sequence[str] | None = None,
+    scores: str | None = None,
+) -> None:
+    """Let a network of this package know its pictures and classes, as a training run does."""
+    pictures = normalization(model)
+    if pictures is not None:
+        pictures.size, pictures.crop, pictures.interpolation = size, crop, interpolation
+    _, classifier = _ends(model)
+    if isinstance(classifier, Dense):
+        classifier.labels = None if labels is None else tuple(labels)
+        classifier.scores = scores
+
+
+def normalization(model: keras.Model) -> PictureNormalization | None:
+    """The layer that takes the model's pictures as they are, also inside a nested model."""
+    steps, inputs, _ = _steps(model)
+    for step in steps:
+        if any(x is inputs[0] for x in step.inputs):
+            if isinstance(step.layer, PictureNormalization):
+                return step.layer
+            if is_functional(step.layer) and (found := normalization(step.layer)) is not None:
+                return found
+    return None
+
+
+def named(classifier: Any) -> tuple[tuple[str, str], ...] | None:
+    """Identifier and name of each class that a classifier knows."""
+    labels = getattr(classifier, "labels", None) if isinstance(classifier, Dense) else None
+    if labels is None:
+        return None
+    return class_names(labels) if isinstance(labels, str) else tuple((n, n) for n in labels)
+
+
+def _answers(last: Any, classifier: Any) -> tuple[str, str | None]:
+    if isinstance(last, keras.layers.Softmax):
+        return "probabilities", None
+    scores = PROBABILITIES.get(getattr(last, "activation", None))
+    if scores is not None:
+        return ("probabilities" if scores == "softmax" else "independent probabilities"), None
+    known = isinstance(last, Dense) and last is classifier
+    if known and last.activation is keras.activations.linear and last.scores:
+        return "logits", last.scores
+    return "values", None
+
+
+def _ends(model: keras.Model) -> tuple[Any, Any]:
+    """The layer whose output is the model's, and the classifier that it stands behind or is."""
+    steps, _, outputs = _steps(model)
+    last = layer = None
+    x = outputs[0]
+    while (step := _producer(steps, x)) is not None:
+        layer = step.layer
+        if is_functional(layer):
+            steps, _, outputs = _steps(layer)
+            x = outputs[0]
+            continue
+        last = last or layer
+        if not isinstance(layer, ELEMENTWISE) or not step.inputs:
+            break
+        x = step.inputs[0]
+    return last, layer
+
+
+def classifier_input(model: keras.Model) -> Any:
+    """What the model's last dense layer takes, or the output of a model that has none there."""
+    steps, _, outputs = _steps(model)
+    x = outputs[0]
+    while (step := _producer(steps, x)) is not None:
+        if isinstance(step.layer, keras.layers.Dense):
+            return step.layer.input
+        if not isinstance(step.layer, ELEMENTWISE) or not step.inputs:
+            break
+        x = step.inputs[0]
+    return model.outputs[0]
+
+
+def _producer(steps: list[Call], x: Any) -> Call | None:
+    return next((step for step in steps if any(y is x for y in step.outputs)), None)
+
+
+def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
+    """The calls of a model's layers, its inputs and its outputs."""
+    nested = any(isinstance(layer, keras.Model) for layer in model.layers)
+    if nested:
+        # Of a nested model `input` and `output` are its own, not those of the call.
+        graph = trace(model)
+        return graph.calls, graph.inputs, graph.outputs
+    calls = []
+    for layer in model.layers:
+        try:
+            ends = [keras.tree.flatten(x) for x in (layer.input, layer.output)]
+        except (AttributeError, ValueError):
+            # Called several times.
+            continue
+        if not isinstance(layer, keras.layers.InputLayer):
+            calls.append(Call(layer, tuple(ends[0]), {}, ends[1]))
+    return calls, model.inputs, model.outputs
+
+
+def _channels_first(model: keras.Model) -> bool:
+    """What the first layer with a data format says, else Keras' setting."""
+    for layer in layers_of(model):
+        known = getattr(layer, "data_format", None)
+        if known is not None:
+            return bool(known == "channels_first")
+    return bool(keras.config.image_data_format() == "channels_first")
+
+
+def layers_of(model: keras.Model) -> Iterator[Any]:
+    """The layers, those of nested models in their place."""
+    for layer in model.layers:
+        yield from layers_of(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
+def _features(model: keras.Model) -> int | None:
+    dense = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.Dense)]
+    if dense:
+        return int(dense[-1].kernel.shape[0])
+    shape = model.outputs[0].shape
+    return shape[-1] if len(shape) == 2 else None
