@@ -30,8 +30,13 @@ def answers(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 
 # A file in each publisher's layout.
-FILES = ("osmr_h5.seresnet20_cifar10", "osmr_torch.seresnet10", "qubvel.seresnet18",
-         "timm.seresnet18", "caffe")  # fmt: skip
+FILES = [
+    "osmr_h5.seresnet20_cifar10",
+    *(
+        pytest.param(name, marks=pytest.mark.weights)
+        for name in ("osmr_torch.seresnet10", "qubvel.seresnet18", "timm.seresnet18", "caffe")
+    ),
+]
 SIZE = 65
 
 
