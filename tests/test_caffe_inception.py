@@ -19,8 +19,9 @@ from keras_se.weights.checkpoint import convert_file
 from keras_se.weights.layouts import INCEPTION_MODULES
 from keras_se.weights.tensors import open_tensors
 
-# Of a module's largest activation: float32 sums of 3x3x256 products.
-TOLERANCE = 1e-5
+# Of a module's largest activation: float32 sums of 3x3x256 products in two orders; oneDNN without
+# AVX-512 VNNI came to 1.01e-5.
+TOLERANCE = 2e-5
 
 
 class File:
