@@ -340,6 +340,10 @@ def _normalise(
     if isinstance(source, Weights):
         statistics = source.preprocessing
         mean, std, order = statistics.mean, statistics.std, statistics.channel_order
+        if len(mean) != source.input_shape[-1]:
+            # A user's file of other channels than its publisher's.
+            count = source.input_shape[-1]
+            mean, std = (sum(mean) / len(mean),) * count, (sum(std) / len(std),) * count
         if source.dataset:
             evaluation = {
                 "size": statistics.size,

@@ -157,7 +157,7 @@ def place_set(
     added = {name for name in shapes if net.is_added(name)} if entry.plain else set()
     shapes = {name: shape for name, shape in shapes.items() if name not in added}
     kernel = f"{net.first_convolution}/kernel"
-    channels, published = shapes[kernel][-2], len(entry.preprocessing.mean)
+    channels, published = shapes[kernel][-2], entry.input_shape[-1]
     before = _before(model, net.first_convolution) if channels != published else []
     if before and channels == 1:
         raise ValueError(
