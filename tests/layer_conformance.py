@@ -47,6 +47,8 @@ class Case:
         shapes: Shapes of its inputs.
         masks: Whether it lets a mask of the positions pass.
         random: Whether its output in training is random.
+        precise: Whether it computes in float64 where it is asked to; Keras' own BatchNorm takes
+            the reciprocal in float32 on Torch.
     """
 
     kind: type[Any]
@@ -57,6 +59,7 @@ class Case:
     shapes: tuple[tuple[int, ...], ...] = (SHAPE,)
     masks: bool = True
     random: bool = False
+    precise: bool = True
 
     def layer(self, **more: Any) -> Any:
         return self.kind(**self.options, **more)
@@ -117,6 +120,7 @@ CASES = {
         BatchNormalization,
         lambda x, w: x / np.sqrt(1 + 1e-3) * w["gamma"] + w["beta"],
         weights={"gamma": (8,), "beta": (8,)},
+        precise=False,
     ),
     "ChannelShuffle": Case(ChannelShuffle, lambda x, w: x[..., SHUFFLED], {"groups": 2}),
     "Dense": Case(
@@ -208,8 +212,9 @@ def _values(case: Case, policy: str) -> None:
     y = called(layer, x)
     assert tuple(y.shape) == (2, *case.output)
     assert dtype_of(y) == compute, (policy, dtype_of(y))
+    bound = TOLERANCE[compute if case.precise or compute != "float64" else "float32"]
     np.testing.assert_allclose(
-        float64(y), case.expected(*x, weights), rtol=0, atol=TOLERANCE[compute], err_msg=policy
+        float64(y), case.expected(*x, weights), rtol=0, atol=bound, err_msg=policy
     )
     shapes = [a.shape for a in x]
     shape = layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
