@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_se.description import Description
 from keras_se.graph import Call, is_functional, trace
@@ -96,6 +98,18 @@ def tell(
     if isinstance(classifier, Dense):
         classifier.labels = None if labels is None else tuple(labels)
         classifier.scores = scores
+
+
+def warn_of_range(model: keras.Model, pictures: Any) -> None:
+    """Warn if pictures in 0..1 are given to a network that takes 0..255 and normalises inside."""
+    array = np.asarray(pictures)
+    floating = array.dtype.kind == "f" and array.size and 0 < float(array.max()) <= 1
+    if floating and float(array.min()) >= 0 and normalization(model) is not None:
+        warnings.warn(
+            "The pictures are in 0..1, but the network takes 0..255 and normalises inside: do not "
+            "divide by 255",
+            stacklevel=3,
+        )
 
 
 def normalization(model: keras.Model) -> PictureNormalization | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,3 +257,14 @@ def test_default_weights_exist(name: str) -> None:
         assert "No trained weights are published" in builder.__doc__.split("Args:")[0]
     else:
         assert builder.defaults.weights in defaults
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1 / 255, True), (1, False)])
+def test_pictures_in_the_wrong_range(scale: float, warned: bool) -> None:
+    """Where a network that takes 0..255 is given arrays, 0..1 is said."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    x = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1)) * scale
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        keras_se.excitations(model, x, np.arange(10))
+    assert any("do not divide by 255" in str(w.message) for w in caught) == warned

@@ -13,7 +13,7 @@ from keras import layers, ops
 
 import keras_se
 from keras_se.serving import exporting
-from keras_se.serving.network import in_float32
+from keras_se.serving.network import in_float32, with_constant_gates
 
 # Sums in another order, of outputs of the order of one.
 TOLERANCE = 1e-4
@@ -182,3 +182,39 @@ def test_a_dataset_of_representative_pictures() -> None:
     for stream in streams:
         found = pictures(stream, transform_of(model), (28, 28, 1))
         np.testing.assert_array_equal(found, x.astype("float32"))
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28, 1)).astype("float32")
+
+
+def test_dead_blocks_become_constants() -> None:
+    """Two blocks of the bundled network have a hidden unit that is never on."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    x = noise(40)
+    changed, names = with_constant_gates(model, x)
+    assert names == ("stage2_block2_se", "stage3_block1_se")
+    np.testing.assert_allclose(
+        changed.predict(x, verbose=0), model.predict(x, verbose=0), atol=TOLERANCE
+    )
+    assert isinstance(model.get_layer(names[0]), keras_se.SqueezeExcite)
+
+
+def test_living_blocks_stay() -> None:
+    model = keras_se.SEResNet20(weights=None, input_shape=(28, 28, 1))
+    for layer in model.layers:
+        if isinstance(layer, keras_se.SqueezeExcite):
+            layer.reduce_bias.assign(np.full(layer.reduce_bias.shape, 5.0))
+    assert with_constant_gates(model, noise(4)) == (model, ())
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("format", ["litert", "openvino"])
+def test_eight_bits_of_a_network_with_dead_blocks(format: str, tmp_path: Path) -> None:
+    """Names of eight pictures are those of the network in float32."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    path = tmp_path / f"net{SUFFIXES[format]}"
+    written = keras_se.export(model, path, format, representative=noise(64))
+    assert len(written.constant_gates) == 2
+    (answers,) = exporting.FORMATS[format].run(path, noise(8))
+    np.testing.assert_array_equal(answers.argmax(1), model.predict(noise(8), verbose=0).argmax(1))

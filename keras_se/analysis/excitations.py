@@ -25,7 +25,7 @@ from keras_se.analysis.samples import (
 )
 from keras_se.checks import positive_integer
 from keras_se.graph import is_functional
-from keras_se.inspection import describe
+from keras_se.inspection import describe, warn_of_range
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture
 from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing
@@ -226,6 +226,8 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
         )
     if not len(pictures):
         raise ValueError("`images` must hold at least one picture. Received: none")
+    if is_functional(model) and len(model.inputs) == 1:
+        warn_of_range(model, pictures)
     members = class_members(labels, len(pictures))
     classes = classes or members.known
     check_range(members.classes, classes)

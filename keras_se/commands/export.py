@@ -69,6 +69,7 @@ def export(
         "bytes": written.bytes,
         "largest_difference": written.difference,
         "classes": len(written.labels),
+        "constant_gates": list(written.constant_gates),
     }
     if as_json:
         print_json(report)

@@ -20,11 +20,18 @@ import numpy as np
 
 import keras_se
 from keras_se.checks import boolean, unknown_choice
+from keras_se.inspection import warn_of_range
 from keras_se.pictures import MAX_PIXELS
 from keras_se.serving import converted, saved_model, warmup
 from keras_se.serving.decoding import Transform
 from keras_se.serving.description import any_size, network_of, pictures, transform_of
-from keras_se.serving.network import Network, in_float32, is_half, with_native_groups
+from keras_se.serving.network import (
+    Network,
+    in_float32,
+    is_half,
+    with_constant_gates,
+    with_native_groups,
+)
 from keras_se.weights.entries import Preprocessing, Weights
 from keras_se.weights.variable_file import writing
 
@@ -87,6 +94,8 @@ class Export:
         amplification: How much the model's own answers change, as a share of the largest, where
             its pictures change by a millionth: measured if the file's answers differ by more than
             usual, else `None`. Up to ten times that is rounding.
+        constant_gates: Blocks whose hidden units were zero for all representative pictures, and
+            which scale by constants in the file.
         labels: Names of the classes; none if nothing says that the model answers classes.
         transform: What becomes of a picture's file, or `None`.
     """
@@ -96,6 +105,7 @@ class Export:
     bytes: int
     difference: float
     amplification: float | None
+    constant_gates: tuple[str, ...]
     labels: tuple[str, ...]
     transform: Transform | None
 
@@ -207,6 +217,8 @@ def export(
     height, width, channels = network.shape
     fixed = (height or transform.height, width or transform.width, channels)
     images = None if representative is None else pictures(representative, transform, fixed)
+    if images is not None:
+        warn_of_range(model, images)
     with _staged(path) as stage:
         temporary = stage / path.name
         written = replace(network, model=model if folder else in_float32(model))
@@ -215,6 +227,10 @@ def export(
             written = replace(written, model=with_native_groups(written.model))
         if folder:
             written = replace(written, shape=any_size(written))
+        constant_gates: tuple[str, ...] = ()
+        if images is not None:
+            changed, constant_gates = with_constant_gates(written.model, network.given(images))
+            written = replace(written, model=changed)
         if fuse:
             written = replace(written, model=keras_se.fuse(written.model))
         with _converting(format):
@@ -247,7 +263,9 @@ def export(
                 warmup.write(written, temporary, fixed)
         size = _publish(stage, path)
     labels = network.labels or ()
-    return Export(path, format, size, difference, amplification, labels, network.transform)
+    return Export(
+        path, format, size, difference, amplification, constant_gates, labels, network.transform
+    )
 
 
 def _difference(

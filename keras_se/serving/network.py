@@ -12,14 +12,16 @@ import numpy as np
 
 from keras_se.graph import recursion
 from keras_se.labels import probabilities
-from keras_se.layers import GroupedConv2D
-from keras_se.layers.squeeze_excite import HALF_PRECISION
+from keras_se.layers import GroupedConv2D, ScaleOffset
+from keras_se.layers.squeeze_excite import HALF_PRECISION, recorded_gates
 from keras_se.serving.decoding import Transform
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
+# Pictures that gates are measured of at once.
+BATCH = 32
 # What makes probabilities of logits.
 SCORES = (None, "softmax", "sigmoid")
 
@@ -63,6 +65,10 @@ class Network:
 
         return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
 
+    def given(self, images: np.ndarray) -> np.ndarray:
+        """`ordered`, of arrays."""
+        return np.moveaxis(images, -1, 1) if self.channels_first else images
+
     def scored(self, outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         """The model's outputs by name, as float32, through softmax or sigmoid if there is one."""
         import tensorflow as tf
@@ -74,7 +80,7 @@ class Network:
 
     def expected(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """What the file has to answer: the model's own outputs, computed apart from the graph."""
-        outputs = keras.tree.flatten(self.model(np.asarray(self.ordered(images)), training=False))
+        outputs = keras.tree.flatten(self.model(self.given(images), training=False))
         arrays = [np.asarray(keras.ops.cast(y, "float32")) for y in outputs]
         answers = [probabilities(y, self.scores) for y in arrays]
         return dict(zip(self.outputs, answers, strict=True))
@@ -136,6 +142,61 @@ def with_native_groups(model: keras.Model) -> keras.Model:
         model,
         lambda layer: (GroupedConv2D if changes(layer) else type(layer), layer.get_config()),
     )
+
+
+def with_constant_gates(
+    model: keras.Model, images: np.ndarray
+) -> tuple[keras.Model, tuple[str, ...]]:
+    """The model, or a copy of it in which blocks whose hidden units are dead scale by constants.
+
+    In 8 bits such units have a range of zero, which runtimes refuse.
+
+    Args:
+        model: A functional model.
+        images: Pictures as it takes them.
+
+    Returns:
+        The model, and the names of the blocks whose gates are the same for all pictures.
+    """
+    found: dict[Any, list[np.ndarray]] = {}
+    for first in range(0, len(images), BATCH):
+        with recorded_gates() as calls:
+            model(images[first : first + BATCH], training=False)
+        for layer, gates, _ in calls:
+            found.setdefault(layer, []).append(keras.ops.convert_to_numpy(gates))
+    dead = {layer.name: gates for layer, several in found.items()
+            if (gates := _constant(layer, np.concatenate(several))) is not None}  # fmt: skip
+    if not dead:
+        return model, ()
+
+    def clone(layer: Any) -> Any:
+        if layer.name not in dead:
+            return type(layer).from_config(layer.get_config())
+        axis = 1 if layer.data_format == "channels_first" else -1
+        return ScaleOffset(axis, dtype=layer.dtype_policy, name=layer.name)
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        # A block may have a mask besides.
+        return layer(*inputs) if layer.name in dead else layer(*inputs, **options)
+
+    with recursion(2 * len(model.layers)):
+        copy = keras.models.clone_model(
+            model, clone_function=clone, call_function=call, recursive=True
+        )
+    for old, new in zip(_layers(model), _layers(copy), strict=True):
+        if old.name in dead:
+            new.scale.assign(dead[old.name])
+        else:
+            new.set_weights(old.get_weights())
+    return copy, tuple(dead)
+
+
+def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
+    """The gates of a block whose hidden units were zero for every picture."""
+    if layer.squeeze is None or layer.expand_bias is None or np.ptp(gates, axis=0).any():
+        return None
+    idle = keras.activations.get(layer.gate)(keras.ops.cast(layer.expand_bias, gates.dtype))
+    return gates[0] if np.array_equal(gates[0], keras.ops.convert_to_numpy(idle)) else None
 
 
 def _layers(model: keras.Model) -> Iterator[Any]:
