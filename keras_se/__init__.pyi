@@ -4,12 +4,16 @@ from .analysis.excitations import excitations as excitations
 from .analysis.result import Excitations as Excitations
 from .complexity import Cost as Cost
 from .complexity import cost as cost
-from .config import SEConfig as SEConfig
 from .description import Description as Description
 from .heads import with_new_head as with_new_head
 from .inference.fusion import fuse as fuse
 from .inspection import describe as describe
 from .labels import decode_predictions as decode_predictions
+from .layers import ECAConfig as ECAConfig
+from .layers import EfficientChannelAttention as EfficientChannelAttention
+from .layers import SCSEConfig as SCSEConfig
+from .layers import SEConfig as SEConfig
+from .layers import SpatialChannelSqueezeExcite as SpatialChannelSqueezeExcite
 from .layers import SqueezeExcite as SqueezeExcite
 from .models import SEVGG16 as SEVGG16
 from .models import SEBNInception as SEBNInception

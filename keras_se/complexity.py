@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from keras_se.graph import Graph, is_functional, trace
-from keras_se.layers import SqueezeExcite
+from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
 Shape = tuple[Any, ...]
@@ -43,7 +43,7 @@ class LayerCost:
         output_shape: Shape of its output for one picture.
         params: Its parameters; 0 if it was called before.
         macs: Multiply-adds for one picture; `None` if they are not counted.
-        squeeze_excite: Whether it is a Squeeze-and-Excitation block.
+        squeeze_excite: Whether it is an attention block.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Cost:
         params_trainable: Trainable parameters.
         params_total: All parameters, with BatchNorm's moving statistics: the paper's "Params".
         macs: Multiply-adds for one picture: the paper's "FLOPs".
-        se_params: The parameters of the Squeeze-and-Excitation blocks among `params_total`.
+        se_params: The parameters of the attention blocks among `params_total`.
         se_macs: Their multiply-adds among `macs`.
         layers: A `LayerCost` for each call of a layer that has parameters or multiply-adds, in
             the order of the calls.
@@ -96,9 +96,7 @@ class Cost:
             output = " x ".join(map(str, row.output_shape))
             table.add_row(row.name, row.kind, output, *self._figures(row.params, row.macs))
         table.add_row()
-        table.add_row(
-            "Squeeze-and-Excitation", "", "", *self._figures(self.se_params, self.se_macs)
-        )
+        table.add_row("attention blocks", "", "", *self._figures(self.se_params, self.se_macs))
         table.add_row("total", "", "", *self._figures(self.params_total, self.macs))
         lines = [as_text(table), f"trainable parameters: {self.params_trainable:,}"]
         if self.not_counted:
@@ -170,7 +168,7 @@ def cost(
                 output_shape=outputs[0][1:],
                 params=params,
                 macs=None if macs is None else macs // batch,
-                squeeze_excite=isinstance(layer, SqueezeExcite),
+                squeeze_excite=isinstance(layer, ChannelAttention),
             )
             rows.append(row)
     se = [row for row in rows if row.squeeze_excite]
@@ -231,16 +229,17 @@ def _macs(layer: Any, inputs: list[Shape], outputs: list[Shape]) -> int | None:
             return positions * _size([layer.depthwise_kernel, layer.pointwise_kernel])
         case layers.Dense():
             return y * inputs[0][-1]
-        case SqueezeExcite():
-            channels = layer.reduce_kernel.shape[0]
-            positions = y // channels if layer.squeeze is None else outputs[0][0]
-            return positions * _size([layer.reduce_kernel, layer.expand_kernel]) + y
+        case ChannelAttention():
+            batch = outputs[0][0]
+            return layer.multiply_adds(batch, y // batch // layer.channels)
         case layers.SpectralNormalization():
             return _macs(layer.layer, inputs, outputs)
     return None
 
 
 def _multiplies(layer: Any) -> bool:
+    if isinstance(layer, ChannelAttention):
+        return True
     kernels = type(layer) not in FREE and any(len(weight.shape) > 1 for weight in _weights(layer))
     return kernels or type(layer).__name__ in PRODUCTS
 

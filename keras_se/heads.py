@@ -11,7 +11,7 @@ from keras_se.checks import positive_integer
 from keras_se.graph import is_functional, recursion
 from keras_se.inspection import classifier_input
 from keras_se.layers import Dense
-from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+from keras_se.layers._arguments import HALF_PRECISION, get_activation
 
 
 def with_new_head(

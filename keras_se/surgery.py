@@ -18,7 +18,6 @@ import numpy as np
 from keras import layers
 
 from keras_se.checks import unknown_choice
-from keras_se.config import SEConfig
 from keras_se.copies import copy_values, known, plain, twin
 from keras_se.graph import (
     Call,
@@ -30,11 +29,9 @@ from keras_se.graph import (
     recursion,
     trace,
 )
-from keras_se.layers import SqueezeExcite
-from keras_se.layers.squeeze_excite import HALF_PRECISION
-
-# Gates that are one half at zero.
-NEUTRAL_GATES = ("sigmoid", "hard_sigmoid")
+from keras_se.layers import AttentionConfig, ChannelAttention, SEConfig
+from keras_se.layers._arguments import HALF_PRECISION
+from keras_se.layers.attention import NEUTRAL_GATES
 
 CONVOLUTIONS = (
     layers.Conv1D, layers.Conv2D, layers.Conv3D,
@@ -72,7 +69,7 @@ Where = Iterable[str] | str | re.Pattern[str] | Callable[[Any], bool] | None
 def add_squeeze_excite(
     model: keras.Model,
     where: Where = None,
-    se: SEConfig = SEConfig(),  # noqa: B008
+    se: AttentionConfig = SEConfig(),  # noqa: B008
     name: str | None = None,
 ) -> keras.Model:
     """A copy of a CNN with Squeeze-and-Excitation, whose function is the same at the start.
@@ -118,9 +115,11 @@ def add_squeeze_excite(
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 3.3.
     """
-    if not isinstance(se, SEConfig):
-        raise ValueError(f"`se` must be a `keras_se.SEConfig`. Received: se={se!r}")
-    if se.gate not in NEUTRAL_GATES:
+    if not isinstance(se, AttentionConfig):
+        raise ValueError(
+            f"`se` must be settings such as `keras_se.SEConfig()`. Received: se={se!r}"
+        )
+    if not se.starts_neutral:
         raise ValueError(
             f"`gate` must be one of {NEUTRAL_GATES}, which are one half at zero. "
             f"Received: gate={se.gate!r}"
@@ -135,16 +134,17 @@ def add_squeeze_excite(
     for scope in plan.scopes.values():
         for place in scope.places:
             _check_place(scope, place, se)
-    plan.weigh(
-        "`where` must name layers with a convolution or normalisation beside them that can take a "
-        "factor of two, with nothing but ReLU and pooling between"
-    )
+    if se.block.neutral_gate != 1:
+        plan.weigh(
+            "`where` must name layers with a convolution or normalisation beside them that can "
+            "take a factor of two, with nothing but ReLU and pooling between"
+        )
     with recursion(sum(len(scope.graph.calls) for scope in plan.scopes.values())):
         return _copy(plan, model, name or f"se_{model.name}", se)
 
 
 def start_neutral(model: keras.Model, names: Collection[str]) -> None:
-    """Make the `SqueezeExcite` layers of these names a multiplication by one.
+    """Make the attention blocks of these names a multiplication by one.
 
     The gates become one half and the factor of two goes into a linear operation beside each
     block, as with `add_squeeze_excite`: the model computes what it would without its blocks.
@@ -155,12 +155,13 @@ def start_neutral(model: keras.Model, names: Collection[str]) -> None:
     plan = _Plan(model, blocks=True)
     scope = plan.scopes[id(model)]
     called = dict.fromkeys(call.layer for call in scope.graph.calls)
-    scope.places = [x for x in called if isinstance(x, SqueezeExcite) and x.name in names]
-    plan.weigh("`model` must have weights beside every block that can take a factor of two")
+    scope.places = [x for x in called if isinstance(x, ChannelAttention) and x.name in names]
+    if any(block.neutral_gate != 1 for block in scope.places):
+        plan.weigh("`model` must have weights beside every block that can take a factor of two")
     for (layer, part), power in plan.powers.items():
         _multiply(layer, part, 2.0**power)
     for block in scope.places:
-        _make_neutral(block)
+        block.make_neutral()
 
 
 @dataclass(eq=False)
@@ -251,7 +252,11 @@ class _Plan:
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
     def weigh(self, requirement: str) -> None:
-        """Find the weights beside every place; `requirement` is said where there are none."""
+        """Find the weights beside every place that make up for gates of one half.
+
+        Raises:
+            ValueError: If there are none; the message begins with `requirement`.
+        """
         for scope in self.scopes.values():
             for place in scope.places:
                 found = self.beside(scope, place)
@@ -339,26 +344,6 @@ def _multiply(layer: Any, part: str, factor: float) -> None:
     for variable in variables:
         if variable is not None:
             variable.assign(variable * factor)
-
-
-def _make_neutral(block: SqueezeExcite) -> None:
-    """Gates of one half, with a gradient whatever the block's input is.
-
-    The kernel's columns come in pairs of opposite sign, so that one of each pair is not cut off
-    by a ReLU. A single hidden unit starts from its bias.
-    """
-    kernel = np.asarray(keras.ops.convert_to_numpy(block.reduce_kernel)).copy()
-    pairs = kernel.shape[1] // 2
-    kernel[:, pairs : 2 * pairs] = -kernel[:, :pairs]
-    if block.reduce_bias is not None:
-        single = kernel.shape[1] == 1
-        if single:
-            kernel[:] = 0
-        block.reduce_bias.assign(np.full(block.reduce_bias.shape, float(single), "float32"))
-    block.reduce_kernel.assign(kernel)
-    block.expand_kernel.assign(np.zeros(block.expand_kernel.shape))
-    if block.expand_bias is not None:
-        block.expand_bias.assign(np.zeros(block.expand_bias.shape))
 
 
 def _choose(plan: _Plan, where: Where) -> None:
@@ -493,7 +478,7 @@ def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
         yield [part.layer for part in block]
 
 
-def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
+def _check_place(scope: _Scope, place: Any, se: AttentionConfig) -> None:
     """Raise a `ValueError` unless a block can follow."""
     for call in scope.calls_of(place):
         what = f"layer {scope.label(place)}"
@@ -510,17 +495,13 @@ def _check_place(scope: _Scope, place: Any, se: SEConfig) -> None:
                 "`where` must name layers with a known number of channels. "
                 f"Received: {what} with {x.shape}"
             )
-        if se.ratio > max(channels, SEConfig.ratio):
-            raise ValueError(
-                f"`ratio` must be at most the number of channels, {channels}, of {what}. "
-                f"Received: ratio={se.ratio}"
-            )
+        se.check_channels(channels, f"behind {what}")
 
 
-def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Model:
+def _copy(plan: _Plan, model: keras.Model, name: str, se: AttentionConfig) -> keras.Model:
     """The copy of the whole model, with its blocks and weights."""
     copies: dict[int, tuple[Any, Any]] = {}
-    blocks: list[SqueezeExcite] = []
+    blocks: list[ChannelAttention] = []
     normalised = (layer for layer, _ in plan.powers)
     scaled = {x for x in normalised if isinstance(x, layers.BatchNormalization)}
 
@@ -540,7 +521,7 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
         taken = {call.layer.name for call in scope.graph.calls}
         taken.update(x.name for x in scope.graph.inputs)
         places: dict[int, Any] = {}
-        followers: dict[int, SqueezeExcite] = {}
+        followers: dict[int, ChannelAttention] = {}
 
         def clone(layer: Any) -> Any:
             # The blocks of a frozen model train, so it is its other layers that do not.
@@ -555,7 +536,7 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
                 return outputs
             if id(layer) not in followers:
                 (x,) = keras.tree.flatten(outputs)
-                followers[id(layer)] = _block(places[id(layer)], scope, taken, x.dtype, se)
+                followers[id(layer)] = _block(places[id(layer)], scope, taken, x, se)
                 blocks.append(followers[id(layer)])
             return keras.tree.map_structure(followers[id(layer)], outputs)
 
@@ -570,23 +551,23 @@ def _copy(plan: _Plan, model: keras.Model, name: str, se: SEConfig) -> keras.Mod
     for (layer, part), power in plan.powers.items():
         _multiply(copies[id(layer)][1], part, 2.0**power)
     for block in blocks:
-        _make_neutral(block)
+        block.make_neutral()
     return whole
 
 
-def _block(place: Any, scope: _Scope, taken: set[str], dtype: str, se: SEConfig) -> SqueezeExcite:
+def _block(
+    place: Any, scope: _Scope, taken: set[str], x: Any, se: AttentionConfig
+) -> ChannelAttention:
+    """The block that follows a layer, whose output in the copy is `x`."""
     name, number = f"{place.name}_se", 1
     while name in taken:
         number += 1
         name = f"{place.name}_se{number}"
     taken.add(name)
-    return SqueezeExcite(
-        se.ratio,
-        squeeze=se.squeeze,
-        gate=se.gate,
-        activation=se.activation,
-        use_bias=se.use_bias,
-        data_format=scope.data_format(scope.calls_of(place)[0].outputs[0]),
-        dtype=f"mixed_{dtype}" if dtype in HALF_PRECISION else dtype,
+    before = scope.calls_of(place)[0].outputs[0]
+    return se.layer(
+        x.shape[scope.axis(before)],
+        data_format=scope.data_format(before),
+        dtype=f"mixed_{x.dtype}" if x.dtype in HALF_PRECISION else x.dtype,
         name=name,
     )

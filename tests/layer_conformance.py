@@ -18,11 +18,13 @@ from keras_se.layers import (
     BatchNormalization,
     ChannelShuffle,
     Dense,
+    EfficientChannelAttention,
     GroupedConv2D,
     MultiplyAdd,
     PictureNormalization,
     ScaleOffset,
     ShakeShake,
+    SpatialChannelSqueezeExcite,
     StochasticDepth,
 )
 
@@ -84,6 +86,17 @@ def _excited(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     return x / (1 + np.exp(-(z @ w["expand_kernel"] + w["expand_bias"])))
 
 
+def _neighbours(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    z = np.pad(x.mean((1, 2)), ((0, 0), (1, 1)))
+    logits = sum(z[:, n : n + 8] * w["kernel"][n] for n in range(3))
+    return x / (1 + np.exp(-logits))[:, None, None]
+
+
+def _twice_excited(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    logits = x @ w["position_kernel"] + w["position_bias"]
+    return _excited(x, w) + x / (1 + np.exp(-logits))
+
+
 def _pooled(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     rows = [x[:, :3], x[:, 3:]]
     return np.stack(
@@ -107,6 +120,18 @@ CASES = {
         weights={
             "reduce_kernel": (8, 1), "expand_kernel": (1, 8), "reduce_bias": (1,),
             "expand_bias": (8,),
+        },
+    ),
+    "EfficientChannelAttention": Case(
+        EfficientChannelAttention, _neighbours, weights={"kernel": (3,)}
+    ),
+    "SpatialChannelSqueezeExcite": Case(
+        SpatialChannelSqueezeExcite,
+        _twice_excited,
+        {"ratio": 2},
+        {
+            "reduce_kernel": (8, 4), "expand_kernel": (4, 8), "reduce_bias": (4,),
+            "expand_bias": (8,), "position_kernel": (8, 1), "position_bias": (1,),
         },
     ),
     "AdaptiveAveragePooling2D": Case(

@@ -514,7 +514,7 @@ def test_table():
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[0] == "layer kind output parameters share multiply-adds share"
     assert lines[1] == "stem_conv Conv2D 32 x 32 x 16 432 0.16% 442,368 1.08%"
-    assert lines[-3] == "Squeeze-and-Excitation 2,373 0.86% 88,032 0.22%"
+    assert lines[-3] == "attention blocks 2,373 0.86% 88,032 0.22%"
     assert lines[-2] == "total 276,415 100.00% 40,901,216 100.00%"
     assert lines[-1] == "trainable parameters: 274,847"
     assert all(line == line.rstrip() for line in text.splitlines())

@@ -416,7 +416,7 @@ def test_the_model_stays_as_it_is():
 
 MISTAKES = {
     "no model": (lambda x, y: {"model": None}, "`model` must be a `keras.Model`"),
-    "no blocks": (lambda x, y: {"model": network(se=None)}, "`model` must hold `SqueezeExcite`"),
+    "no blocks": (lambda x, y: {"model": network(se=None)}, "`model` must hold attention blocks"),
     "fewer labels": (lambda x, y: {"labels": y[1:]}, "as many as the pictures.*19 labels, 20"),
     "no labels": (lambda x, y: {"labels": None}, "`labels` must be given"),
     "label too large": (lambda x, y: {"labels": y + 1}, "from 0 to 6. Received: 7"),

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.layers import MultiplyAdd, SqueezeExcite
-from keras_se.layers.squeeze_excite import recorded_gates
+from keras_se.layers import ChannelAttention, MultiplyAdd
+from keras_se.layers.attention import recorded_gates
 
 
 class Gates:
@@ -21,7 +21,7 @@ class Gates:
     models, shared layers and a `call` of the user's own are what they are.
 
     Args:
-        model: A built network that holds `SqueezeExcite` layers.
+        model: A built network that holds attention blocks.
 
     Raises:
         ValueError: If it is no model, holds none, or is not built.
@@ -57,14 +57,14 @@ def check_blocks(model: keras.Model) -> None:
         )
     if not blocks_of(model):
         raise ValueError(
-            "`model` must hold `SqueezeExcite` layers (`add_squeeze_excite` puts them into a "
+            "`model` must hold attention blocks (`add_squeeze_excite` puts them into a "
             f"network). Received: model={model.name!r}, which has none"
         )
 
 
-def blocks_of(model: keras.Model) -> dict[str, SqueezeExcite]:
-    """The `SqueezeExcite` layers of a model by name; inside a nested model `"nested/layer"`."""
-    return dict(_named(model, SqueezeExcite, "", set()))
+def blocks_of(model: keras.Model) -> dict[str, ChannelAttention]:
+    """The attention blocks of a model by name; inside a nested model `"nested/layer"`."""
+    return dict(_named(model, ChannelAttention, "", set()))
 
 
 class _Predictor(keras.Model):

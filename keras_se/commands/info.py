@@ -37,7 +37,7 @@ def info(model: str, as_json: bool) -> None:
         "params_trainable": sum(math.prod(v.shape) for v in network.trainable_variables),
         "params_total": network.count_params(),
         "squeeze_excite_blocks": sum(
-            isinstance(layer, keras_se.SqueezeExcite) for layer in network.layers
+            isinstance(layer, keras_se.layers.ChannelAttention) for layer in network.layers
         ),
         "weights": [asdict(entry) for entry in entries],
     }

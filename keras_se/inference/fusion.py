@@ -14,10 +14,10 @@ from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, trains
-from keras_se.inference.squeeze import may_be_masked, move_squeeze
+from keras_se.inference.squeeze import may_be_masked, move_squeeze, moves
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
-from keras_se.layers import SqueezeExcite
+from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
 # The first that finds anything is applied, over and over, until none does.
@@ -146,9 +146,9 @@ def _reason(network: Network, part: Copy, training: bool, done: Iterable[str]) -
         return TRAINING if training else "of a class that is not Keras' own"
     if "training_only" in done and type(source).__name__ in TRAINING_ONLY:
         return TRAINING if training else "casts, or of a class that is not Keras' own"
-    if "squeeze" in done and isinstance(source, SqueezeExcite):
-        if source.squeeze != "avg":
-            return f"squeeze={source.squeeze!r} and a convolution do not commute"
+    if "squeeze" in done and isinstance(source, ChannelAttention):
+        if not moves(source):
+            return "its squeeze and a convolution do not commute"
         if may_be_masked(network, part):
             return "a mask may leave out positions"
         return "no linear 1x1 convolution of fewer channels before it"

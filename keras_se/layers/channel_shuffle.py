@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_se.checks import positive_integer
-from keras_se.layers.squeeze_excite import get_data_format
+from keras_se.layers._arguments import get_data_format
 
 
 @keras.saving.register_keras_serializable(package="keras_se")

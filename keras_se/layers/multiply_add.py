@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from keras_se.checks import boolean
-from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+from keras_se.layers._arguments import HALF_PRECISION, get_activation
 
 
 def _multiply_add(activation: Callable[[Any], Any], x: Any, factor: Any, summand: Any) -> Any:

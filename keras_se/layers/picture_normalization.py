@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_se.checks import unknown_choice
 from keras_se.layers import _records
-from keras_se.layers.squeeze_excite import HALF_PRECISION
+from keras_se.layers._arguments import HALF_PRECISION
 
 CHANNEL_ORDERS = ("RGB", "BGR")
 # Facts of the function that a network computes; the others say how to prepare a picture for it.

@@ -1,60 +1,131 @@
-"""The Squeeze-and-Excitation block as one layer."""
+"""The Squeeze-and-Excitation block as one layer, and its settings in a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
-from keras_se.config import Gate, Squeeze, check_squeeze_and_gate
-from keras_se.layers._precise import matmul, mean
+from keras_se.layers._arguments import get_activation
+from keras_se.layers._precise import matmul
+from keras_se.layers.attention import (
+    AttentionConfig,
+    ChannelAttention,
+    Gate,
+    GateStep,
+    Placement,
+    check_gate,
+    check_ratio,
+)
 
-HALF_PRECISION = ("float16", "bfloat16")
-DATA_FORMATS = ("channels_last", "channels_first")
-VARIABLES = ("reduce_kernel", "reduce_bias", "expand_kernel", "expand_bias")
+Squeeze = Literal["avg", "max"] | None
 
-Calls = list[tuple["SqueezeExcite", Any, Any]]
-_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
-
-
-@contextmanager
-def recorded_gates() -> Iterator[Calls]:
-    """The blocks that are called inside, in the order of their calls: block, gates, mask."""
-    calls: Calls = []
-    token = _recorded.set(calls)
-    try:
-        yield calls
-    finally:
-        _recorded.reset(token)
+SQUEEZES: tuple[str | None, ...] = ("avg", "max", None)
 
 
-def get_activation(argument: str, activation: Any) -> Any:
-    """The activation function of that name, or a `ValueError` that names the argument."""
-    try:
-        return keras.activations.get(activation)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"`{argument}` must be None, a callable, or the name of a Keras activation such as "
-            f"'relu'. Received: {argument}={activation!r}"
-        ) from None
+def _check_squeeze(squeeze: Any) -> None:
+    if squeeze not in SQUEEZES:
+        raise ValueError(unknown_choice("squeeze", squeeze, SQUEEZES))
 
 
-def get_data_format(data_format: str | None) -> str:
-    """The data format, Keras' setting for `None`, or a `ValueError`."""
-    if data_format is None:
-        return str(keras.config.image_data_format())
-    if data_format not in DATA_FORMATS:
-        raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
-    return data_format
+class Bottleneck(ChannelAttention):
+    """Two fully connected layers between the mean of each channel and its gate.
+
+    Args:
+        ratio: Reduction ratio.
+        gate: Nonlinearity of the gates.
+        activation: Activation between the fully connected layers.
+        use_bias: Whether they have biases.
+        hidden_units: Width of the bottleneck in place of `max(1, channels // ratio)`.
+        **layer_kwargs: As for `ChannelAttention`.
+    """
+
+    variable_names: ClassVar[tuple[str, ...]] = (
+        "reduce_kernel",
+        "expand_kernel",
+        "reduce_bias",
+        "expand_bias",
+    )
+    channel_variables: ClassVar[Mapping[str, int]] = {
+        "reduce_kernel": 0,
+        "expand_kernel": 1,
+        "expand_bias": 0,
+    }
+
+    def __init__(
+        self, ratio: int, gate: Any, activation: Any, use_bias: bool, hidden_units: int | None,
+        data_format: str | None = None, **layer_kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(gate, data_format, **layer_kwargs)
+        check_gate(gate)
+        self.ratio = positive_integer("ratio", ratio)
+        self.activation = get_activation("activation", activation)
+        self.use_bias = boolean("use_bias", use_bias)
+        if hidden_units is not None:
+            hidden_units = positive_integer("hidden_units", hidden_units)
+        self.hidden_units = hidden_units
+
+    def build_gates(self, channels: int) -> None:
+        hidden = self.hidden_units or max(1, channels // self.ratio)
+        self.reduce_kernel = self._gate_weight("reduce_kernel", (channels, hidden), "he_uniform")
+        self.expand_kernel = self._gate_weight(
+            "expand_kernel", (hidden, channels), "glorot_uniform"
+        )
+        self.reduce_bias = self.expand_bias = None
+        if self.use_bias:
+            self.reduce_bias = self._gate_weight("reduce_bias", (hidden,))
+            self.expand_bias = self._gate_weight("expand_bias", (channels,))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "hidden_units": self.hidden_units,
+        }
+
+    def make_neutral(self) -> None:
+        """Gates of one half, with a gradient whatever the block's input is.
+
+        The kernel's columns come in pairs of opposite sign, so that one of each pair is not cut off
+        by a ReLU. A single hidden unit starts from its bias.
+        """
+        kernel = np.asarray(ops.convert_to_numpy(self.reduce_kernel)).copy()
+        pairs = kernel.shape[1] // 2
+        kernel[:, pairs : 2 * pairs] = -kernel[:, :pairs]
+        if self.reduce_bias is not None:
+            single = kernel.shape[1] == 1
+            if single:
+                kernel[:] = 0
+            self.reduce_bias.assign(np.full(self.reduce_bias.shape, float(single), "float32"))
+        self.reduce_kernel.assign(kernel)
+        self.expand_kernel.assign(np.zeros(self.expand_kernel.shape))
+        if self.expand_bias is not None:
+            self.expand_bias.assign(np.zeros(self.expand_bias.shape))
+
+    def pruned_config(self, kept: np.ndarray) -> dict[str, Any]:
+        # The hidden width stays; the ratio would make another of it.
+        return {"hidden_units": int(self.reduce_kernel.shape[1])}
+
+    def _excite(self, z: Any) -> Any:
+        """The gates of the squeezed channels `z`, `(..., C)`."""
+        z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
+        z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
+        return keras.activations.get(self.gate)(z)
+
+    def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
+        x = matmul(x, self._cast(kernel))
+        return x if bias is None else x + self._cast(bias)
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
-class SqueezeExcite(keras.layers.Layer):
+class SqueezeExcite(Bottleneck):
     """Squeeze-and-Excitation: scales every channel by a gate computed from all channels.
 
     `x -> x * s` with `s = gate(W2 activation(W1 z + b1) + b2)`, where `z` is the mean (or the
@@ -115,143 +186,140 @@ class SqueezeExcite(keras.layers.Layer):
         data_format: str | None = None,
         **layer_kwargs: Any,
     ) -> None:
-        super().__init__(**layer_kwargs)
-        check_squeeze_and_gate(squeeze, gate)
-        self.ratio = positive_integer("ratio", ratio)
+        super().__init__(
+            ratio, gate, activation, use_bias, hidden_units, data_format, **layer_kwargs
+        )
+        _check_squeeze(squeeze)
         self.squeeze = squeeze
-        self.gate = gate
-        self.activation = get_activation("activation", activation)
-        self.use_bias = boolean("use_bias", use_bias)
-        if hidden_units is not None:
-            hidden_units = positive_integer("hidden_units", hidden_units)
-        self.hidden_units = hidden_units
-        self.data_format = get_data_format(data_format)
-        self.supports_masking = True
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        if len(input_shape) not in (3, 4, 5):
-            raise ValueError(
-                "`SqueezeExcite` expects an input of rank 3, 4 or 5 (batch, channels and one to "
-                f"three spatial axes). Received: input_shape={tuple(input_shape)}"
-            )
-        channels = input_shape[self._channel_axis(len(input_shape))]
-        if channels is None:
-            raise ValueError(
-                "`SqueezeExcite` needs a known number of channels. "
-                f"Received: input_shape={tuple(input_shape)}, data_format={self.data_format!r}"
-            )
-        hidden = self.hidden_units or max(1, channels // self.ratio)
-        # The gate has a precision of its own (`_gate_dtype`), so no autocasting of its weights.
-        options: dict[str, Any] = {"autocast": False}
-        self.reduce_kernel = self.add_weight(
-            name="reduce_kernel", shape=(channels, hidden), initializer="he_uniform", **options
-        )
-        self.expand_kernel = self.add_weight(
-            name="expand_kernel", shape=(hidden, channels), initializer="glorot_uniform", **options
-        )
-        self.reduce_bias = self.expand_bias = None
-        if self.use_bias:
-            options["initializer"] = "zeros"
-            self.reduce_bias = self.add_weight(name="reduce_bias", shape=(hidden,), **options)
-            self.expand_bias = self.add_weight(name="expand_bias", shape=(channels,), **options)
-        self.input_spec = keras.layers.InputSpec(
-            ndim=len(input_shape), axes={self._channel_axis(len(input_shape)): channels}
-        )
 
     def gates(self, x: Any, mask: Any = None) -> Any:
-        """The gate values `s` for the input `x`.
-
-        Args:
-            x: Input of the layer, `(batch, *spatial, C)` or `(batch, C, *spatial)`.
-            mask: Which positions count in the squeeze: booleans of the shape `(batch, *spatial)`
-                or of its first axes, such as `(batch, time)`. Defaults to `None`: all.
-
-        Returns:
-            A tensor of shape `(batch, C)`; with `squeeze=None` one of `(batch, *spatial, C)`,
-            whatever the data format. float32 under a half-precision policy.
-
-        Raises:
-            ValueError: If the mask has more axes than `(batch, *spatial)`, or fewer than two.
-        """
         if not self.built:
             self.build(x.shape)
         x = ops.cast(x, self._gate_dtype)
         if self.squeeze is None:
             z = ops.moveaxis(x, self._channel_axis(len(x.shape)), -1)
+        elif self.squeeze == "avg":
+            z = self._mean(x, mask)
         else:
-            z = self._squeezed(x, mask)
-        z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
-        z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
-        return keras.activations.get(self.gate)(z)
-
-    def call(self, x: Any, mask: Any = None) -> Any:
-        gates = self.gates(x, mask)
-        calls = _recorded.get()
-        if calls is not None:
-            calls.append((self, gates, mask))
-        s = ops.cast(gates, x.dtype)
-        rank = len(x.shape)
-        if self.squeeze is None:
-            return x * ops.moveaxis(s, -1, self._channel_axis(rank))
-        return x * ops.expand_dims(s, self._spatial_axes(rank))
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
+            z = self._maximum(x, mask)
+        return self._excite(z)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "ratio": self.ratio,
-            "squeeze": self.squeeze,
-            "gate": self.gate,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "hidden_units": self.hidden_units,
-            "data_format": self.data_format,
-        }
+        return {**super().get_config(), "squeeze": self.squeeze}
 
-    @property
-    def _gate_dtype(self) -> str:
-        return "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
+    def multiply_adds(self, batch: int, positions: int) -> int:
+        kernels = 2 * int(np.prod(self.reduce_kernel.shape))
+        squeezed = positions if self.squeeze is None else 1
+        return batch * (squeezed * kernels + positions * self.channels)
 
-    def _channel_axis(self, rank: int) -> int:
-        return 1 if self.data_format == "channels_first" else rank - 1
+    def constant_gates(self) -> np.ndarray | None:
+        if self.squeeze is None or self.expand_bias is None:
+            return None
+        gates = keras.activations.get(self.gate)(self._cast(self.expand_bias))
+        return np.asarray(ops.convert_to_numpy(gates))
 
-    def _spatial_axes(self, rank: int) -> list[int]:
-        return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
+    def gate_steps(self, rank: int) -> list[GateStep] | None:
+        if self.squeeze != "avg":
+            return None
+        steps = [self._mean_step(rank)]
+        for suffix, kernel, bias, activation in (
+            ("reduce", self.reduce_kernel, self.reduce_bias, self.activation),
+            ("expand", self.expand_kernel, self.expand_bias, self.gate),
+        ):
+            settings = {
+                "units": int(kernel.shape[-1]), "activation": activation,
+                "use_bias": bias is not None, "kernel_initializer": "zeros",
+                "dtype": self._gate_dtype,
+            }  # fmt: skip
+            weights = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
+            values = {k: np.asarray(ops.convert_to_numpy(v), "float64") for k, v in weights.items()}
+            shape = (int(kernel.shape[-1]),)
+            steps.append(GateStep(suffix, keras.layers.Dense, settings, values, shape))
+        return [*steps, self._gates_step(rank)]
 
-    def _squeezed(self, x: Any, mask: Any) -> Any:
-        """The mean or maximum of every channel, `(batch, C)`."""
-        axes = self._spatial_axes(len(x.shape))
-        if mask is not None:
-            mask = self._beside_channels(mask, len(x.shape))
-        if self.squeeze == "avg":
-            if mask is None:
-                return mean(x, axes)
-            count = ops.sum(ops.where(mask, ops.ones_like(x), 0), axis=axes)
-            return ops.sum(ops.where(mask, x, 0), axis=axes) / ops.maximum(count, 1)
+    def _maximum(self, x: Any, mask: Any) -> Any:
+        """The maximum of each channel, `(batch, C)`, over the positions of the mask."""
+        rank = len(x.shape)
+        axes = self._spatial_axes(rank)
         if x.shape[0] == 0:
             # Torch has no maximum of no values.
-            return ops.zeros((0, x.shape[self._channel_axis(len(x.shape))]), x.dtype)
+            return ops.zeros((0, x.shape[self._channel_axis(rank)]), x.dtype)
         lowest = -float("inf")
         if mask is None:
             # Without an initial value Keras refuses a batch of no rows.
             return ops.max(x, axis=axes, initial=lowest)
+        mask = self._beside_channels(mask, rank)
         z = ops.max(ops.where(mask, x, lowest), axis=axes, initial=lowest)
         return ops.where(ops.any(mask, axis=axes), z, 0)
 
-    def _beside_channels(self, mask: Any, rank: int) -> Any:
-        """A mask of positions with one channel and all axes of an input of that rank."""
-        mask = ops.cast(mask, "bool")
-        if not 2 <= len(mask.shape) < rank:
-            raise ValueError(
-                "`mask` must have the shape (batch, *spatial) or its first axes. "
-                f"Received: mask of shape {tuple(mask.shape)}, input of rank {rank}"
-            )
-        while len(mask.shape) < rank - 1:
-            mask = ops.expand_dims(mask, -1)
-        return ops.expand_dims(mask, self._channel_axis(rank))
 
-    def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
-        x = matmul(x, ops.cast(kernel, self._gate_dtype))
-        return x if bias is None else x + ops.cast(bias, self._gate_dtype)
+@dataclass(frozen=True, repr=False)
+class SEConfig(AttentionConfig):
+    """Squeeze-and-Excitation settings of a whole network.
+
+    Args:
+        ratio: Reduction ratio r of every block, an integer of at least 1; a block on C channels
+            has `max(1, C // ratio)` hidden units. Above 16 it must not exceed the channels of any
+            place in the network. Defaults to 16.
+        squeeze: `"avg"` (default), `"max"`, or `None` for the paper's NoSqueeze.
+        gate: `"sigmoid"` (default), `"tanh"`, `"relu"` or `"hard_sigmoid"`.
+        activation: Name of the activation between the two fully connected layers.
+            Defaults to `"relu"`.
+        use_bias: Whether the two fully connected layers have biases. Defaults to `True`, as in
+            the released networks; the paper's ablations (Tables 10 to 16) have none.
+        placement: Where the block sits in a residual unit: `"standard"` (on the branch, before
+            the sum), `"pre"` (before the branch), `"post"` (after the sum), `"identity"` (on
+            the shortcut) or `"conv3x3"` (after the unit's 3x3 convolution). Others than
+            `"standard"` are for the ResNets and their like.
+        stages: `None` (default) for all stages, or the paper's stage numbers, for example
+            `(2, 3, 4)`: the first stage after the stem of a ResNet is stage 2. In all networks for
+            224 pixels and more, stage k has feature maps 2^k times smaller than the picture.
+
+    Raises:
+        ValueError: If a value is not one of the above.
+
+    Example:
+
+    >>> model = keras_se.SEResNet50(weights=None, se=keras_se.SEConfig(ratio=8, stages=(2, 3, 4)))
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507): ratio, Table 10; squeeze,
+        Table 11; gate, Table 12; stages, Table 13; placement, Tables 14 and 15 and Fig. 5.
+    """
+
+    block = SqueezeExcite
+
+    ratio: int = 16
+    squeeze: Squeeze = "avg"
+    gate: Gate = "sigmoid"
+    activation: str = "relu"
+    use_bias: bool = True
+    placement: Placement = "standard"
+    stages: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", positive_integer("ratio", self.ratio))
+        _check_squeeze(self.squeeze)
+        check_gate(self.gate)
+        get_activation("activation", self.activation)
+        boolean("use_bias", self.use_bias)
+        super().__post_init__()
+
+    def layer(
+        self,
+        channels: int,
+        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        **layer_kwargs: Any,
+    ) -> SqueezeExcite:
+        return SqueezeExcite(
+            self.ratio,
+            squeeze=self.squeeze,
+            gate=self.gate,
+            activation=self.activation,
+            use_bias=self.use_bias,
+            hidden_units=rounding(channels, self.ratio),
+            **layer_kwargs,
+        )
+
+    def check_channels(self, channels: int, place: str) -> None:
+        check_ratio(self.ratio, SEConfig.ratio, channels, place)

@@ -17,11 +17,11 @@ import numpy as np
 from keras import layers, ops
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
-from keras_se.config import SEConfig
 from keras_se.graph import recursion
 from keras_se.labels import has_names
-from keras_se.layers import Dense, PictureNormalization
-from keras_se.layers.squeeze_excite import HALF_PRECISION, get_activation
+from keras_se.layers import Dense, PictureNormalization, SEConfig
+from keras_se.layers._arguments import HALF_PRECISION, get_activation
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._network import NetworkDescription, channel_axis
 from keras_se.models._pretrained import (
     HEAD,
@@ -39,6 +39,8 @@ from keras_se.models._pretrained import (
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
 POOLINGS = (None, "avg", "max")
+# The object, not its value, tells that the caller left the argument out.
+DEFAULT_SE = SEConfig()
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ Args:
     include_preprocessing: `True` (default): takes RGB in 0..255, uint8 or float, and normalises
         inside. `False`: takes what the network itself takes.
     name: Name of the model. Defaults to `"{name}"`.
-    se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks, or `None` for the plain network.
+    se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks; `keras_se.ECAConfig` or
+        `keras_se.SCSEConfig` for other attention blocks in their places; `None` for the plain
+        network. Defaults to those of the weights, else `keras_se.SEConfig()`.
     variant: Fields of the network's description in which it differs from the default; see
         `keras_se.models.{description}`. Defaults to `None`.
 {options}
@@ -135,7 +139,7 @@ class Builder(Protocol):
         include_preprocessing: bool = True,
         name: str = ...,
         *,
-        se: SEConfig | None = ...,
+        se: AttentionConfig | None = ...,
         variant: Mapping[str, Any] | None = None,
     ) -> keras.Model: ...
 
@@ -181,7 +185,7 @@ def network_builder(
         include_preprocessing: bool = True,
         name: str = model_name,
         *,
-        se: SEConfig | None = SEConfig(),  # noqa: B008
+        se: AttentionConfig | None = DEFAULT_SE,
         variant: Mapping[str, Any] | None = None,
         **chosen: Any,
     ) -> keras.Model:
@@ -201,6 +205,8 @@ def network_builder(
         source: Weights | OwnFile | None = None
         if isinstance(found, Weights):
             source = found
+            if se is DEFAULT_SE:
+                se = source.attention()
             check_fits(source, include_top, classes, classifier_activation, se)
             trained = network.varied(source.variant)
             check_variant(source.name, said, net, trained)
@@ -210,6 +216,8 @@ def network_builder(
             trained = network.varied(source.variant)
             check_variant(str(found), said, net, trained)
             net = network.varied({**source.variant, **said})
+            if se is DEFAULT_SE and source.se is not None:
+                se = AttentionConfig.from_settings(source.se)
         net.check(se)
         if classes is None:
             classes = (source.classes if source is not None else None) or defaults.classes

@@ -19,9 +19,8 @@ from typing import Any, ClassVar, Self
 from keras import config, layers
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
-from keras_se.config import SEConfig
-from keras_se.layers import BatchNormalization, GroupedConv2D, SqueezeExcite
-from keras_se.layers.squeeze_excite import VARIABLES, get_activation
+from keras_se.layers import BatchNormalization, GroupedConv2D
+from keras_se.layers.attention import AttentionConfig
 
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
 BATCH_NORM_MOMENTUM = 0.9
@@ -54,6 +53,10 @@ class NetworkDescription(ABC):
                 object.__setattr__(self, name, positive_integer(name, value))
             elif field.type == "tuple[int, ...]":
                 object.__setattr__(self, name, _positive_integers(name, value))
+            elif field.type == "tuple[tuple[int, ...], ...] | None" and value is not None:
+                rows = value if isinstance(value, list | tuple) else (value,)
+                rows = tuple(_positive_integers(name, row) for row in rows)
+                object.__setattr__(self, name, rows)
             elif field.type == "float":
                 object.__setattr__(self, name, _number(name, value))
 
@@ -83,11 +86,11 @@ class NetworkDescription(ABC):
         return 1000 + 20 * sum(self.units.values())
 
     @abstractmethod
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         """The fewest channels that Squeeze-and-Excitation acts on, by stage."""
 
     @abstractmethod
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         """The feature maps before global pooling, of normalised pictures.
 
         Args:
@@ -114,13 +117,14 @@ class NetworkDescription(ABC):
                 raise ValueError(unknown_choice("variant", name, names))
         return replace(self, **variant)
 
-    def check(self, se: SEConfig | None) -> None:
+    def check(self, se: AttentionConfig | None) -> None:
         """Raise a `ValueError` unless `se` can be put into the network."""
         if se is None:
             return
-        if not isinstance(se, SEConfig):
-            raise ValueError(f"`se` must be a `keras_se.SEConfig` or None. Received: se={se!r}")
-        get_activation("activation", se.activation)
+        if not isinstance(se, AttentionConfig):
+            raise ValueError(
+                f"`se` must be None or settings such as `keras_se.SEConfig()`. Received: se={se!r}"
+            )
         if se.placement not in self.placements:
             listed = ", ".join(map(repr, self.placements))
             raise ValueError(
@@ -135,30 +139,18 @@ class NetworkDescription(ABC):
             )
         narrowest = self.narrowest(se)
         for stage in stages:
-            # The default narrows to one hidden unit; a ratio of the user's may be a slip.
-            if se.ratio > max(narrowest[stage], SEConfig.ratio):
-                raise ValueError(
-                    f"`ratio` must be at most the number of channels, {narrowest[stage]} in stage "
-                    f"{stage}. Received: ratio={se.ratio}"
-                )
+            se.check_channels(narrowest[stage], f"in stage {stage}")
 
-    def squeeze_excite(self, x: Any, se: SEConfig | None, stage: int, name: str) -> Any:
-        """`x` through a block named `name`, where the stage has Squeeze-and-Excitation."""
+    def squeeze_excite(self, x: Any, se: AttentionConfig | None, stage: int, name: str) -> Any:
+        """`x` through a block named `name`, where the stage has blocks."""
         if se is None or not (se.stages is None or stage in se.stages):
             return x
-        return SqueezeExcite(
-            se.ratio,
-            squeeze=se.squeeze,
-            gate=se.gate,
-            activation=se.activation,
-            use_bias=se.use_bias,
-            hidden_units=self.hidden_units(x.shape[channel_axis()], se.ratio),
-            name=name,
-        )(x)
+        own = se.at(list(self.units).index(stage))
+        return own.layer(x.shape[channel_axis()], self.hidden_units, name=name)(x)
 
     def is_added(self, variable: str) -> bool:
-        """Whether plain networks as others publish them lack this `<layer>/<variable>`."""
-        return variable.rsplit("/", 1)[-1] in VARIABLES
+        """Whether a plain network as others publish it lacks this `<layer>/<variable>`."""
+        return False
 
     def hidden_units(self, channels: int, ratio: int) -> int | None:
         """Hidden width of a block, or `None` for `channels // ratio`."""

@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import h5py
 import keras
 import numpy as np
 
-from keras_se.config import SEConfig
 from keras_se.layers import PictureNormalization, _records
+from keras_se.layers.attention import NEUTRAL_GATES, AttentionConfig, ChannelAttention
 from keras_se.models._network import NetworkDescription
-from keras_se.surgery import NEUTRAL_GATES, start_neutral
+from keras_se.surgery import start_neutral
 from keras_se.weights.entries import Weights
 from keras_se.weights.variable_file import named_variables, place_variables
 
@@ -46,7 +46,16 @@ class OwnFile:
     @property
     def variant(self) -> dict[str, Any]:
         """Fields in which the network differs from its builder's default."""
-        return dict(((self.normalization or {}).get("architecture") or {}).get("variant") or {})
+        return dict(self._architecture.get("variant") or {})
+
+    @property
+    def se(self) -> dict[str, Any] | None:
+        """Settings of its attention blocks; `None` without these or if the file does not tell."""
+        return self._architecture.get("se")
+
+    @property
+    def _architecture(self) -> dict[str, Any]:
+        return (self.normalization or {}).get("architecture") or {}
 
 
 def read_own_file(path: Path) -> OwnFile:
@@ -73,7 +82,7 @@ def read_own_file(path: Path) -> OwnFile:
 
 
 def architecture_of(
-    builder: str, default: NetworkDescription, net: NetworkDescription, se: SEConfig | None
+    builder: str, default: NetworkDescription, net: NetworkDescription, se: AttentionConfig | None
 ) -> dict[str, Any]:
     """What a network is, as JSON can hold it: two equal ones compute the same of equal weights."""
     names = [field.name for field in fields(net) if field.name not in TRAINING_ONLY]
@@ -81,15 +90,19 @@ def architecture_of(
     described = {
         "model": builder,
         "variant": differing,
-        "se": None if se is None else asdict(se),
+        "se": None if se is None else se.settings(),
     }
     # Tuples become lists, as they do in a file.
     return dict(json.loads(json.dumps(described)))
 
 
 def check_fits(
-    entry: Weights, include_top: bool, classes: int | None, activation: Any, se: SEConfig | None
-) -> None:  # fmt: skip
+    entry: Weights,
+    include_top: bool,
+    classes: int | None,
+    activation: Any,
+    se: AttentionConfig | None,
+) -> None:
     """Raise a `ValueError` unless a network with these arguments can hold these weights."""
     if include_top and not entry.classes:
         raise ValueError(
@@ -108,7 +121,7 @@ def check_fits(
             f"'softmax' or None. Received: classifier_activation={activation!r}"
         )
     if entry.plain:
-        if se is not None and se.gate not in NEUTRAL_GATES:
+        if se is not None and not se.starts_neutral:
             raise ValueError(
                 f"weights={entry.name!r} needs a gate that is one half at zero, one of "
                 f"{NEUTRAL_GATES}. Received: se={se!r}"
@@ -119,9 +132,9 @@ def check_fits(
                 f"weights={entry.name!r} needs `placement` to be 'standard', 'pre' or 'conv3x3'. "
                 f"Received: placement={se.placement!r}"
             )
-    elif se != SEConfig():
+    elif se != (trained := entry.attention()):
         raise ValueError(
-            f"weights={entry.name!r} was trained with se=SEConfig(); use weights=None for another "
+            f"weights={entry.name!r} was trained with se={trained!r}; use weights=None for another "
             f"one. Received: se={se!r}"
         )
 
@@ -154,7 +167,9 @@ def place_set(
 ) -> None:
     """Give a network the weights of a published set, adapted to its number of channels."""
     shapes = _shapes(model, net, entry.classes)
-    added = {name for name in shapes if net.is_added(name)} if entry.plain else set()
+    blocks = {layer.name for layer in model.layers if isinstance(layer, ChannelAttention)}
+    added = {n for n in shapes if n.split("/")[0] in blocks or net.is_added(n)}
+    added = added if entry.plain else set()
     shapes = {name: shape for name, shape in shapes.items() if name not in added}
     kernel = f"{net.first_convolution}/kernel"
     channels, published = shapes[kernel][-2], entry.input_shape[-1]

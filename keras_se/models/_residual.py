@@ -7,6 +7,7 @@ is stage 2.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,8 +15,8 @@ from typing import Any, ClassVar
 from keras import KerasTensor, layers, ops
 
 from keras_se.checks import positive_integer
-from keras_se.config import PLACEMENTS, SEConfig
 from keras_se.layers import StochasticDepth
+from keras_se.layers.attention import NEUTRAL_GATES, PLACEMENTS, AttentionConfig
 from keras_se.models._network import (
     NetworkDescription,
     batch_norm,
@@ -25,7 +26,6 @@ from keras_se.models._network import (
     relu,
     same_length,
 )
-from keras_se.surgery import NEUTRAL_GATES
 
 EXPANSION = 4
 
@@ -42,6 +42,8 @@ class ResidualNetwork(NetworkDescription):
         bottleneck: 1x1, 3x3, 1x1 convolutions, or two 3x3 ones.
         groups: Groups of the 3x3 convolution (ResNeXt's cardinality).
         base_width: Channels of one group at width 64 (ResNeXt's 4d is 4).
+        unit_widths: Filters of the convolutions of each unit, of all stages in a row, in place of
+            those that follow from `widths` (timm's pruned networks). Defaults to `None`.
         reduce_divisor: The first 1x1 convolution has this many times fewer channels than the 3x3
             (2 in SENet-154).
         stem_widths: One: a single convolution; three: three 3x3 convolutions (deep stem).
@@ -84,6 +86,7 @@ class ResidualNetwork(NetworkDescription):
     bottleneck: bool = True
     groups: int = 1
     base_width: int = 64
+    unit_widths: tuple[tuple[int, ...], ...] | None = None
     reduce_divisor: int = 1
     stem_widths: tuple[int, ...] = (64,)
     stem_kernel: int = 7
@@ -135,6 +138,13 @@ class ResidualNetwork(NetworkDescription):
             )
         if self.hidden_divisor is not None:
             positive_integer("hidden_divisor", self.hidden_divisor)
+        if self.unit_widths is not None:
+            expected, count = sum(self.blocks), 3 if self.bottleneck else 2
+            if [len(row) for row in self.unit_widths] != [count] * expected:
+                raise ValueError(
+                    f"`unit_widths` must have {count} numbers for each of {expected} units. "
+                    f"Received: unit_widths={self.unit_widths}"
+                )
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -144,7 +154,7 @@ class ResidualNetwork(NetworkDescription):
     @property
     def features(self) -> int:
         """Channels of the last feature maps."""
-        return self.widths[-1] * (EXPANSION if self.bottleneck else 1)
+        return self.filters(self.stages[-1], self.blocks[-1])[-1]
 
     @property
     def units(self) -> Mapping[int, int]:
@@ -154,28 +164,39 @@ class ResidualNetwork(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_conv1" if len(self.stem_widths) > 1 else "stem_conv"
 
-    def check(self, se: SEConfig | None) -> None:
+    def check(self, se: AttentionConfig | None) -> None:
         super().check(se)
         # Zero times zero has no gradient either.
-        dead = se is not None and se.placement == "standard" and se.gate not in NEUTRAL_GATES
+        dead = se is not None and se.placement == "standard" and not se.starts_neutral
         if self.zero_last_gamma and dead:
             raise ValueError(
                 f"`zero_last_gamma=True` needs a gate that is one half at zero, one of "
                 f"{NEUTRAL_GATES}. Received: zero_last_gamma=True, se={se!r}"
             )
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
-        outputs = [planes * (EXPANSION if self.bottleneck else 1) for planes in self.widths]
-        channels = {
-            "pre": [self.stem_widths[-1], *outputs],
-            "conv3x3": [
-                _convolutions(self, planes, 1)[self.bottleneck][0] for planes in self.widths
-            ],
-        }.get(se.placement, outputs)
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         if self.hidden_divisor:
             # Rounded up to it, whatever the ratio.
-            return dict.fromkeys(self.stages, max(se.ratio, *channels))
+            return dict.fromkeys(self.stages, sys.maxsize)
+        scaled = {"conv3x3": int(self.bottleneck)}.get(se.placement, -1)
+        channels = [
+            min(self.filters(stage, block)[scaled] for block in range(1, units + 1))
+            for stage, units in self.units.items()
+        ]
+        if se.placement == "pre":
+            channels = [self.stem_widths[-1], *channels]
         return dict(zip(self.stages, channels, strict=False))
+
+    def filters(self, stage: int, block: int) -> tuple[int, ...]:
+        """The filters of each convolution of a unit."""
+        index = self.stages.index(stage)
+        if self.unit_widths is not None:
+            return self.unit_widths[sum(self.blocks[:index]) + block - 1]
+        planes = self.widths[index]
+        if not self.bottleneck:
+            return planes, planes
+        width = planes * self.base_width // 64 * self.groups
+        return width // self.reduce_divisor, width, planes * EXPANSION
 
     def hidden_units(self, channels: int, ratio: int) -> int | None:
         if self.hidden_divisor is None:
@@ -183,13 +204,13 @@ class ResidualNetwork(NetworkDescription):
         divisor = self.hidden_divisor
         return max(divisor, int(channels / ratio + divisor / 2) // divisor * divisor)
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = _stem(x, self)
         depth, total = 0, sum(self.blocks)
-        for stage, units, planes in zip(self.stages, self.blocks, self.widths, strict=True):
+        for stage, units in self.units.items():
             for block in range(1, units + 1):
                 depth += 1
-                x = _unit(x, self, se, planes, stage, block, self.stochastic_depth * depth / total)
+                x = _unit(x, self, se, stage, block, self.stochastic_depth * depth / total)
         if self.preactivation and self.final_norm:
             x = relu(batch_norm(x, "post_bn", epsilon=self.epsilon), "post_relu")
         return x
@@ -242,22 +263,19 @@ def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, n
 
 
 def _convolutions(
-    net: ResidualNetwork, planes: int, stride: int
+    net: ResidualNetwork, stage: int, block: int, stride: int
 ) -> list[tuple[int, int, int, int]]:
     """(filters, kernel, stride, groups) of each convolution of a unit."""
     if not net.bottleneck:
-        return [(planes, 3, stride, 1), (planes, 3, 1, 1)]
-    width = planes * net.base_width // 64 * net.groups
-    first, second = (stride, 1) if net.stride_on == "1x1" else (1, stride)
-    return [
-        (width // net.reduce_divisor, 1, first, 1),
-        (width, 3, second, net.groups),
-        (planes * EXPANSION, 1, 1, 1),
-    ]
+        forms = [(3, stride, 1), (3, 1, 1)]
+    else:
+        first, second = (stride, 1) if net.stride_on == "1x1" else (1, stride)
+        forms = [(1, first, 1), (3, second, net.groups), (1, 1, 1)]
+    return [(n, *form) for n, form in zip(net.filters(stage, block), forms, strict=True)]
 
 
 def _unit(
-    x: KerasTensor, net: ResidualNetwork, se: SEConfig | None, planes: int, stage: int, block: int,
+    x: KerasTensor, net: ResidualNetwork, se: AttentionConfig | None, stage: int, block: int,
     rate: float,
 ) -> Any:  # fmt: skip
     """One residual unit, whose branch is left out in training at that rate.
@@ -273,7 +291,7 @@ def _unit(
     def excited(x: KerasTensor, where: str) -> Any:
         return net.squeeze_excite(x, se, stage, f"{name}_se") if placement == where else x
 
-    convolutions = _convolutions(net, planes, stride)
+    convolutions = _convolutions(net, stage, block, stride)
     filters = convolutions[-1][0]
     projects = stride > 1 or x.shape[channel_axis()] != filters
     projects = projects or (net.project_first and block == 1)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import keras
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import Builder
 from keras_se.weights.entries import Weights
 
@@ -28,7 +28,7 @@ class MobileNetBuilder(Builder, Protocol):
         include_preprocessing: bool = True,
         name: str = ...,
         *,
-        se: SEConfig | None = ...,
+        se: AttentionConfig | None = ...,
         variant: Mapping[str, Any] | None = None,
         alpha: float = 1.0,
     ) -> keras.Model: ...
@@ -49,7 +49,7 @@ class ShuffleNetBuilder(Builder, Protocol):
         include_preprocessing: bool = True,
         name: str = ...,
         *,
-        se: SEConfig | None = ...,
+        se: AttentionConfig | None = ...,
         variant: Mapping[str, Any] | None = None,
         groups: int = 3,
         scale: float = 1.0,

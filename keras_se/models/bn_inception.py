@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import IMAGENET, network_builder
 from keras_se.models._inception import Branch, Conv, Pool, module, narrowest
 from keras_se.models._network import (
@@ -78,10 +78,10 @@ class BNInception(NetworkDescription):
     def features(self) -> int:
         return 1024
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         return narrowest(MODULES, STEM_OUTPUT)
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = relu(batch_norm(conv(x, 64, 7, "stem_conv", stride=2), "stem_bn"), "stem_relu")
         x = ceil_max_pool(x, "stem_pool")
         x = _conv(x, Conv(64), "stage2_1")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import WARM_START, Builder, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, channel_axis, conv, relu
 
@@ -55,7 +55,7 @@ class DenseNet(NetworkDescription):
     def features(self) -> int:
         return list(self.outputs().values())[-1]
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         outputs = self.outputs()
         if self.se_position == "layer":
             return dict.fromkeys(outputs, self.growth_rate)
@@ -63,7 +63,7 @@ class DenseNet(NetworkDescription):
         halved = self.se_position == "block+transition"
         return {k: n // 2 if halved and k < last else n for k, n in outputs.items()}
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = conv(x, self.stem_width, 7, "stem_conv", stride=2)
         x = relu(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
         x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -77,7 +77,7 @@ class DenseNet(NetworkDescription):
                 x = self._transition(x, se, stage)
         return relu(batch_norm(x, "post_bn", epsilon=EPSILON), "post_relu")
 
-    def _layer(self, x: Any, se: SEConfig | None, stage: int, n: int) -> Any:
+    def _layer(self, x: Any, se: AttentionConfig | None, stage: int, n: int) -> Any:
         name = f"stage{stage}_block{n}"
         added = relu(batch_norm(x, f"{name}_bn1", epsilon=EPSILON), f"{name}_relu1")
         added = conv(added, 4 * self.growth_rate, 1, f"{name}_conv1")
@@ -87,7 +87,7 @@ class DenseNet(NetworkDescription):
             added = self.squeeze_excite(added, se, stage, f"{name}_se")
         return layers.Concatenate(channel_axis(), name=f"{name}_concat")([x, added])
 
-    def _transition(self, x: Any, se: SEConfig | None, stage: int) -> Any:
+    def _transition(self, x: Any, se: AttentionConfig | None, stage: int) -> Any:
         name = f"transition{stage}"
         x = relu(batch_norm(x, f"{name}_bn", epsilon=EPSILON), f"{name}_relu")
         x = conv(x, x.shape[channel_axis()] // 2, 1, f"{name}_conv")

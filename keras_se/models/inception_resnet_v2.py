@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import network_builder
 from keras_se.models._inception import Branch, Conv, Pool, channels, module
 from keras_se.models._network import NetworkDescription, channel_axis, conv, relu
@@ -96,7 +96,7 @@ class InceptionResNetV2(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_1_conv"
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         found, inputs = {}, STEM_OUTPUT
         for number, stage in STAGES.items():
             inputs = channels(stage.mixed, inputs)
@@ -104,7 +104,7 @@ class InceptionResNetV2(NetworkDescription):
             found[number] = inner if self.se_position == "concat" else inputs
         return found
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = inception_stem(x)
         for number, stage in STAGES.items():
             name = f"stage{number}_mixed"
@@ -115,7 +115,7 @@ class InceptionResNetV2(NetworkDescription):
                 x = self._block(x, se, number, n)
         return inception_conv(x, Conv(self.features), "post")
 
-    def _block(self, x: Any, se: SEConfig | None, number: int, n: int) -> Any:
+    def _block(self, x: Any, se: AttentionConfig | None, number: int, n: int) -> Any:
         stage, name = STAGES[number], f"stage{number}_block{n}"
         # The very last one is added as it is, and no ReLU follows.
         last = number == max(STAGES) and n == stage.blocks

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._inception import Branch, Conv, Fork, Pool, module, narrowest
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu
@@ -131,13 +131,13 @@ class InceptionV3(NetworkDescription):
     def first_convolution(self) -> str:
         return "stem_1_conv"
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         return narrowest(MODULES, STEM_OUTPUT)
 
     def is_added(self, variable: str) -> bool:
-        return super().is_added(variable) or variable.endswith("/gamma")
+        return variable.endswith("/gamma")
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         def step(x: Any, of: Conv, name: str) -> Any:
             return inception_conv(x, of, name, scale=self.norm_scale)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv
 from keras_se.models._signatures import MobileNetBuilder
@@ -79,13 +79,13 @@ class MobileNet(NetworkDescription):
     def features(self) -> int:
         return self.width(1024)
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         widths = {stage: self.width(channels) for stage, (channels, _) in STAGES.items()}
         if self.se_position != "depthwise":
             return widths
         return {stage: widths.get(stage - 1, self.width(32)) for stage in STAGES}
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = conv(x, self.width(32), 3, "stem_conv", stride=self.strides[0], padding="same")
         x = relu6(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
         for stage, (channels, count) in STAGES.items():
@@ -95,7 +95,7 @@ class MobileNet(NetworkDescription):
         return x
 
     def _block(
-        self, x: Any, se: SEConfig | None, filters: int, stride: int, stage: int, n: int
+        self, x: Any, se: AttentionConfig | None, filters: int, stride: int, stage: int, n: int
     ) -> Any:
         name = f"stage{stage}_block{n}"
 

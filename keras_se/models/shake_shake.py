@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from keras import layers
 
-from keras_se.config import SEConfig
+from keras_se.layers.attention import AttentionConfig
 from keras_se.layers.shake_shake import BACKWARD, ShakeShake
 from keras_se.models._builder import UNTRAINED_CIFAR, network_builder
 from keras_se.models._network import (
@@ -82,10 +82,10 @@ class ShakeShakeNetwork(NetworkDescription):
     def features(self) -> int:
         return self.widths[-1]
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         return dict(enumerate(self.widths, start=2))
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = batch_norm(conv(x, self.stem_width, 3, "stem_conv"), "stem_bn")
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), 2):
             for n in range(1, count + 1):
@@ -93,7 +93,7 @@ class ShakeShakeNetwork(NetworkDescription):
         return relu(x, "post_relu")
 
     def _unit(
-        self, x: Any, se: SEConfig | None, width: int, stride: int, stage: int, n: int
+        self, x: Any, se: AttentionConfig | None, width: int, stride: int, stage: int, n: int
     ) -> Any:
         name = f"stage{stage}_block{n}"
         active = relu(x, f"{name}_relu")

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from keras import layers
 
 from keras_se.checks import unknown_choice
-from keras_se.config import SEConfig
 from keras_se.layers import ChannelShuffle
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import (
     NetworkDescription,
@@ -78,13 +78,13 @@ class ShuffleNet(NetworkDescription):
     def features(self) -> int:
         return self.widths[5]
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         if self.se_position != "branch":
             return self.widths
         # The first unit of a stage adds to the channels that come in.
         return {n: width - self.widths.get(n - 1, STEM_WIDTH) for n, width in self.widths.items()}
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = conv(x, STEM_WIDTH, 3, "stem_conv", stride=2)
         x = relu(batch_norm(x, "stem_bn"), "stem_relu")
         x = layers.ZeroPadding2D(1, name="stage2_pool_pad")(x)
@@ -94,7 +94,7 @@ class ShuffleNet(NetworkDescription):
                 x = self._unit(x, se, width, stage, n)
         return x
 
-    def _unit(self, x: Any, se: SEConfig | None, width: int, stage: int, n: int) -> Any:
+    def _unit(self, x: Any, se: AttentionConfig | None, width: int, stage: int, n: int) -> Any:
         name = f"stage{stage}_block{n}"
         stride = 2 if n == 1 else 1
         axis = channel_axis()

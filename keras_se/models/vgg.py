@@ -11,8 +11,8 @@ from typing import Any
 
 from keras import layers
 
-from keras_se.config import SEConfig
 from keras_se.layers import AdaptiveAveragePooling2D
+from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
 
@@ -58,10 +58,10 @@ class VGG(NetworkDescription):
     def first_convolution(self) -> str:
         return "stage1_conv1"
 
-    def narrowest(self, se: SEConfig) -> Mapping[int, int]:
+    def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         return dict(enumerate(self.widths, start=1))
 
-    def feature_maps(self, x: Any, se: SEConfig | None) -> Any:
+    def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), 1):
             name = f"stage{stage}"
             for n in range(1, count + 1):

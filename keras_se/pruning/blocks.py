@@ -13,7 +13,7 @@ from keras_se.analysis.result import Excitations
 from keras_se.graph import computes_its_graph, is_functional
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy
-from keras_se.layers import SqueezeExcite
+from keras_se.layers import ChannelAttention
 
 
 def check_model(model: Any) -> None:
@@ -38,7 +38,7 @@ def opened(model: keras.Model) -> Network:
 def blocks_in(network: Network) -> dict[str, Copy]:
     """The blocks that the network calls itself, by their names in `Excitations`."""
     parts: list[Copy] = network.parts(Copy)
-    return {part.label: part for part in parts if isinstance(part.source, SqueezeExcite)}
+    return {part.label: part for part in parts if isinstance(part.source, ChannelAttention)}
 
 
 def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
             "`excitations` must be what `keras_se.excitations` found. "
             f"Received: excitations of type {type(excitations).__name__}"
         )
-    widths = {name: int(block.reduce_kernel.shape[0]) for name, block in blocks_of(model).items()}
+    widths = {name: block.channels for name, block in blocks_of(model).items()}
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for name, gates in excitations.mean.items():
         # A block's second call has the name "block:2".

@@ -11,6 +11,7 @@ import numpy as np
 from keras_se.graph import Call
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, Part
+from keras_se.layers import ChannelAttention
 from keras_se.pruning.rules import WEIGHTED, Rule, channel_axis, mixes_channels, rule_of
 
 
@@ -93,7 +94,7 @@ class Channels:
 
     def _follow(self, call: Call, layer: Any, rule: Rule) -> bool:
         """Give the output its units; False if the call is not understood."""
-        if any(isinstance(layer, kind) for kind in WEIGHTED):
+        if isinstance(layer, (*WEIGHTED, ChannelAttention)):
             return self._weigh(call, layer, rule)
         known = [self._axes[id(x)] for x in call.inputs if id(x) in self._axes]
         if not known:

@@ -17,6 +17,7 @@ from keras_se.checks import unknown_choice
 from keras_se.copies import twin
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, Part
+from keras_se.layers import ChannelAttention
 from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
 from keras_se.pruning.channels import Channels
 from keras_se.pruning.rules import Rule
@@ -67,11 +68,11 @@ class _Smaller(Copy):
         self, source: Any, path: tuple[str, ...], rule: Rule, kept: Mapping[str, np.ndarray]
     ) -> None:
         super().__init__(source, path)
-        self._settings: dict[str, int] = {}
+        self._settings: dict[str, Any] = {}
         if rule.size:
             self._settings[rule.size] = len(kept["output"])
-        for setting, (attribute, axis) in rule.settings.items():
-            self._settings[setting] = int(getattr(source, attribute).shape[axis])
+        if isinstance(source, ChannelAttention):
+            self._settings |= source.pruned_config(kept["input"])
         self._cuts = {
             id(variable): [(axis, kept[end]) for axis, end in axes.items()]
             for attribute, axes in rule.variables.items()
@@ -114,7 +115,7 @@ def prune(
     `keras_se.export` and `keras_se.cost` do.
 
     Args:
-        model: A functional or built Sequential model with `SqueezeExcite` layers: a network of this
+        model: A functional or built Sequential model with attention blocks: a network of this
             package, fine-tuned with a head of your own, or made by `keras_se.add_squeeze_excite`;
             channels first or last.
         excitations: What `keras_se.excitations` measured on it, or on the same network with other

@@ -16,7 +16,7 @@ import numpy as np
 from keras import activations, layers
 
 from keras_se.copies import known, plain
-from keras_se.layers import ScaleOffset, SqueezeExcite
+from keras_se.layers import ChannelAttention, ScaleOffset
 
 # Functions of each element by itself.
 POINTWISE = (
@@ -39,13 +39,11 @@ class Rule:
         variables: For an attribute its axes and whose channels they have: those of the `"input"`,
             the `"output"`, or between both (`"inside"`).
         size: The setting that is the number of the output's channels.
-        settings: Settings that are given by a variable's size: attribute and axis.
     """
 
     flow: str
     variables: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     size: str | None = None
-    settings: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 SAME = Rule("same")
@@ -88,12 +86,6 @@ WEIGHTED: Mapping[type, Rule] = {
         {name: {0: "input"} for name in ("gamma", "beta", "moving_mean", "moving_variance")},
     ),
     ScaleOffset: Rule("same", {"scale": {0: "input"}, "offset": {0: "input"}}),
-    SqueezeExcite: Rule(
-        "same",
-        {"reduce_kernel": {0: "input"}, "expand_kernel": {1: "input"}, "expand_bias": {0: "input"}},
-        # The hidden width stays; the ratio would make another of it.
-        settings={"hidden_units": ("reduce_kernel", 1)},
-    ),
 }  # fmt: skip
 
 # Without weights: layers, and operations of `keras.ops`, which have no public class.
@@ -129,6 +121,9 @@ def rule_of(layer: Any) -> Rule | None:
     """The layer's rule; `None` if it is not understood."""
     if not known(layer):
         return None
+    if isinstance(layer, ChannelAttention):
+        own = {name: {axis: "input"} for name, axis in layer.channel_variables.items()}
+        return Rule("same", own)
     found = next((rule for kind, rule in WEIGHTED.items() if isinstance(layer, kind)), None)
     if found is None:
         # Weights of which no rule tells.
@@ -145,8 +140,8 @@ def rule_of(layer: Any) -> Rule | None:
 
 def mixes_channels(layer: Any) -> bool:
     """Whether the layer's activation is not a function of each element by itself."""
-    # That inside a `SqueezeExcite` is not one of its channels.
-    inside = isinstance(layer, SqueezeExcite)
+    # That inside an attention block is not one of its channels.
+    inside = isinstance(layer, ChannelAttention)
     return not inside and getattr(layer, "activation", activations.linear) not in POINTWISE
 
 

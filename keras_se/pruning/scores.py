@@ -10,7 +10,7 @@ import numpy as np
 from keras_se.graph import Call
 from keras_se.inference.network import Network
 from keras_se.inference.parts import Copy, Part, numbers
-from keras_se.layers import SqueezeExcite
+from keras_se.layers import ChannelAttention
 from keras_se.pruning.channels import Channels
 from keras_se.pruning.rules import TRANSPOSED, rule_of
 
@@ -79,6 +79,6 @@ def _producers(network: Network, channels: Channels, block: Call) -> set[Part]:
         ends = channels.ends.get(call.layer)
         if ends is not None and ends[0].flow == "new":
             found.add(call.layer)
-        elif not isinstance(getattr(call.layer, "source", None), SqueezeExcite):
+        elif not isinstance(getattr(call.layer, "source", None), ChannelAttention):
             tensors += call.inputs
     return found

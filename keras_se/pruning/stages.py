@@ -26,7 +26,7 @@ def drop_stage(
     as by `keras_se.fuse`.
 
     Args:
-        model: A functional or built Sequential model with `SqueezeExcite` layers of which each is
+        model: A functional or built Sequential model with attention blocks, each of which is
             named by its stage, as in the networks of this package.
         stage: The paper's number of the stage, as `keras_se.excitations` names it: 2 to 5, or 4 in
             the networks for small pictures.

@@ -13,7 +13,8 @@ import numpy as np
 from keras_se.graph import recursion
 from keras_se.labels import probabilities
 from keras_se.layers import GroupedConv2D, ScaleOffset
-from keras_se.layers.squeeze_excite import HALF_PRECISION, recorded_gates
+from keras_se.layers._arguments import HALF_PRECISION
+from keras_se.layers.attention import recorded_gates
 from keras_se.serving.decoding import Transform
 
 if TYPE_CHECKING:
@@ -193,10 +194,10 @@ def with_constant_gates(
 
 def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
     """The gates of a block whose hidden units were zero for every picture."""
-    if layer.squeeze is None or layer.expand_bias is None or np.ptp(gates, axis=0).any():
+    idle = layer.constant_gates()
+    if idle is None or np.ptp(gates, axis=0).any():
         return None
-    idle = keras.activations.get(layer.gate)(keras.ops.cast(layer.expand_bias, gates.dtype))
-    return gates[0] if np.array_equal(gates[0], keras.ops.convert_to_numpy(idle)) else None
+    return gates[0] if np.array_equal(gates[0], idle.astype(gates.dtype)) else None
 
 
 def _layers(model: keras.Model) -> Iterator[Any]:

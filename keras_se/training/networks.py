@@ -36,9 +36,10 @@ def _network(recipe: Recipe, data: Data) -> keras.Model:
     arguments: dict[str, Any] = {
         "weights": recipe.weights,
         "input_shape": data.shape,
-        "se": recipe.se_config(),
         "variant": recipe.variant,
     }
+    if recipe.se != {}:
+        arguments["se"] = recipe.se_config()
     if not recipe.new_head:
         return builder(classes=data.classes, classifier_activation=None, **arguments)
     known = weights_set(recipe)

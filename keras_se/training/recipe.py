@@ -8,12 +8,14 @@ import math
 import numbers
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import keras_se
 from keras_se.checks import unknown_choice
-from keras_se.config import SEConfig
+
+if TYPE_CHECKING:
+    from keras_se.layers import AttentionConfig
 
 BAD_PICTURES = ("refuse", "skip")
 
@@ -65,7 +67,10 @@ def _or_none(check: Check) -> Check:
 
 CHECKS: Mapping[str, Check] = {
     "model": (lambda value: value in keras_se.list_models(), "the name of a builder"),
-    "se": ((lambda value: value is None or _mapping(value)), "null or settings of `SEConfig`"),
+    "se": (
+        (lambda value: value is None or _mapping(value)),
+        "null or settings of the attention blocks",
+    ),
     "variant": (_mapping, "fields of the network's description"),
     "weights": _or_none(_TEXT),
     "new_head": _TRUTH,
@@ -132,8 +137,9 @@ class Recipe:
             Of `"tfds:<name>"`: TFDS'
             `data_dir`; trained on is `train`, tested on `test` if it has labels, else `validation`,
             else a fifth of `train`.
-        se: Settings of `keras_se.SEConfig` that differ from the default, or `None` for the plain
-            network.
+        se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
+            class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
+            those of the weights.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random values.
         new_head: Whether the weights are for other classes: the classifier is a new one.
@@ -269,15 +275,11 @@ class Recipe:
             )
         self.se_config()
 
-    def se_config(self) -> SEConfig | None:
-        """The network's Squeeze-and-Excitation."""
-        if self.se is None:
-            return None
-        known = [f.name for f in fields(SEConfig)]
-        for name in self.se:
-            if name not in known:
-                raise ValueError(unknown_choice("se", name, known))
-        return SEConfig(**self.se)
+    def se_config(self) -> AttentionConfig | None:
+        """The network's attention blocks."""
+        from keras_se.layers import AttentionConfig
+
+        return None if self.se is None else AttentionConfig.from_settings(self.se)
 
     def highest_rate(self) -> float:
         """The learning rate after the warm-up."""

@@ -183,7 +183,8 @@ def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
         revision=None, size=path.stat().st_size, licence="", note="",
         input_shape=(size, size, _channels(file, network)), classes=_classes(file),
         preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
-        metrics=(), params_trainable=0, params_total=0, variant=network.variant, tensors=file,
+        metrics=(), params_trainable=0, params_total=0, variant=network.variant, se=network.se,
+        tensors=file,
     )  # fmt: skip
 
 
@@ -215,12 +216,14 @@ def _plausible(file: TensorFile, network: Network) -> bool:
     if not names:
         return True
     tensors = [name for name in file.tensors if not COUNTERS.fullmatch(name)]
-    units = Counter(match[1] for n in names if (match := re.match(r"stage(\d+)_block\d+_se/", n)))
+    matches = [m for name in names if (m := re.match(r"stage(\d+)_block\d+_se/(.+)", name))]
+    units = Counter(match[1] for match in matches)
+    variables = network.attention().block.variable_names
     return (
         {name for group in names.values() for name in group} == set(tensors)
         and f"{net.first_convolution}/kernel" in names
-        # Each block has four variables of Squeeze-and-Excitation.
-        and {int(stage): count // 4 for stage, count in units.items()} == net.units
+        and {match[2] for match in matches} == {*variables}
+        and {int(stage): n // len(variables) for stage, n in units.items()} == net.units
     )
 
 

@@ -100,7 +100,7 @@ def _converted_shape(
     """The shape of `groups` such tensors together after `_read`."""
     if out_first and len(shape) in (2, 4):
         shape = (*shape[:1:-1], *shape[1::-1])
-    if len(shape) == 4 and rank == 2 and shape[:2] == (1, 1):
+    if len(shape) == rank + 2 and shape[:2] == (1, 1):
         shape = shape[2:]
     return (*shape[:-1], shape[-1] * groups) if shape else shape
 
@@ -128,7 +128,7 @@ def _read(
         # Of a convolution with a bias, which BatchNorm subtracts again.
         parts = [parts[0] - parts[1]]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-    # A 1x1 convolution as a fully connected layer.
+    # A 1x1 convolution as a fully connected layer, one along the channels as its kernel.
     array = array.reshape(shape)
     if order is not None:
         array = array[..., order]

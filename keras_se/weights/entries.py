@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_se.checks import unknown_choice
 from keras_se.weights.hashes import check_hash
 from keras_se.weights.variable_file import open_variables
+
+if TYPE_CHECKING:
+    from keras_se.layers import AttentionConfig
 
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
@@ -62,6 +65,7 @@ class Network:
         variant: Fields of the builder's description in which it differs from the builder's default.
         normalisation: What it does to pictures: `mean`, `std` and maybe `channel_order` of
             `Preprocessing`.
+        se: Settings of its attention blocks, as `AttentionConfig.settings` gives them.
     """
 
     publisher: str
@@ -70,6 +74,11 @@ class Network:
     layout: str
     variant: dict[str, Any]
     normalisation: dict[str, Any]
+    se: dict[str, Any] = field(default_factory=dict)
+
+    def attention(self) -> AttentionConfig:
+        """Its attention blocks."""
+        return _attention(self.se)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ class Weights:
         params_trainable: Number of trainable parameters.
         params_total: The same with BatchNorm's moving statistics.
         variant: Fields in which its network differs from the builder's default.
+        se: Settings of its attention blocks that differ from `keras_se.SEConfig()`.
     """
 
     name: str
@@ -123,11 +133,16 @@ class Weights:
     params_trainable: int
     params_total: int
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
+    se: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def plain(self) -> bool:
         """Whether it is of the plain network: Squeeze-and-Excitation starts without an effect."""
         return self.dataset == BACKBONE
+
+    def attention(self) -> AttentionConfig:
+        """The attention blocks of its network; those to insert where it is of a plain network."""
+        return _attention(self.se)
 
     def fetch(self) -> None:
         """See to it that the set is on this machine, its hash checked."""
@@ -161,6 +176,12 @@ class Weights:
         return Path(str(resources.files("keras_se.weights") / "files" / self.file))
 
 
+def _attention(settings: Mapping[str, Any]) -> AttentionConfig:
+    from keras_se.layers import AttentionConfig
+
+    return AttentionConfig.from_settings(settings)
+
+
 @functools.cache
 def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
     """The networks by `<publisher>/<name>`, and the sets by name.
@@ -172,13 +193,13 @@ def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
     registry = json.loads(text)
     networks, sets = {}, {}
     for publisher, members in registry["networks"].items():
-        for name, (model, layout, variant, normalisation) in members.items():
+        for name, (model, layout, variant, normalisation, *se) in members.items():
             normalise = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in registry["normalisations"][normalisation].items()
             }
             networks[f"{publisher}/{name}"] = Network(
-                publisher, name, model, layout, variant, normalise
+                publisher, name, model, layout, variant, normalise, *se
             )
     for fields in registry["sets"]:
         network = networks[fields.pop("network")]
@@ -191,6 +212,7 @@ def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
             model=network.model,
             layout=network.layout,
             variant=network.variant,
+            se=network.se,
             preprocessing=Preprocessing(size, crop, interpolation, **network.normalisation),
             input_shape=(size, size, len(network.normalisation["mean"])),
             metrics=tuple(

@@ -97,6 +97,7 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
         unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
         unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
         unit + r"se\.fc<se>\.<v>": UNIT + "_se",
+        unit + r"se\.conv\.<v>": UNIT + "_se",
         unit + rf"downsample\.{conv}\.<v>": UNIT + "_shortcut_conv",
         unit + rf"downsample\.{norm}\.<bn>": UNIT + "_shortcut_bn",
         r"fc\.<v>": "predictions",

@@ -103,11 +103,13 @@ def trained_like(
             random.normal(0, he, shape) * 10 ** random.uniform(-2, 0, shape[-1])
         ),
         "gamma": lambda: random.uniform(0.5, 1.5, shape),
+        "small gamma": lambda: random.uniform(0.01, 0.1, shape),
         "beta": lambda: random.uniform(-0.3, 0.3, shape),
         "squeeze kernel": lambda: random.normal(0, he / 2, shape),
         "squeeze bias": lambda: random.uniform(-0.1, 1.5, shape),
         "excite kernel": lambda: random.normal(0, he, shape),
         "excite bias": lambda: random.normal(-2 if units < 80 else -4, 0.5, shape),
+        "neighbours kernel": lambda: random.normal(0, 1, shape),
         "classifier kernel": lambda: random.normal(0, he / 2, shape),
         "classifier bias": lambda: random.normal(0, 0.5, shape),
     }[role]()
@@ -212,6 +214,10 @@ class TorchNetwork(Network):
 
         convolutions = [part for part in self.net.modules() if isinstance(part, torch.nn.Conv2d)]
         units = sum(part.bias is not None for part in convolutions) // 2
+        # The gates of ECA have no bias that could close them: in deep networks the branches' scale
+        # is small instead.
+        neighbours = sum(isinstance(part, torch.nn.Conv1d) for part in self.net.modules())
+        ends = ("bn3",) if neighbours >= 80 else ()
 
         def assign(parameter: Any, role: str) -> None:
             if parameter.ndim > 1:
@@ -220,9 +226,9 @@ class TorchNetwork(Network):
             parameter.copy_(torch.from_numpy(value))
 
         with torch.no_grad():
-            for module in self.net.modules():
+            for name, module in self.net.named_modules():
                 if isinstance(module, torch.nn.BatchNorm2d):
-                    assign(module.weight, "gamma")
+                    assign(module.weight, "small gamma" if name.endswith(ends) else "gamma")
                     assign(module.bias, "beta")
                 elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                     biased = module.bias is not None
@@ -233,6 +239,8 @@ class TorchNetwork(Network):
                     assign(module.weight, f"{kind} kernel")
                     if biased:
                         assign(module.bias, f"{kind} bias")
+                elif isinstance(module, torch.nn.Conv1d):
+                    assign(module.weight, "neighbours kernel")
                 elif list(module.parameters(recurse=False)):
                     raise ValueError(f"Unknown module: {module}")
 

@@ -1,0 +1,32 @@
+"""Checks of arguments that several layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_se.checks import unknown_choice
+
+HALF_PRECISION = ("float16", "bfloat16")
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+def get_activation(argument: str, activation: Any) -> Any:
+    """The activation function of that name, or a `ValueError` that names the argument."""
+    try:
+        return keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"`{argument}` must be None, a callable, or the name of a Keras activation such as "
+            f"'relu'. Received: {argument}={activation!r}"
+        ) from None
+
+
+def get_data_format(data_format: str | None) -> str:
+    """The data format, Keras' setting for `None`, or a `ValueError`."""
+    if data_format is None:
+        return str(keras.config.image_data_format())
+    if data_format not in DATA_FORMATS:
+        raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+    return data_format

@@ -1,0 +1,337 @@
+"""The base classes of attention blocks and of their settings in a network.
+
+A new block is a subclass of `ChannelAttention` with a subclass of `AttentionConfig`. The builders,
+`add_squeeze_excite`, `cost`, `fuse`, `excitations`, `prune`, `drop_stage` and `export` use only
+these two.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_se.checks import positive_integer, unknown_choice
+from keras_se.layers._arguments import HALF_PRECISION, get_data_format
+from keras_se.layers._precise import mean
+
+Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
+Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
+
+GATES: tuple[str, ...] = get_args(Gate)
+# One half at zero.
+NEUTRAL_GATES = ("sigmoid", "hard_sigmoid")
+PLACEMENTS: tuple[str, ...] = get_args(Placement)
+
+Calls = list[tuple["ChannelAttention", Any, Any]]
+_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
+
+
+@contextmanager
+def recorded_gates() -> Iterator[Calls]:
+    """Collect the calls of blocks inside the context, in order: block, gates, mask."""
+    calls: Calls = []
+    token = _recorded.set(calls)
+    try:
+        yield calls
+    finally:
+        _recorded.reset(token)
+
+
+def check_gate(gate: Any, gates: tuple[str, ...] = GATES) -> None:
+    """Raise a `ValueError` unless `gate` is one of `gates`."""
+    if gate not in gates:
+        raise ValueError(unknown_choice("gate", gate, gates))
+
+
+@dataclass(frozen=True)
+class GateStep:
+    """One layer of a block that is written as Keras' own layers.
+
+    Attributes:
+        suffix: What follows the block's name in the layer's.
+        create: The layer's class.
+        settings: Its arguments.
+        values: Its weights by attribute, in float64.
+        shape: Shape of its output, without the batch.
+    """
+
+    suffix: str
+    create: Callable[..., Any]
+    settings: Mapping[str, Any]
+    values: Mapping[str, np.ndarray]
+    shape: tuple[int, ...]
+
+
+class ChannelAttention(keras.layers.Layer):
+    """A layer that multiplies its input by gates that it computes from the input.
+
+    Subclasses implement `build_gates`, `gates`, `multiply_adds` and `make_neutral`, and override
+    the other attributes where the defaults do not hold.
+
+    Args:
+        gate: Nonlinearity of the gates.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        **layer_kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Attributes:
+        variable_names: Names of all variables that a block can have.
+        neutral_gate: The gates' value after `make_neutral`.
+        channel_variables: For each variable with an entry for each channel, by attribute: the axis.
+    """
+
+    variable_names: ClassVar[tuple[str, ...]]
+    neutral_gate: ClassVar[float] = 0.5
+    channel_variables: ClassVar[Mapping[str, int]] = {}
+
+    def __init__(self, gate: Any, data_format: str | None = None, **layer_kwargs: Any) -> None:
+        super().__init__(**layer_kwargs)
+        self.gate = gate
+        self.data_format = get_data_format(data_format)
+        self.supports_masking = True
+        self.channels = 0
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        name, rank = type(self).__name__, len(input_shape)
+        if rank not in (3, 4, 5):
+            raise ValueError(
+                f"`{name}` expects an input of rank 3, 4 or 5 (batch, channels and one to three "
+                f"spatial axes). Received: input_shape={tuple(input_shape)}"
+            )
+        channels = input_shape[self._channel_axis(rank)]
+        if channels is None:
+            raise ValueError(
+                f"`{name}` needs a known number of channels. "
+                f"Received: input_shape={tuple(input_shape)}, data_format={self.data_format!r}"
+            )
+        self.channels = channels
+        self.build_gates(channels)
+        self.input_spec = keras.layers.InputSpec(
+            ndim=rank, axes={self._channel_axis(rank): channels}
+        )
+
+    def build_gates(self, channels: int) -> None:
+        """Create the variables."""
+        raise NotImplementedError
+
+    def gates(self, x: Any, mask: Any = None) -> Any:
+        """The gates for the input `x`.
+
+        Args:
+            x: Input of the layer, `(batch, *spatial, C)` or `(batch, C, *spatial)`.
+            mask: Which positions count in the squeeze: booleans of the shape `(batch, *spatial)`
+                or of its first axes, such as `(batch, time)`. Defaults to `None`: all.
+
+        Returns:
+            A tensor of shape `(batch, C)`, or, if each position has gates of its own,
+            `(batch, *spatial, C)` in both data formats. float32 under a half-precision policy.
+
+        Raises:
+            ValueError: If the mask has more axes than `(batch, *spatial)`, or fewer than two.
+        """
+        raise NotImplementedError
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        gates = self.gates(x, mask)
+        calls = _recorded.get()
+        if calls is not None:
+            calls.append((self, gates, mask))
+        s, rank = ops.cast(gates, x.dtype), len(x.shape)
+        if len(s.shape) == rank:
+            return x * ops.moveaxis(s, -1, self._channel_axis(rank))
+        return x * ops.expand_dims(s, self._spatial_axes(rank))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "gate": self.gate, "data_format": self.data_format}
+
+    def multiply_adds(self, batch: int, positions: int) -> int:
+        """Multiply-adds of a call on a batch of feature maps with that many positions each."""
+        raise NotImplementedError
+
+    def make_neutral(self) -> None:
+        """Set the variables so that every gate is `neutral_gate`, with a gradient alive."""
+        raise NotImplementedError
+
+    def pruned_config(self, kept: np.ndarray) -> dict[str, Any]:
+        """Settings of the block of the channels `kept`, ascending, that differ from its own."""
+        return {}
+
+    def constant_gates(self) -> np.ndarray | None:
+        """The gates `(C,)` of a picture for which no hidden unit is alive; `None` without these."""
+        return None
+
+    def gate_steps(self, rank: int) -> list[GateStep] | None:
+        """The gates as Keras' own layers, from the input to a tensor that multiplies it.
+
+        The first layer is the mean of each channel; if the second is a `keras.layers.Dense`,
+        `keras_se.fuse` can move the mean before a 1x1 convolution. `None` (default): the block
+        stays one layer.
+        """
+        return None
+
+    @property
+    def _gate_dtype(self) -> str:
+        return "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
+
+    def _channel_axis(self, rank: int) -> int:
+        return 1 if self.data_format == "channels_first" else rank - 1
+
+    def _spatial_axes(self, rank: int) -> list[int]:
+        return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
+
+    def _gate_weight(self, name: str, shape: tuple[int, ...], initializer: str = "zeros") -> Any:
+        # The gates have a precision of their own (`_gate_dtype`), so no autocasting.
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
+
+    def _cast(self, variable: Any) -> Any:
+        return ops.cast(variable, self._gate_dtype)
+
+    def _mean(self, x: Any, mask: Any) -> Any:
+        """The mean of each channel, `(batch, C)`, over the positions of the mask."""
+        axes = self._spatial_axes(len(x.shape))
+        if mask is None:
+            return mean(x, axes)
+        mask = self._beside_channels(mask, len(x.shape))
+        count = ops.sum(ops.where(mask, ops.ones_like(x), 0), axis=axes)
+        return ops.sum(ops.where(mask, x, 0), axis=axes) / ops.maximum(count, 1)
+
+    def _beside_channels(self, mask: Any, rank: int) -> Any:
+        """A mask of positions with one channel and all axes of an input of that rank."""
+        mask = ops.cast(mask, "bool")
+        if not 2 <= len(mask.shape) < rank:
+            raise ValueError(
+                "`mask` must have the shape (batch, *spatial) or its first axes. "
+                f"Received: mask of shape {tuple(mask.shape)}, input of rank {rank}"
+            )
+        while len(mask.shape) < rank - 1:
+            mask = ops.expand_dims(mask, -1)
+        return ops.expand_dims(mask, self._channel_axis(rank))
+
+    def _mean_step(self, rank: int) -> GateStep:
+        pooling = {
+            3: keras.layers.GlobalAveragePooling1D,
+            4: keras.layers.GlobalAveragePooling2D,
+            5: keras.layers.GlobalAveragePooling3D,
+        }[rank]
+        settings = {"data_format": self.data_format, "dtype": self._gate_dtype}
+        return GateStep("squeeze", pooling, settings, {}, (self.channels,))
+
+    def _gates_step(self, rank: int) -> GateStep:
+        """The gates in the shape that multiplies the input."""
+        shape = [1] * (rank - 1)
+        shape[self._channel_axis(rank) - 1] = self.channels
+        settings = {"target_shape": tuple(shape), "dtype": self.dtype_policy}
+        return GateStep("gates", keras.layers.Reshape, settings, {}, tuple(shape))
+
+
+class AttentionConfig(ABC):
+    """Settings of the attention blocks of a whole network.
+
+    Subclasses are frozen dataclasses with the fields `gate`, `placement`, `stages` and their own.
+
+    Attributes:
+        block: The class of the blocks.
+    """
+
+    block: ClassVar[type[ChannelAttention]]
+    gate: Any
+    placement: Placement
+    stages: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(unknown_choice("placement", self.placement, PLACEMENTS))
+        if self.stages is not None:
+            if isinstance(self.stages, str) or not isinstance(self.stages, Iterable):
+                raise ValueError(
+                    "`stages` must be None or a tuple of stage numbers such as (2, 3, 4). "
+                    f"Received: stages={self.stages!r}"
+                )
+            stages = tuple(positive_integer("stages", stage) for stage in self.stages)
+            object.__setattr__(self, "stages", stages)
+
+    def __repr__(self) -> str:
+        named = (f"{k}={v!r}" for k, v in self._values().items() if v != getattr(type(self), k))
+        return f"{type(self).__name__}({', '.join(named)})"
+
+    @abstractmethod
+    def layer(
+        self,
+        channels: int,
+        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        **layer_kwargs: Any,
+    ) -> ChannelAttention:
+        """A block.
+
+        Args:
+            channels: Number of channels that it will scale.
+            rounding: The hidden width of `channels` and a ratio, `None` for the default.
+            **layer_kwargs: `name`, `data_format`, `dtype`.
+        """
+
+    @property
+    def starts_neutral(self) -> bool:
+        """Whether the gates are one half at zero, so that a block can start without an effect."""
+        return self.gate in NEUTRAL_GATES
+
+    def at(self, stage: int) -> Self:
+        """The settings of one stage, counted from 0, where the stages differ."""
+        return self
+
+    def check_channels(self, channels: int, place: str) -> None:  # noqa: B027
+        """Raise a `ValueError` if a block cannot scale so few channels.
+
+        `place` says where, such as `"in stage 2"`.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, and the class unless it is the default one."""
+        kind = type(self).__name__
+        return ({} if kind == DEFAULT else {TYPE: kind}) | self._values()
+
+    def _values(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The configuration of `settings()`, of which fields may be missing.
+
+        Raises:
+            ValueError: If a name or value is not one that the class knows.
+        """
+        kinds = {kind.__name__: kind for kind in cls.__subclasses__()}
+        kind = settings.get(TYPE, DEFAULT)
+        if kind not in kinds:
+            raise ValueError(unknown_choice(f"se.{TYPE}", kind, kinds))
+        own = {name: value for name, value in settings.items() if name != TYPE}
+        known = [field.name for field in fields(kinds[kind])]  # type: ignore[arg-type]
+        for name in own:
+            if name not in known:
+                raise ValueError(unknown_choice("se", name, known))
+        return kinds[kind](**own)
+
+
+# The key that names a class in `settings()`, and the class where there is none.
+TYPE, DEFAULT = "type", "SEConfig"
+
+
+def check_ratio(ratio: int, default: int, channels: int, place: str) -> None:
+    """Raise a `ValueError` if a ratio above the default exceeds the channels.
+
+    The default narrows to one hidden unit; a ratio of the user's may be a slip.
+    """
+    if ratio > max(channels, default):
+        raise ValueError(
+            f"`ratio` must be at most the number of channels, {channels} {place}. "
+            f"Received: ratio={ratio}"
+        )
