@@ -64,10 +64,7 @@ def card(entry):
         else ""
         for name in ("top1", "top5")
     )
-    variant = ", ".join(
-        f"{key}={'-'.join(map(str, value)) if isinstance(value, list) else value}"
-        for key, value in entry.variant.items()
-    )
+    variant = ", ".join(f"{key}={value_of(value)}" for key, value in entry.variant.items())
     source = f"[{entry.publisher}]({entry.url})" if entry.url else "this package"
     proof = f"revision `{entry.revision}`" if entry.revision else "the server's MD5"
     proof = f"`{entry.sha}`" if entry.sha else proof
@@ -78,6 +75,15 @@ def card(entry):
         f"| {entry.params_trainable:,} | {source} | {proof} | {entry.licence} "
         f"| {default}{entry.note} |"
     )
+
+
+def value_of(value):
+    """A field's value, in short."""
+    if not isinstance(value, list):
+        return value
+    if isinstance(value[0], list):
+        return f"{len(value)} tuples"
+    return "-".join(map(str, value))
 
 
 TABLES = {README: networks, CARDS: cards}
