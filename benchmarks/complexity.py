@@ -15,7 +15,7 @@ import keras
 
 import keras_se
 from keras_se import Cost, SEConfig
-from keras_se.graph import trace
+from keras_se.graph.trace import trace
 
 PAGE = Path(__file__).with_suffix(".md")
 SCALES = {"G": 1e9, "M": 1e6}

@@ -11,26 +11,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_se.graph import Graph, is_functional, trace
+from keras_se.graph.facts import FACTS, UNKNOWN, facts_of
+from keras_se.graph.trace import Graph, is_functional, trace
 from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
 Shape = tuple[Any, ...]
-
-# Their weights may have several axes, too, and multiply at most element by element.
-FREE = (
-    layers.BatchNormalization,
-    layers.Embedding,
-    layers.LayerNormalization,
-    layers.Normalization,
-    layers.PReLU,
-    layers.RMSNormalization,
-)
-# Layers and operations that multiply tensors without having weights.
-PRODUCTS = (
-    "AdditiveAttention", "Attention", "Conv", "ConvTranspose", "DepthwiseConv", "Dot",
-    "DotProductAttention", "Einsum", "Inner", "Matmul", "SeparableConv", "Tensordot",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -211,37 +197,39 @@ def _macs(layer: Any, inputs: list[Shape], outputs: list[Shape]) -> int | None:
     """Multiply-adds of a call on the whole batch; `None` if they are not counted."""
     if not _multiplies(layer):
         return 0
-    if isinstance(layer, layers.EinsumDense) and _known(inputs):
+    form = facts_of(layer).kernel
+    if form == "einsum" and _known(inputs):
         # The sizes of its output are not always known to Keras.
         return _einsum(layer.equation, inputs[0], layer.kernel.shape)
     if not _known(inputs + outputs):
         return None
     x, y = math.prod(inputs[0]), math.prod(outputs[0])
-    match layer:
-        case layers.Conv1D() | layers.Conv2D() | layers.Conv3D():
+    match form:
+        case "convolution":
             return y * math.prod(layer.kernel.shape[:-1])
-        case layers.Conv1DTranspose() | layers.Conv2DTranspose() | layers.Conv3DTranspose():
+        case "transposed":
             return x * math.prod(layer.kernel.shape[:-1])
-        case layers.DepthwiseConv1D() | layers.DepthwiseConv2D():
+        case "depthwise":
             return y * math.prod(layer.kernel.shape[:-2])
-        case layers.SeparableConv1D() | layers.SeparableConv2D():
+        case "separable":
             positions = y // layer.pointwise_kernel.shape[-1]
             return positions * _size([layer.depthwise_kernel, layer.pointwise_kernel])
-        case layers.Dense():
+        case "dense":
             return y * inputs[0][-1]
-        case ChannelAttention():
-            batch = outputs[0][0]
-            return layer.multiply_adds(batch, y // batch // layer.channels)
-        case layers.SpectralNormalization():
-            return _macs(layer.layer, inputs, outputs)
+    if isinstance(layer, ChannelAttention):
+        batch = outputs[0][0]
+        return layer.multiply_adds(batch, y // batch // layer.channels)
+    if isinstance(layer, layers.SpectralNormalization):
+        return _macs(layer.layer, inputs, outputs)
     return None
 
 
 def _multiplies(layer: Any) -> bool:
     if isinstance(layer, ChannelAttention):
         return True
-    kernels = type(layer) not in FREE and any(len(weight.shape) > 1 for weight in _weights(layer))
-    return kernels or type(layer).__name__ in PRODUCTS
+    # A subclass may multiply where its base does not.
+    said = FACTS.get(type(layer).__name__, UNKNOWN).multiplies
+    return any(len(weight.shape) > 1 for weight in _weights(layer)) if said is None else said
 
 
 def _known(shapes: list[Shape]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_se.checks import positive_integer
-from keras_se.graph import is_functional, recursion
+from keras_se.graph.trace import is_functional, recursion
 from keras_se.inspection import classifier_input
 from keras_se.layers import Dense
 from keras_se.layers._arguments import HALF_PRECISION, get_activation

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_se.description import Description
-from keras_se.graph import Call, is_functional, trace
+from keras_se.graph.trace import Call, is_functional, trace
 from keras_se.labels import class_names
 from keras_se.layers import Dense, PictureNormalization
 

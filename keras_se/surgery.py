@@ -18,8 +18,9 @@ import numpy as np
 from keras import layers
 
 from keras_se.checks import unknown_choice
-from keras_se.copies import copy_values, known, plain, twin
-from keras_se.graph import (
+from keras_se.graph.copies import copy_values, known, plain, twin
+from keras_se.graph.facts import facts_of
+from keras_se.graph.trace import (
     Call,
     Graph,
     computes_its_graph,
@@ -33,33 +34,8 @@ from keras_se.layers import AttentionConfig, ChannelAttention, SEConfig
 from keras_se.layers._arguments import HALF_PRECISION
 from keras_se.layers.attention import NEUTRAL_GATES
 
-CONVOLUTIONS = (
-    layers.Conv1D, layers.Conv2D, layers.Conv3D,
-    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
-    layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
-DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-FULLY_CONNECTED = (layers.Dense, layers.EinsumDense)
-WEIGHTED = (*CONVOLUTIONS, *DEPTHWISE, *FULLY_CONNECTED)
-NORMALISATIONS = (
-    layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization,
-)  # fmt: skip
-
-# f(2 x) = 2 f(x), of one tensor. Some are known by name only: bare operations, and layers
-# inside keras.applications.
-RESHAPING = {
-    "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "MaxPooling1D", "MaxPooling2D",
-    "MaxPooling3D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
-    "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D",
-    "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D",
-    "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D",
-    "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D",
-    "UpSampling1D", "UpSampling2D", "UpSampling3D", "Flatten", "Reshape", "Permute", "Identity",
-    "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "LayerScale",
-    "StochasticDepth",
-}  # fmt: skip
-RECTIFIERS = {"LeakyReLU", "PReLU", "Relu", "LeakyRelu"}
-ADDITIONS = {"Add", "CustomScaleLayer"}
+# Behind which blocks are put by default; depthwise ones are in the middle of a block.
+CONVOLUTIONS = ("convolution", "transposed", "separable")
 LINEAR = keras.activations.linear
 HOMOGENEOUS = (LINEAR, keras.activations.relu, keras.activations.leaky_relu)
 
@@ -295,12 +271,12 @@ class _Plan:
         if call is None or not known(call.layer):
             return False
         layer, inputs = call.layer, call.inputs
-        if isinstance(layer, NORMALISATIONS):
+        if facts_of(layer).normalises:
             found[call, "all"] += 1
             # The copy of a BatchNorm can be given a scale.
             given = isinstance(layer, layers.BatchNormalization) and not self.blocks
             return given or layer.gamma is not None
-        if isinstance(layer, WEIGHTED) and layer.activation in HOMOGENEOUS and plain(layer):
+        if facts_of(layer).kernel and layer.activation in HOMOGENEOUS and plain(layer):
             found[call, "all"] += 1
             return True
         if not (_homogeneous(call) or merges(call)):
@@ -313,7 +289,7 @@ class _Plan:
         if id(x) in scope.outputs or not consumers:
             return False
         for call in consumers:
-            if known(call.layer) and isinstance(call.layer, WEIGHTED) and plain(call.layer):
+            if known(call.layer) and facts_of(call.layer).kernel and plain(call.layer):
                 found[call, "kernel"] += 1
             elif not _homogeneous(call) or not self._behind(scope, call.outputs[0], found):
                 return False
@@ -321,7 +297,7 @@ class _Plan:
 
 
 def _homogeneous(call: Call) -> bool:
-    layer, kind = call.layer, type(call.layer).__name__
+    layer = call.layer
     if len(call.inputs) != 1 or len(call.outputs) != 1 or not known(layer):
         return False
     if isinstance(layer, layers.ReLU):
@@ -330,13 +306,13 @@ def _homogeneous(call: Call) -> bool:
         return layer.activation in HOMOGENEOUS
     if isinstance(layer, layers.Rescaling):
         return not np.any(layer.offset)
-    return kind in RESHAPING | RECTIFIERS
+    return facts_of(layer).homogeneous
 
 
 def _multiply(layer: Any, part: str, factor: float) -> None:
-    if isinstance(layer, NORMALISATIONS):
+    if facts_of(layer).normalises:
         variables = [layer.gamma, layer.beta]
-    elif isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
+    elif facts_of(layer).kernel == "separable":
         behind = part == "kernel"
         variables = [layer.depthwise_kernel] if behind else [layer.pointwise_kernel, layer.bias]
     else:
@@ -410,14 +386,14 @@ def _branch_ends(scope: _Scope) -> Iterable[list[Any]]:
     weighted = 0
     for number, call in enumerate(scope.graph.calls):
         bits = 1 << number
-        if isinstance(call.layer, WEIGHTED):
+        if facts_of(call.layer).kernel:
             weighted |= bits
         for x in call.inputs:
             bits |= before.get(id(x), 0)
         before.update((id(x), bits) for x in call.outputs)
     for call in scope.graph.calls:
         inputs = call.inputs
-        if type(call.layer).__name__ not in ADDITIONS or len(inputs) < 2:
+        if not facts_of(call.layer).adds or len(inputs) < 2:
             continue
         if len(inputs[0].shape) < 3 or any(x.shape != inputs[0].shape for x in inputs):
             continue
@@ -438,9 +414,9 @@ def _last_linear(scope: _Scope, x: Any) -> Any:
     """The convolution or normalisation that `x` comes from without a nonlinearity."""
     while call := scope.producers.get(id(x)):
         layer = call.layer
-        if isinstance(layer, NORMALISATIONS):
+        if facts_of(layer).normalises:
             return layer
-        if isinstance(layer, WEIGHTED):
+        if facts_of(layer).kernel:
             return layer if layer.activation is LINEAR else None
         if not _homogeneous(call) or _rectifies(layer):
             return None
@@ -451,13 +427,13 @@ def _last_linear(scope: _Scope, x: Any) -> Any:
 def _rectifies(layer: Any) -> bool:
     if isinstance(layer, layers.Activation):
         return layer.activation is not LINEAR
-    return isinstance(layer, layers.ReLU) or type(layer).__name__ in RECTIFIERS
+    return facts_of(layer).rectifies
 
 
 def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
     """Every convolution with its normalisation and rectifier, the last layer first."""
     for call in scope.graph.calls:
-        if not isinstance(call.layer, CONVOLUTIONS):
+        if facts_of(call.layer).kernel not in CONVOLUTIONS:
             continue
         axis = scope.axis(call.outputs[0])
         spatial = [n for i, n in enumerate(call.outputs[0].shape) if i not in (0, axis)]
@@ -472,7 +448,7 @@ def _block_ends(scope: _Scope) -> Iterable[list[Any]]:
                 break
             (following,) = consumers
             rectifier = _homogeneous(following) and _rectifies(following.layer)
-            if not (isinstance(following.layer, NORMALISATIONS) or rectifier):
+            if not (facts_of(following.layer).normalises or rectifier):
                 break
             block.insert(0, following)
         yield [part.layer for part in block]

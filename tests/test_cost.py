@@ -21,7 +21,7 @@ from quick_cases import marked
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, cost
 from keras_se.complexity import LayerCost
-from keras_se.graph import recursion, trace
+from keras_se.graph.trace import recursion, trace
 from keras_se.layers import GroupedConv2D
 from keras_se.layers.grouped_conv2d import _tensorflow_groups_natively
 

@@ -21,8 +21,8 @@ from test_surgery import classifier, conv, conv_bn_relu, leaves, pictures, rando
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, add_squeeze_excite, fuse
+from keras_se.graph.facts import FACTS
 from keras_se.inference.fusion import REWRITES
-from keras_se.inference.training_only import TRAINING_ONLY
 from keras_se.layers import MultiplyAdd, ScaleOffset, ShakeShake, StochasticDepth
 
 # Of the largest activation: float32 has 6e-8, and random networks of some hundred layers amplify
@@ -32,6 +32,8 @@ TOLERANCE = 1e-4
 ROUNDING = {"float32": 2e-6, "float64": 1e-14}
 # Of float16's 5e-4 and bfloat16's 4e-3, added up over some layers.
 HALF_TOLERANCE = {"mixed_float16": 0.02, "mixed_bfloat16": 0.1}
+
+TRAINING_ONLY = {name for name, facts in FACTS.items() if facts.training_only}
 
 SHORT = {"blocks": (1, 2), "widths": (32, 64)}
 UNIT = {"blocks": (1,), "widths": (32,)}

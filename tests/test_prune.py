@@ -24,7 +24,7 @@ from test_surgery import (
 
 import keras_se
 from keras_se import Excitations, SEConfig, SqueezeExcite, drop_stage, prune
-from keras_se.inference.network import Network
+from keras_se.graph.editable import EditableGraph
 from keras_se.layers import ScaleOffset
 from keras_se.pruning.blocks import blocks_in
 
@@ -69,7 +69,8 @@ def gates_of(model, seed=2):
     """Excitations of the model's blocks with mean gates from 0 to 1, all different."""
     random = np.random.default_rng(seed)
     widths = {
-        name: part.source.reduce_kernel.shape[0] for name, part in blocks_in(Network(model)).items()
+        name: part.source.reduce_kernel.shape[0]
+        for name, part in blocks_in(EditableGraph(model)).items()
     }
     mean = {name: random.uniform(0, 1, (2, width)) for name, width in widths.items()}
     shares = dict.fromkeys(mean, np.zeros(2))
@@ -468,7 +469,7 @@ def test_drop_stage():
     before, x = state(model), noise_pictures(2, 17, 16)
     dropped = drop_stage(model, 3)
     assert state(model) == before
-    assert list(blocks_in(Network(dropped))) == ["stage2_block1_se"]
+    assert list(blocks_in(EditableGraph(dropped))) == ["stage2_block1_se"]
     expected = network("SEResNet20", se=SEConfig(stages=(2,)))
     for layer in expected.layers[1:]:
         layer.set_weights(model.get_layer(layer.name).get_weights())
@@ -496,5 +497,5 @@ def test_drop_stage_with_mean_gates():
 def test_drop_stage_of_a_fine_tuned_network():
     model = fine_tuned()
     dropped = drop_stage(model, 3)
-    assert list(blocks_in(Network(dropped))) == ["stage2_block1_se"]
+    assert list(blocks_in(EditableGraph(dropped))) == ["stage2_block1_se"]
     assert dropped.output_shape == model.output_shape

@@ -24,7 +24,7 @@ from keras_se.analysis.samples import (
     of_tfds,
 )
 from keras_se.checks import positive_integer
-from keras_se.graph import is_functional
+from keras_se.graph.trace import is_functional
 from keras_se.inspection import describe, warn_of_range
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture
 from keras_se.training.tfds import check_data_dir, is_tfds

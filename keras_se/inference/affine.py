@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_se.graph import Call, symbolic
-from keras_se.inference.parts import Copy, numbers
+from keras_se.graph.nodes import Copy, numbers
+from keras_se.graph.trace import Call, symbolic
 from keras_se.layers import ScaleOffset
 
 

@@ -9,19 +9,21 @@ import keras
 from keras import layers
 
 from keras_se.checks import unknown_choice
-from keras_se.graph import computes_its_graph, is_functional
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.facts import facts_of
+from keras_se.graph.nodes import Copy, trains
+from keras_se.graph.trace import computes_its_graph, is_functional
 from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, trains
+from keras_se.inference.lifting import lift
 from keras_se.inference.squeeze import may_be_masked, move_squeeze, moves
 from keras_se.inference.sums import compile_sums, join_sums
-from keras_se.inference.training_only import TRAINING_ONLY, remove_training_only
+from keras_se.inference.training_only import remove_training_only
 from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
 # The first that finds anything is applied, over and over, until none does.
-REWRITES: Mapping[str, Callable[[Network], list[str]]] = {
+REWRITES: Mapping[str, Callable[[EditableGraph], list[str]]] = {
     "training_only": remove_training_only,
     "fold": fold,
     "squeeze": move_squeeze,
@@ -107,49 +109,49 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
             "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
             f"its own. Received: model of type {type(model).__name__}"
         )
-    network = Network(model)
+    graph = EditableGraph(model, lift)
     done: dict[str, list[str]] = {name: [] for name in REWRITES if name in chosen}
-    while any(_rewrite(network, name, labels) for name, labels in done.items()):
+    while any(_rewrite(graph, name, labels) for name, labels in done.items()):
         pass
-    fused = network.build()
+    fused = graph.build()
     fused.fusion = Fusion(
-        {name: tuple(labels) for name, labels in done.items()}, _left(network, done)
+        {name: tuple(labels) for name, labels in done.items()}, _left(graph, done)
     )
     return fused
 
 
-def _rewrite(network: Network, name: str, labels: list[str]) -> bool:
-    changed = REWRITES[name](network)
+def _rewrite(graph: EditableGraph, name: str, labels: list[str]) -> bool:
+    changed = REWRITES[name](graph)
     labels += (label for label in changed if label not in labels)
     return bool(changed)
 
 
-def _left(network: Network, done: Iterable[str]) -> dict[str, str]:
+def _left(graph: EditableGraph, done: Iterable[str]) -> dict[str, str]:
     """The layers that a chosen rewrite is for, still there after it, with the reason."""
     left = {}
-    for part in network.parts(Copy):
-        training = any(trains(part.source, call) for call in network.calls_of(part))
-        reason = _reason(network, part, training, done)
+    for node in graph.nodes(Copy):
+        training = any(trains(node.source, call) for call in graph.calls_of(node))
+        reason = _reason(graph, node, training, done)
         if reason:
-            left[part.label] = reason
+            left[node.label] = reason
     return left
 
 
-def _reason(network: Network, part: Copy, training: bool, done: Iterable[str]) -> str:
-    """Why a part is what it is; empty where it could be nothing else."""
-    source = part.source
+def _reason(graph: EditableGraph, node: Copy, training: bool, done: Iterable[str]) -> str:
+    """Why a node is what it is; empty where it could be nothing else."""
+    source = node.source
     if isinstance(source, keras.Model):
         return TRAINING if training else "a model with a `call` or arguments of its own"
     if "fold" in done and isinstance(source, layers.BatchNormalization):
-        if isinstance(part, Affine):
+        if isinstance(node, Affine):
             return "a ScaleOffset: no layer beside it could take it in alone and exactly"
         return TRAINING if training else "of a class that is not Keras' own"
-    if "training_only" in done and type(source).__name__ in TRAINING_ONLY:
+    if "training_only" in done and facts_of(source).training_only:
         return TRAINING if training else "casts, or of a class that is not Keras' own"
     if "squeeze" in done and isinstance(source, ChannelAttention):
         if not moves(source):
             return "its squeeze and a convolution do not commute"
-        if may_be_masked(network, part):
+        if may_be_masked(graph, node):
             return "a mask may leave out positions"
         return "no linear 1x1 convolution of fewer channels before it"
     return ""

@@ -9,17 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
-from keras_se.copies import plain, twin
-from keras_se.inference.parts import Copy, numbers
-
-DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
-TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-CONVOLUTIONS = (
-    layers.Conv1D, layers.Conv2D, layers.Conv3D, *DEPTHWISE, *SEPARABLE, *TRANSPOSED,
-)  # fmt: skip
+from keras_se.graph.copies import plain, twin
+from keras_se.graph.facts import facts_of
+from keras_se.graph.nodes import Copy, numbers
 
 
 class Linear(Copy):
@@ -28,6 +21,7 @@ class Linear(Copy):
     The kernel is seen as `(window, inputs of a group, groups, outputs of a group)`.
 
     Attributes:
+        form: The form of the kernel, see `Facts.kernel`.
         inputs: A factor for each input channel.
         outputs: A factor for each output channel; not of the bias.
         bias: The bias, or `None`.
@@ -35,13 +29,15 @@ class Linear(Copy):
 
     def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:
         super().__init__(source, path)
-        self._attribute = "pointwise_kernel" if isinstance(source, SEPARABLE) else "kernel"
+        self.form = facts_of(source).kernel
+        self._attribute = "pointwise_kernel" if self.form == "separable" else "kernel"
         shape = tuple(getattr(source, self._attribute).shape)
-        self._swapped = isinstance(source, TRANSPOSED)
-        groups = shape[-2] if isinstance(source, DEPTHWISE) else getattr(source, "groups", 1)
+        self._swapped = self.form == "transposed"
+        depthwise = self.form == "depthwise"
+        groups = shape[-2] if depthwise else getattr(source, "groups", 1)
         *_, n, m = (*shape[:-2], shape[-1], shape[-2]) if self._swapped else shape
         # A depthwise kernel ends in (channels, multiplier).
-        per_group = (1, m) if isinstance(source, DEPTHWISE) else (n, m // groups)
+        per_group = (1, m) if depthwise else (n, m // groups)
         self._view = (-1, per_group[0], groups, per_group[1])
         self.inputs = np.ones(groups * per_group[0])
         self.outputs = np.ones(groups * per_group[1])
@@ -51,7 +47,7 @@ class Linear(Copy):
     @staticmethod
     def accepts(layer: Any) -> bool:
         """Whether the layer is one of these."""
-        return isinstance(layer, (*CONVOLUTIONS, layers.Dense)) and plain(layer)
+        return facts_of(layer).kernel not in (None, "einsum") and plain(layer)
 
     @property
     def activated(self) -> bool:
@@ -65,21 +61,21 @@ class Linear(Copy):
     @property
     def takes_factors(self) -> bool:
         """Whether factors of the input channels can go into the kernel."""
-        return not isinstance(self.source, SEPARABLE)
+        return self.form != "separable"
 
     @property
     def borderless(self) -> bool:
         """Whether every output sees the whole kernel: no padding, a window that stays inside."""
-        if isinstance(self.source, layers.Dense):
+        if self.form == "dense":
             return True
-        if isinstance(self.source, SEPARABLE + TRANSPOSED):
+        if self.form in ("separable", "transposed"):
             return False
         return self.source.padding == "valid" or set(self.source.kernel_size) == {1}
 
     @property
     def pointwise(self) -> bool:
         """Whether each position of the output is computed from the same one of the input."""
-        if isinstance(self.source, layers.Dense):
+        if self.form == "dense":
             return True
         return self.borderless and {*self.source.kernel_size, *self.source.strides} == {1}
 

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from keras_se.copies import known
+from keras_se.graph.copies import known
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy, New
 from keras_se.inference.linear import Linear
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, New
 from keras_se.layers import ChannelAttention
 from keras_se.layers.attention import GateStep
 
 
-def excites(network: Network, part: Any) -> bool:
-    """Whether the part is an attention block that Keras' own layers can stand for."""
-    block = part.source if isinstance(part, Copy) else None
+def excites(graph: EditableGraph, node: Any) -> bool:
+    """Whether the node is an attention block that Keras' own layers can stand for."""
+    block = node.source if isinstance(node, Copy) else None
     if not (isinstance(block, ChannelAttention) and known(block)):
         return False
-    calls = network.calls_of(part)
+    calls = graph.calls_of(node)
     # A call with a mask takes it as a tensor, too.
     single = all(len(call.inputs) == 1 for call in calls)
     return single and block.gate_steps(len(calls[0].inputs[0].shape)) is not None
@@ -38,39 +38,39 @@ def moves(block: ChannelAttention) -> bool:
     return steps is not None and steps[1].create is layers.Dense
 
 
-def move_squeeze(network: Network) -> list[str]:
+def move_squeeze(graph: EditableGraph) -> list[str]:
     """Compute the gates behind a 1x1 convolution from the convolution's input, if narrower."""
     done = []
-    for part in network.parts(Copy):
-        calls = network.calls_of(part)
-        may = excites(network, part) and moves(part.source) and not may_be_masked(network, part)
-        behind = [network.producer(call.inputs[0]) for call in calls] if may else [None]
+    for node in graph.nodes(Copy):
+        calls = graph.calls_of(node)
+        may = excites(graph, node) and moves(node.source) and not may_be_masked(graph, node)
+        behind = [graph.producer(call.inputs[0]) for call in calls] if may else [None]
         linear = behind[0].layer if behind[0] else None
         if not (
             isinstance(linear, Linear)
             and all(call and call.layer is linear for call in behind)
             and linear.pointwise
-            and _same_axis(linear, part.source, len(calls[0].inputs[0].shape))
+            and _same_axis(linear, node.source, len(calls[0].inputs[0].shape))
             and not linear.activated
             and len(linear.inputs) < len(linear.outputs)
         ):
             continue
-        steps = _before(linear, part.source.gate_steps(len(calls[0].inputs[0].shape)))
-        split(network, part, steps, [call.inputs[0] for call in behind if call])
-        done.append(part.label)
+        steps = _before(linear, node.source.gate_steps(len(calls[0].inputs[0].shape)))
+        split(graph, node, steps, [call.inputs[0] for call in behind if call])
+        done.append(node.label)
     return done
 
 
-def may_be_masked(network: Network, part: Copy) -> bool:
+def may_be_masked(graph: EditableGraph, node: Copy) -> bool:
     """Whether a mask may reach the block, or the convolution before it.
 
     `GlobalAveragePooling1D` heeds masks as blocks do, but convolutions drop them.
     """
-    if not excites(network, part):
+    if not excites(graph, node):
         return True
-    if len(network.calls_of(part)[0].inputs[0].shape) != 3:
+    if len(graph.calls_of(node)[0].inputs[0].shape) != 3:
         return False
-    sources = [part.source for part in network.parts(Copy)]
+    sources = [node.source for node in graph.nodes(Copy)]
     return any(isinstance(x, layers.Masking) or getattr(x, "mask_zero", False) for x in sources)
 
 
@@ -92,32 +92,32 @@ def _before(linear: Linear, steps: Sequence[GateStep]) -> list[GateStep]:
 
 
 def split(
-    network: Network,
-    part: Copy,
+    graph: EditableGraph,
+    node: Copy,
     steps: Sequence[GateStep] | None = None,
     sources: Sequence[Any] | None = None,
 ) -> None:
     """Put gates and a multiplication in place of the calls of an attention block.
 
     Args:
-        network: The network.
-        part: The block.
+        graph: The network's graph.
+        node: The block.
         steps: How the gates are computed. Defaults to the block's own steps.
         sources: What they are computed from in each call. Defaults to the calls' inputs.
     """
-    block, calls = part.source, network.calls_of(part)
+    block, calls = node.source, graph.calls_of(node)
     rank = len(calls[0].inputs[0].shape)
     steps = block.gate_steps(rank) if steps is None else steps
-    made = [New(step.create, f"{part.name}_{step.suffix}", **step.settings) for step in steps]
+    made = [New(step.create, f"{node.name}_{step.suffix}", **step.settings) for step in steps]
     for new, step in zip(made, steps, strict=True):
         new.values = dict(step.values)
-    multiply = New(layers.Multiply, part.name, dtype=block.dtype_policy)
+    multiply = New(layers.Multiply, node.name, dtype=block.dtype_policy)
     for call, source in zip(calls, sources or [call.inputs[0] for call in calls], strict=True):
         (y,) = call.outputs
         s = source
         for new, step in zip(made, steps, strict=True):
             last = step is steps[-1]
             dtype = block.compute_dtype if last else step.settings["dtype"]
-            s = network.insert(call, new, s, (source.shape[0], *step.shape), dtype)
+            s = graph.insert(call, new, s, (source.shape[0], *step.shape), dtype)
         arguments = [call.inputs[0], s]
-        network.replace(call, network.insert(call, multiply, arguments, y.shape, y.dtype))
+        graph.replace(call, graph.insert(call, multiply, arguments, y.shape, y.dtype))

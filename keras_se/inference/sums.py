@@ -7,32 +7,32 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_se.copies import known
-from keras_se.graph import Call, merges
+from keras_se.graph.copies import known
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy, New
+from keras_se.graph.trace import Call, merges
 from keras_se.inference.affine import Affine
 from keras_se.inference.folding import multiplies
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, New
 from keras_se.inference.squeeze import excites, split
 from keras_se.layers import MultiplyAdd
 
 
-def join_sums(network: Network) -> list[str]:
+def join_sums(graph: EditableGraph) -> list[str]:
     """One layer for `activation(x * gates + shortcut)`, and for a BatchNorm with its activation."""
     done = []
-    for call in list(network.calls):
-        product = _product(network, call)
+    for call in list(graph.calls):
+        product = _product(graph, call)
         if product is None:
             continue
-        if excites(network, product.layer):
-            split(network, product.layer)
-            product = _product(network, call)
+        if excites(graph, product.layer):
+            split(graph, product.layer)
+            product = _product(graph, call)
             assert product is not None
         done.append(call.layer.label)
         (y,) = product.outputs
         shortcut = next(x for x in call.inputs if x is not y)
-        last, activation = _activation(network, call)
-        part = New(
+        last, activation = _activation(graph, call)
+        node = New(
             MultiplyAdd,
             last.layer.name,
             activation=activation,
@@ -40,53 +40,53 @@ def join_sums(network: Network) -> list[str]:
         )
         x = last.outputs[0]
         arguments = [*product.inputs, shortcut]
-        output = network.insert(last, part, arguments, x.shape, x.dtype)
-        network.replace(last, output)
+        output = graph.insert(last, node, arguments, x.shape, x.dtype)
+        graph.replace(last, output)
         for used in (call, product):
             if used is not last:
-                network.remove(used)
-    for affine in network.parts(Affine):
-        ends = [_activation(network, call) for call in network.calls_of(affine)]
+                graph.remove(used)
+    for affine in graph.nodes(Affine):
+        ends = [_activation(graph, call) for call in graph.calls_of(affine)]
         activations = {activation for _, activation in ends}
         if affine.changed and not affine.activated and len(activations) == 1:
             (activation,) = activations
             if activation is not None:
                 affine.activation, affine.name = activation, ends[0][0].layer.name
                 for last, _ in ends:
-                    network.replace(last, last.inputs[0])
+                    graph.replace(last, last.inputs[0])
                 done.append(affine.label)
     return done
 
 
-def compile_sums(network: Network) -> list[str]:
+def compile_sums(graph: EditableGraph) -> list[str]:
     """Let XLA make one loop of each of these layers on TensorFlow."""
     done = []
-    for part in network.parts(New):
-        if part.create is MultiplyAdd and "jit_compile" not in part.settings:
-            part.settings["jit_compile"] = True
-            done.append(part.name)
-    for affine in network.parts(Affine):
+    for node in graph.nodes(New):
+        if node.create is MultiplyAdd and "jit_compile" not in node.settings:
+            node.settings["jit_compile"] = True
+            done.append(node.name)
+    for affine in graph.nodes(Affine):
         if affine.changed and not affine.jit_compile:
             affine.jit_compile = True
             done.append(affine.label)
     return done
 
 
-def _product(network: Network, call: Call) -> Call | None:
+def _product(graph: EditableGraph, call: Call) -> Call | None:
     """The multiplication or block whose output the call adds to something of its shape."""
-    part = call.layer
-    if not isinstance(part, Copy) or not known(part.source):
+    node = call.layer
+    if not isinstance(node, Copy) or not known(node.source):
         return None
-    whole = merges(Call(part.source, call.args, call.kwargs, call.outputs))
-    if type(part.source).__name__ != "Add" or len(call.inputs) != 2 or not whole:
+    whole = merges(Call(node.source, call.args, call.kwargs, call.outputs))
+    if type(node.source).__name__ != "Add" or len(call.inputs) != 2 or not whole:
         return None
     (y,) = call.outputs
     for x in call.inputs:
-        product = network.producer(x)
+        product = graph.producer(x)
         if (
             product is not None
-            and network.only_consumer(x) is call
-            and (excites(network, product.layer) or multiplies(product))
+            and graph.only_consumer(x) is call
+            and (excites(graph, product.layer) or multiplies(product))
             and all(z.shape == y.shape for z in call.inputs)
             and all(z.dtype == y.dtype for z in (*call.inputs, *product.inputs))
         ):
@@ -94,10 +94,10 @@ def _product(network: Network, call: Call) -> Call | None:
     return None
 
 
-def _activation(network: Network, call: Call) -> tuple[Call, Any]:
+def _activation(graph: EditableGraph, call: Call) -> tuple[Call, Any]:
     """The call of an activation that alone follows, with its function; else the call, `None`."""
     (x,) = call.outputs
-    following = network.only_consumer(x)
+    following = graph.only_consumer(x)
     layer = getattr(following.layer, "source", None) if following else None
     if following and known(layer) and following.outputs[0].dtype == x.dtype:
         if isinstance(layer, layers.Activation):

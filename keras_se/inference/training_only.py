@@ -5,45 +5,35 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from keras_se.copies import known
-from keras_se.graph import Call
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, New, trains
-
-# By name: some are inside keras.applications.
-TRAINING_ONLY = {
-    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise",
-    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "StochasticDepth",
-    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
-    "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
-    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective",
-    "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear",
-    "RandomTranslation", "RandomZoom",
-}  # fmt: skip
+from keras_se.graph.copies import known
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.facts import facts_of
+from keras_se.graph.nodes import Copy, New, trains
+from keras_se.graph.trace import Call
 
 
-def remove_training_only(network: Network) -> list[str]:
+def remove_training_only(graph: EditableGraph) -> list[str]:
     """Take out dropout, noise, augmentation and identities; Shake-Shake becomes a mean."""
     done = []
-    for call in list(network.calls):
-        part = call.layer
-        if not isinstance(part, Copy) or not known(part.source) or trains(part.source, call):
+    for call in list(graph.calls):
+        node = call.layer
+        if not isinstance(node, Copy) or not known(node.source) or trains(node.source, call):
             continue
-        if _does_nothing(part.source) and _keeps(call):
-            network.replace(call, call.inputs[0])
-            done.append(part.label)
-        elif type(part.source).__name__ == "ShakeShake" and len(call.inputs) == 2:
-            mean = New(layers.Average, part.name, dtype=part.source.dtype_policy)
+        if _does_nothing(node.source) and _keeps(call):
+            graph.replace(call, call.inputs[0])
+            done.append(node.label)
+        elif type(node.source).__name__ == "ShakeShake" and len(call.inputs) == 2:
+            mean = New(layers.Average, node.name, dtype=node.source.dtype_policy)
             (y,) = call.outputs
-            network.replace(call, network.insert(call, mean, call.inputs, y.shape, y.dtype))
-            done.append(part.label)
+            graph.replace(call, graph.insert(call, mean, call.inputs, y.shape, y.dtype))
+            done.append(node.label)
     return done
 
 
 def _does_nothing(layer: object) -> bool:
     if isinstance(layer, layers.Activation):
         return layer.activation is keras.activations.linear
-    return type(layer).__name__ in TRAINING_ONLY | {"Identity"}
+    return facts_of(layer).training_only or type(layer).__name__ == "Identity"
 
 
 def _keeps(call: Call) -> bool:

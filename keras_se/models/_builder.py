@@ -17,7 +17,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_se.checks import boolean, positive_integer, unknown_choice
-from keras_se.graph import recursion
+from keras_se.graph.trace import recursion
 from keras_se.labels import has_names
 from keras_se.layers import Dense, PictureNormalization, SEConfig
 from keras_se.layers._arguments import HALF_PRECISION, get_activation

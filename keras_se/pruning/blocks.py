@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_se.analysis.gates import blocks_of, check_blocks
 from keras_se.analysis.result import Excitations
-from keras_se.graph import computes_its_graph, is_functional
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy
+from keras_se.graph.trace import computes_its_graph, is_functional
 from keras_se.layers import ChannelAttention
 
 
@@ -26,19 +26,10 @@ def check_model(model: Any) -> None:
     check_blocks(model)
 
 
-def opened(model: keras.Model) -> Network:
-    """The network of a model, whose layers stay what they are: they are to be trained."""
-    network = Network(model)
-    plain = {part: Copy(part.source, part.path) for part in network.parts(Copy)}
-    for call in network.calls:
-        call.layer = plain.get(call.layer, call.layer)
-    return network
-
-
-def blocks_in(network: Network) -> dict[str, Copy]:
+def blocks_in(graph: EditableGraph) -> dict[str, Copy]:
     """The blocks that the network calls itself, by their names in `Excitations`."""
-    parts: list[Copy] = network.parts(Copy)
-    return {part.label: part for part in parts if isinstance(part.source, ChannelAttention)}
+    nodes: list[Copy] = graph.nodes(Copy)
+    return {node.label: node for node in nodes if isinstance(node.source, ChannelAttention)}
 
 
 def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:

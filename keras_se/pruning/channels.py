@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_se.graph import Call
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, Part
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.facts import ChannelFlow
+from keras_se.graph.nodes import Copy, Node
+from keras_se.graph.trace import Call
 from keras_se.layers import ChannelAttention
-from keras_se.pruning.rules import WEIGHTED, Rule, channel_axis, mixes_channels, rule_of
+from keras_se.pruning.rules import channel_axis, mixes_channels, rule_of
 
 
 class Channels:
@@ -23,17 +24,17 @@ class Channels:
     the same units. Units that something else than the rules describe takes are fixed.
 
     Attributes:
-        ends: For each part with weights of channels: its rule, and the units of its `"input"`,
+        ends: For each node with weights of channels: its rule, and the units of its `"input"`,
             `"output"` and `"inside"`.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, graph: EditableGraph) -> None:
         self._parents: list[int] = []
         self._fixed: dict[int, str] = {}
         self._axes: dict[int, int] = {}
         self._units: dict[int, np.ndarray] = {}
-        self.ends: dict[Part, tuple[Rule, dict[str, np.ndarray]]] = {}
-        for call in network.calls:
+        self.ends: dict[Node, tuple[ChannelFlow, dict[str, np.ndarray]]] = {}
+        for call in graph.calls:
             source = getattr(call.layer, "source", call.layer)
             rule = rule_of(source) if isinstance(call.layer, Copy) else None
             flows = rule and _plain_arguments(call) and len(call.outputs) == 1
@@ -41,7 +42,7 @@ class Channels:
                 name, kind = call.layer.name, type(source).__name__
                 for x in call.inputs:
                     self._fix(x, f"layer {name!r} of type {kind} takes them")
-        for x in network.outputs:
+        for x in graph.outputs:
             self._fix(x, "the model puts them out")
 
     def of(self, x: Any) -> np.ndarray | None:
@@ -92,9 +93,9 @@ class Channels:
             self._fix(x, "they come from a layer that is not understood, or from the input")
         return self._units[id(x)] if self._axes[id(x)] == axis else None
 
-    def _follow(self, call: Call, layer: Any, rule: Rule) -> bool:
+    def _follow(self, call: Call, layer: Any, rule: ChannelFlow) -> bool:
         """Give the output its units; False if the call is not understood."""
-        if isinstance(layer, (*WEIGHTED, ChannelAttention)):
+        if rule.variables or isinstance(layer, ChannelAttention):
             return self._weigh(call, layer, rule)
         known = [self._axes[id(x)] for x in call.inputs if id(x) in self._axes]
         if not known:
@@ -104,9 +105,9 @@ class Channels:
         if rule.flow == "flattened":
             return self._flatten(call, layer, axis)
         if rule.flow == "concatenated" and layer.axis % rank == axis:
-            parts = [self._take(x, axis) for x in call.inputs]
-            whole = [part for part in parts if part is not None]
-            return len(whole) == len(parts) and self._put(y, axis, np.concatenate(whole))
+            nodes = [self._take(x, axis) for x in call.inputs]
+            whole = [node for node in nodes if node is not None]
+            return len(whole) == len(nodes) and self._put(y, axis, np.concatenate(whole))
         if len(call.inputs) > 1 and rule.flow == "same":
             return False
         if hasattr(layer, "data_format") and channel_axis(layer, rank) != axis:
@@ -126,7 +127,7 @@ class Channels:
             self._join(first, units)
         return self._put(y, to, first)
 
-    def _weigh(self, call: Call, layer: Any, rule: Rule) -> bool:
+    def _weigh(self, call: Call, layer: Any, rule: ChannelFlow) -> bool:
         (x, *others), (y,) = call.inputs, call.outputs
         axis = channel_axis(layer, len(x.shape))
         if others or axis is None or (taken := self._take(x, axis)) is None:

@@ -14,13 +14,13 @@ import numpy as np
 
 from keras_se.analysis.result import Excitations
 from keras_se.checks import unknown_choice
-from keras_se.copies import twin
-from keras_se.inference.network import Network
-from keras_se.inference.parts import Copy, Part
+from keras_se.graph.copies import twin
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.facts import ChannelFlow
+from keras_se.graph.nodes import Copy, Node
 from keras_se.layers import ChannelAttention
-from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
+from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
 from keras_se.pruning.channels import Channels
-from keras_se.pruning.rules import Rule
 from keras_se.pruning.scores import random_scores, weight_scores
 from keras_se.tables import as_text
 
@@ -65,7 +65,7 @@ class _Smaller(Copy):
     """A layer with some of its channels."""
 
     def __init__(
-        self, source: Any, path: tuple[str, ...], rule: Rule, kept: Mapping[str, np.ndarray]
+        self, source: Any, path: tuple[str, ...], rule: ChannelFlow, kept: Mapping[str, np.ndarray]
     ) -> None:
         super().__init__(source, path)
         self._settings: dict[str, Any] = {}
@@ -164,9 +164,9 @@ def prune(
         raise ValueError(f"`seed` must be an integer of at least 0. Received: seed={seed!r}")
     check_model(model)
     means = mean_gates(model, excitations)
-    network = opened(model)
-    channels = Channels(network)
-    blocks = blocks_in(network)
+    graph = EditableGraph(model)
+    channels = Channels(graph)
+    blocks = blocks_in(graph)
     groups = _groups(channels, blocks)
     left = _left(channels, means, blocks)
     if not groups:
@@ -179,14 +179,14 @@ def prune(
     if by == "random":
         scores = random_scores(units, int(seed))
     else:
-        gates = {part: means[name] for name, part in blocks.items()} if by == "gate" else {}
-        scores = weight_scores(network, channels, gates)
+        gates = {node: means[name] for name, node in blocks.items()} if by == "gate" else {}
+        scores = weight_scores(graph, channels, gates)
     removed: set[int] = set()
     for group in groups:
         count = max(1, math.floor(keep * len(group) + 0.5))
         removed.update(sorted(group, key=lambda unit: -scores[unit])[count:])
-    pruning = _remove(network, channels, removed, left)
-    pruned = network.build()
+    pruning = _remove(graph, channels, removed, left)
+    pruned = graph.build()
     pruned.pruning = pruning
     return pruned
 
@@ -194,18 +194,18 @@ def prune(
 def _groups(channels: Channels, blocks: Mapping[str, Copy]) -> list[list[int]]:
     """The units that may be removed, together those that the same layers put out."""
     gated: set[int] = set()
-    for part in blocks.values():
-        if part in channels.ends:
-            gated.update(channels.roots(channels.ends[part][1]["input"]).tolist())
+    for node in blocks.values():
+        if node in channels.ends:
+            gated.update(channels.roots(channels.ends[node][1]["input"]).tolist())
     members: dict[int, list[int]] = defaultdict(list)
     for number, (rule, ends) in enumerate(channels.ends.values()):
         if rule.flow == "new":
             for unit in dict.fromkeys(channels.roots(ends["output"]).tolist()):
                 members[unit].append(number)
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for unit, parts in members.items():
+    for unit, nodes in members.items():
         if unit in gated and channels.reason(unit) is None:
-            groups[tuple(parts)].append(unit)
+            groups[tuple(nodes)].append(unit)
     return list(groups.values())
 
 
@@ -215,11 +215,11 @@ def _left(
     """The blocks with channels that must stay, and why."""
     left = {}
     for name in means:
-        part = blocks.get(name)
-        if part not in channels.ends:
+        node = blocks.get(name)
+        if node not in channels.ends:
             left[name] = "it is inside a layer that is not understood"
             continue
-        units = channels.roots(channels.ends[part][1]["input"]).tolist()
+        units = channels.roots(channels.ends[node][1]["input"]).tolist()
         reasons = [reason for unit in units if (reason := channels.reason(unit))]
         if reasons:
             left[name] = reasons[0]
@@ -227,23 +227,23 @@ def _left(
 
 
 def _remove(
-    network: Network, channels: Channels, removed: set[int], left: Mapping[str, str]
+    graph: EditableGraph, channels: Channels, removed: set[int], left: Mapping[str, str]
 ) -> Pruning:
-    """Put smaller parts in the place of those that lose channels."""
+    """Put smaller nodes in the place of those that lose channels."""
     kept: dict[str, np.ndarray] = {}
     widths: dict[str, int] = {}
-    smaller: dict[Part, Copy] = {}
-    for part, (rule, ends) in channels.ends.items():
+    smaller: dict[Node, Copy] = {}
+    for node, (rule, ends) in channels.ends.items():
         places = {
             end: np.flatnonzero(~np.isin(channels.roots(units), list(removed)))
             for end, units in ends.items()
         }
         if all(len(places[end]) == len(units) for end, units in ends.items()):
             continue
-        assert isinstance(part, Copy)
-        smaller[part] = _Smaller(part.source, part.path, rule, places)
+        assert isinstance(node, Copy)
+        smaller[node] = _Smaller(node.source, node.path, rule, places)
         if len(places["output"]) < len(ends["output"]):
-            kept[part.label], widths[part.label] = places["output"], len(ends["output"])
-    for call in network.calls:
+            kept[node.label], widths[node.label] = places["output"], len(ends["output"])
+    for call in graph.calls:
         call.layer = smaller.get(call.layer, call.layer)
     return Pruning(kept, widths, left)

@@ -9,9 +9,10 @@ import numpy as np
 
 from keras_se.analysis.result import STAGE_AND_BLOCK, Excitations
 from keras_se.checks import unknown_choice
-from keras_se.inference.parts import Copy, New
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy, New
 from keras_se.layers import ScaleOffset
-from keras_se.pruning.blocks import blocks_in, check_model, mean_gates, opened
+from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
 
 
 def drop_stage(
@@ -54,9 +55,9 @@ def drop_stage(
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Sections 4 and 7.2.
     """
     check_model(model)
-    network = opened(model)
+    graph = EditableGraph(model)
     found: dict[int, list[tuple[str, Copy]]] = {}
-    for name, block in blocks_in(network).items():
+    for name, block in blocks_in(graph).items():
         match = STAGE_AND_BLOCK.fullmatch(name.rsplit("/", 1)[-1])
         if match:
             found.setdefault(int(match[1]), []).append((name, block))
@@ -65,19 +66,19 @@ def drop_stage(
     means = {} if excitations is None else mean_gates(model, excitations)
     for name, block in found[stage]:
         constant = _constant(block, means[name]) if means else None
-        for call in network.calls_of(block):
+        for call in graph.calls_of(block):
             (y,) = call.outputs
             x = call.inputs[0]
-            network.replace(
-                call, x if constant is None else network.insert(call, constant, x, y.shape, y.dtype)
+            graph.replace(
+                call, x if constant is None else graph.insert(call, constant, x, y.shape, y.dtype)
             )
-    return network.build()
+    return graph.build()
 
 
 def _constant(block: Copy, gates: np.ndarray) -> New:
     """A multiplication by constants in the place of a block."""
     source: Any = block.source
     axis = 1 if source.data_format == "channels_first" else -1
-    part = New(ScaleOffset, block.name, axis=axis, dtype=source.dtype_policy)
-    part.values = {"scale": gates}
-    return part
+    node = New(ScaleOffset, block.name, axis=axis, dtype=source.dtype_policy)
+    node.values = {"scale": gates}
+    return node

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_se.checks import positive_integer, unknown_choice
 from keras_se.description import Description
-from keras_se.graph import trace
+from keras_se.graph.trace import trace
 from keras_se.inspection import describe
 from keras_se.labels import class_names
 from keras_se.pictures import MAX_PIXELS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_se.graph import recursion
+from keras_se.graph.trace import recursion
 from keras_se.labels import probabilities
 from keras_se.layers import GroupedConv2D, ScaleOffset
 from keras_se.layers._arguments import HALF_PRECISION

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_se.graph import recursion
+from keras_se.graph.trace import recursion
 from keras_se.serving.decoding import decode
 from keras_se.serving.network import Network, without_xla
 

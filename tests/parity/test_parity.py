@@ -16,7 +16,7 @@ import opencv
 import pytest
 
 import keras_se
-from keras_se.graph import recursion
+from keras_se.graph.trace import recursion
 from keras_se.labels import class_names
 from keras_se.weights.checkpoint import described
 from keras_se.weights.entries import list_networks

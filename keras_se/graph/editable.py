@@ -1,16 +1,16 @@
-"""A network in the making: the calls of a model, nested models' among them, open to change."""
+"""The editable graph of a model: calls, those of nested models included, that can be changed."""
 
 from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
-from keras_se.copies import known
-from keras_se.graph import (
+from keras_se.graph.nodes import Copy, New, Node, trains
+from keras_se.graph.trace import (
     Call,
     Graph,
     computes_its_graph,
@@ -20,19 +20,18 @@ from keras_se.graph import (
     symbolic,
     trace,
 )
-from keras_se.inference.affine import Affine
-from keras_se.inference.linear import Linear
-from keras_se.inference.parts import Copy, New, Part, trains
 
 
-class Network:
+class EditableGraph:
     """The calls of a model, changed in place; the model stays as it is.
 
-    The layer of a call is a `Part`, one for each layer of the model. A nested model's calls take
+    The layer of a call is a `Node`, one for each layer of the model. A nested model's calls take
     the place of the call of the nested model.
 
     Args:
         model: A functional or built Sequential model.
+        lift: Makes the node of a layer, given the layer, the names of the nested models that it is
+            in, and all its calls. Defaults to `Copy`: the layer stays what it is.
 
     Attributes:
         calls: Every call, after those whose outputs it takes.
@@ -40,7 +39,13 @@ class Network:
         outputs: Those of its outputs.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        lift: Callable[[Any, tuple[str, ...], list[Call]], Copy] = (
+            lambda layer, path, calls: Copy(layer, path)
+        ),
+    ) -> None:
         self.model = model
         paths: dict[int, tuple[str, ...]] = {}
         graph = _flat(model, (), paths)
@@ -51,22 +56,22 @@ class Network:
         for calls in by_layer.values():
             layer = calls[0].layer
             if not isinstance(layer, New):
-                part = _lift(layer, paths[id(layer)], calls)
+                node = lift(layer, paths[id(layer)], calls)
                 for call in calls:
-                    call.layer = part
+                    call.layer = node
         self._producers = {id(x): call for call in self.calls for x in call.outputs}
         self._consumers: dict[int, list[Call]] = defaultdict(list)
         for call in self.calls:
             for x in call.inputs:
                 self._consumers[id(x)].append(call)
 
-    def parts(self, kind: type[Any]) -> list[Any]:
-        """The parts of that class, in the order of their first calls."""
+    def nodes(self, kind: type[Any]) -> list[Any]:
+        """The nodes of that class, in the order of their first calls."""
         return [x for x in dict.fromkeys(call.layer for call in self.calls) if isinstance(x, kind)]
 
-    def calls_of(self, part: Part) -> list[Call]:
-        """The calls of a part."""
-        return [call for call in self.calls if call.layer is part]
+    def calls_of(self, node: Node) -> list[Call]:
+        """The calls of a node."""
+        return [call for call in self.calls if call.layer is node]
 
     def producer(self, x: Any) -> Call | None:
         """The call that puts `x` out; `None` for an input."""
@@ -85,10 +90,10 @@ class Network:
         consumers = self.consumers(x)
         return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
 
-    def insert(self, place: Call, part: Part, arguments: Any, shape: Any, dtype: str) -> Any:
-        """Call `part` before the call `place`; its output, of that shape."""
+    def insert(self, place: Call, node: Node, arguments: Any, shape: Any, dtype: str) -> Any:
+        """Call `node` before the call `place`; its output, of that shape."""
         output = keras.KerasTensor(shape, dtype)
-        call = Call(part, (arguments,), {}, [output])
+        call = Call(node, (arguments,), {}, [output])
         self.calls.insert(self.calls.index(place), call)
         self._producers[id(output)] = call
         for x in call.inputs:
@@ -119,20 +124,20 @@ class Network:
             for x in self.model.inputs
         ]
         tensors = {id(x): y for x, y in zip(self.inputs, inputs, strict=True)}
-        names = _names(self.parts(object), (x.name for x in inputs))
+        names = _names(self.nodes(object), (x.name for x in inputs))
         made: dict[int, Any] = {}
         with recursion(2 * len(self.calls)):
             for call in self.calls:
-                part = call.layer
-                new = id(part) not in made
+                node = call.layer
+                new = id(node) not in made
                 if new:
-                    made[id(part)] = part.make(names[id(part)])
-                layer = made[id(part)]
+                    made[id(node)] = node.make(names[id(node)])
+                layer = made[id(node)]
                 args, kwargs = _mapped(tensors, (call.args, call.kwargs))
-                outputs = symbolic(part.call(layer, args, kwargs))
+                outputs = symbolic(node.call(layer, args, kwargs))
                 tensors.update((id(x), y) for x, y in zip(call.outputs, outputs, strict=True))
                 if new:
-                    part.fill(layer)
+                    node.fill(layer)
             outputs = [tensors[id(x)] for x in self.outputs]
             source, target = ends(self.model)
             return keras.Model(
@@ -142,33 +147,19 @@ class Network:
             )
 
 
-def _lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
-    """The part for a layer of the model and all its calls."""
-    if (
-        known(layer)
-        and getattr(layer, "built", False)
-        and not any(trains(layer, call) for call in calls)
-    ):
-        if Linear.accepts(layer):
-            return Linear(layer, path)
-        if Affine.accepts(layer, calls):
-            return Affine(layer, path, calls[0].inputs[0])
-    return Copy(layer, path)
-
-
-def _names(parts: Iterable[Part], taken: Iterable[str]) -> dict[int, str]:
-    """A name for each part: its own if it can, the model's own layers before all others."""
+def _names(nodes: Iterable[Node], taken: Iterable[str]) -> dict[int, str]:
+    """A name for each node: its own if it can, the model's own layers before all others."""
     used, names = set(taken), {}
-    for part in sorted(parts, key=lambda part: (isinstance(part, New), len(part.path))):
-        name, number = part.name, 1
-        if name in used and part.path:
-            name = "_".join((*part.path, name))
+    for node in sorted(nodes, key=lambda node: (isinstance(node, New), len(node.path))):
+        name, number = node.name, 1
+        if name in used and node.path:
+            name = "_".join((*node.path, name))
         stem = name
         while name in used:
             number += 1
             name = f"{stem}_{number}"
         used.add(name)
-        names[id(part)] = name
+        names[id(node)] = name
     return names
 
 

@@ -1,7 +1,4 @@
-"""What the calls of a network in the making are calls of.
-
-A part knows the layer that it becomes and its values.
-"""
+"""Nodes of an editable graph: each knows the layer that it becomes, and that layer's values."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_se.copies import copy_values, twin
-from keras_se.graph import Call
+from keras_se.graph.copies import copy_values, twin
+from keras_se.graph.trace import Call
 
 
 class Copy:
@@ -77,7 +74,7 @@ class New:
             getattr(layer, attribute).assign(value)
 
 
-Part = Copy | New
+Node = Copy | New
 
 
 def trains(layer: Any, call: Call) -> bool:

@@ -1,0 +1,1 @@
+"""Graphs of functional models: reading them, editing them, and facts about their layers."""

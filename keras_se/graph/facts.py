@@ -1,0 +1,158 @@
+"""Facts about kinds of layers: one row each, by the name of the class.
+
+Names serve bare operations of `keras.ops`, which have no public class, and layers inside
+`keras.applications`. A subclass has the facts of the nearest class above it that has a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ChannelFlow:
+    """How a kind of layer treats channels.
+
+    Attributes:
+        flow: The output's channels: `"same"` as the input's; `"new"`; `"repeated"`: some for each
+            of the input's; `"merged"`: each belongs to one of every input; `"concatenated"`: those
+            of all inputs; `"flattened"`: those of each position.
+        variables: For an attribute its axes and whose channels they have: those of the `"input"`,
+            the `"output"`, or between both (`"inside"`).
+        size: The setting that is the number of the output's channels.
+    """
+
+    flow: str
+    variables: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    size: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a kind of layer.
+
+    Attributes:
+        kernel: The form of its kernel, in which its output is linear.
+        normalises: Whether a scale and an offset follow a normalisation.
+        homogeneous: Whether `f(2 x) = 2 f(x)` of one tensor, whatever its settings.
+        rectifies: Whether it is a ReLU of some kind.
+        adds: Whether it adds all its inputs.
+        training_only: Whether it does nothing at inference.
+        multiplies: `False`: at most element by element, whatever the shapes of its weights; `True`:
+            it multiplies tensors without having weights; `None`: as its weights tell.
+        channels: How it treats channels; `None` if that is not known.
+    """
+
+    kernel: (
+        Literal["convolution", "transposed", "separable", "depthwise", "dense", "einsum"] | None
+    ) = None
+    normalises: bool = False
+    homogeneous: bool = False
+    rectifies: bool = False
+    adds: bool = False
+    training_only: bool = False
+    multiplies: bool | None = None
+    channels: ChannelFlow | None = None
+
+
+SAME, MERGED = ChannelFlow("same"), ChannelFlow("merged")
+BIAS = {"bias": {0: "output"}}
+STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
+
+ROWS: Mapping[str, Facts] = {
+    "Conv1D Conv2D Conv3D": Facts(
+        kernel="convolution",
+        channels=ChannelFlow("new", {"kernel": {-2: "input", -1: "output"}, **BIAS}, "filters"),
+    ),
+    "Conv1DTranspose Conv2DTranspose Conv3DTranspose": Facts(
+        kernel="transposed",
+        channels=ChannelFlow("new", {"kernel": {-1: "input", -2: "output"}, **BIAS}, "filters"),
+    ),
+    "SeparableConv1D SeparableConv2D": Facts(
+        kernel="separable",
+        channels=ChannelFlow(
+            "new",
+            {
+                "depthwise_kernel": {-2: "input"},
+                "pointwise_kernel": {-2: "inside", -1: "output"},
+                **BIAS,
+            },
+            "filters",
+        ),
+    ),
+    "DepthwiseConv1D DepthwiseConv2D": Facts(
+        kernel="depthwise", channels=ChannelFlow("repeated", {"kernel": {-2: "input"}, **BIAS})
+    ),
+    "Dense": Facts(
+        kernel="dense",
+        channels=ChannelFlow("new", {"kernel": {0: "input", 1: "output"}, **BIAS}, "units"),
+    ),
+    "EinsumDense": Facts(kernel="einsum"),
+    "BatchNormalization": Facts(
+        normalises=True,
+        multiplies=False,
+        channels=ChannelFlow("same", {name: {0: "input"} for name in STATISTICS}),
+    ),
+    "LayerNormalization GroupNormalization": Facts(normalises=True, multiplies=False),
+    "Embedding Normalization RMSNormalization": Facts(multiplies=False),
+    "ScaleOffset": Facts(
+        channels=ChannelFlow("same", {"scale": {0: "input"}, "offset": {0: "input"}})
+    ),
+    (
+        "AveragePooling1D AveragePooling2D AveragePooling3D MaxPooling1D MaxPooling2D MaxPooling3D "
+        "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "
+        "GlobalMaxPooling2D GlobalMaxPooling3D AdaptiveAveragePooling2D ZeroPadding1D "
+        "ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D "
+        "UpSampling3D Identity"
+    ): Facts(homogeneous=True, channels=SAME),
+    (
+        "AdaptiveAveragePooling1D AdaptiveAveragePooling3D AdaptiveMaxPooling1D "
+        "AdaptiveMaxPooling2D AdaptiveMaxPooling3D LayerScale Permute Reshape"
+    ): Facts(homogeneous=True),
+    "Flatten": Facts(homogeneous=True, channels=ChannelFlow("flattened")),
+    "LeakyReLU Relu LeakyRelu": Facts(homogeneous=True, rectifies=True, channels=SAME),
+    "PReLU": Facts(homogeneous=True, rectifies=True, multiplies=False),
+    # Homogeneous with some settings only.
+    "ReLU": Facts(rectifies=True, channels=SAME),
+    (
+        "Activation Cast ELU Elu Gelu HardSigmoid HardSilu Relu6 Rescaling Sigmoid Silu Softplus "
+        "Tanh"
+    ): Facts(channels=SAME),
+    "Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D StochasticDepth": Facts(
+        homogeneous=True, training_only=True, channels=SAME
+    ),
+    "GaussianDropout GaussianNoise": Facts(training_only=True, channels=SAME),
+    (
+        "ActivityRegularization AlphaDropout AugMix CutMix MixUp RandAugment RandomBrightness "
+        "RandomColorDegeneration RandomColorJitter RandomContrast RandomElasticTransform "
+        "RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
+        "RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness "
+        "RandomShear RandomTranslation RandomZoom"
+    ): Facts(training_only=True),
+    "Add": Facts(adds=True, channels=MERGED),
+    "CustomScaleLayer": Facts(adds=True),
+    ("Average Divide Maximum Minimum Multiply MultiplyAdd ShakeShake Subtract TrueDivide"): Facts(
+        channels=MERGED
+    ),
+    "Concatenate": Facts(channels=ChannelFlow("concatenated")),
+    (
+        "AdditiveAttention Attention Conv ConvTranspose DepthwiseConv Dot DotProductAttention "
+        "Einsum Inner Matmul SeparableConv Tensordot"
+    ): Facts(multiplies=True),
+}
+
+FACTS: Mapping[str, Facts] = {name: row for names, row in ROWS.items() for name in names.split()}
+UNKNOWN = Facts()
+# Packages whose classes the names are of.
+OWNERS = ("keras", "keras_se")
+
+
+def facts_of(layer: Any) -> Facts:
+    """The facts of a layer's or operation's class, or of the nearest class above it.
+
+    A user's class of the same name is another.
+    """
+    own = (c.__name__ for c in type(layer).__mro__ if c.__module__.split(".")[0] in OWNERS)
+    return next((FACTS[name] for name in own if name in FACTS), UNKNOWN)
