@@ -51,7 +51,7 @@ from .pruning.stages import drop_stage as drop_stage
 from .pyramid import feature_pyramid as feature_pyramid
 from .resolve import get_model as get_model
 from .serving.exporting import export as export
-from .surgery import add_squeeze_excite as add_squeeze_excite
+from .surgery.insertion import add_squeeze_excite as add_squeeze_excite
 from .training.strategies import synchronized as synchronized
 from .weights.checkpoint import load_checkpoint as load_checkpoint
 from .weights.entries import Weights as Weights

@@ -17,7 +17,7 @@ from test_bad_input import one_line
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, add_squeeze_excite
-from keras_se.surgery import start_neutral
+from keras_se.surgery.insertion import start_neutral
 
 # Of outputs of the order of one: a compiler orders the float32 sums of some hundred layers anew.
 COMPILED_TOLERANCE = 1e-5

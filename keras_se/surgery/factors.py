@@ -1,0 +1,203 @@
+"""Which weights beside a block take its factor of two, so that neutral gates change nothing.
+
+Powers of two are exact in floating point.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_se.graph.copies import known, plain
+from keras_se.graph.facts import facts_of
+from keras_se.graph.trace import Call, Graph, computes_its_graph, is_functional, merges, trace
+
+LINEAR = keras.activations.linear
+HOMOGENEOUS = (LINEAR, keras.activations.relu, keras.activations.leaky_relu)
+
+
+@dataclass(eq=False)
+class Scope:
+    """One functional model, the given one or a nested one.
+
+    Attributes:
+        path: Its name within the given model, with a slash, or "".
+        graph: Its graph.
+        places: The layers that a block follows, or the blocks themselves.
+    """
+
+    path: str
+    graph: Graph
+    places: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.producers = {id(x): call for call in self.graph.calls for x in call.outputs}
+        self.consumers: dict[int, list[Call]] = {}
+        for call in self.graph.calls:
+            for x in call.inputs:
+                self.consumers.setdefault(id(x), []).append(call)
+        self.outputs = {id(x) for x in self.graph.outputs}
+
+    def calls_of(self, layer: Any) -> list[Call]:
+        return [call for call in self.graph.calls if call.layer is layer]
+
+    def data_format(self, x: Any) -> str:
+        """That of the nearest layer before `x` that has one."""
+        while call := self.producers.get(id(x)):
+            layer, rank = call.layer, len(call.outputs[0].shape)
+            # Flatten's is seldom that of its input.
+            if hasattr(layer, "data_format") and not isinstance(layer, layers.Flatten):
+                return layer.data_format
+            if (
+                isinstance(layer, layers.BatchNormalization | layers.GroupNormalization)
+                and rank > 2
+            ):
+                return "channels_first" if layer.axis % rank == 1 else "channels_last"
+            if not call.inputs:
+                break
+            x = call.inputs[0]
+        return keras.config.image_data_format()
+
+    def axis(self, x: Any) -> int:
+        return 1 if self.data_format(x) == "channels_first" else len(x.shape) - 1
+
+    def label(self, layer: Any) -> str:
+        return repr(f"{self.path}{layer.name}")
+
+    def only_use(self, x: Any, call: Call) -> bool:
+        return self.consumers.get(id(x)) == [call] and id(x) not in self.outputs
+
+
+class Factors:
+    """Where blocks go, and which weights take their factors of two.
+
+    Args:
+        model: The given model.
+        blocks: Whether the places are blocks that the model has, not layers that one follows.
+
+    Attributes:
+        scopes: The given model and the nested ones, by their identity.
+        powers: The power of two for `(layer, "all")`, all its weights, or `(layer, "kernel")`.
+    """
+
+    def __init__(self, model: keras.Model, blocks: bool = False) -> None:
+        self.root = model
+        self.blocks = blocks
+        self.scopes: dict[int, Scope] = {}
+        self.powers: Counter[tuple[Any, str]] = Counter()
+        if is_functional(model) and not computes_its_graph(model):
+            raise ValueError(
+                "`model` must be a functional or Sequential `keras.Model` without a `call` of its "
+                f"own. Received: model of type {type(model).__name__}"
+            )
+        self._look_into(model, "")
+        self._uses = Counter(
+            id(call.layer) for scope in self.scopes.values() for call in scope.graph.calls
+        )
+
+    def _look_into(self, model: keras.Model, path: str) -> None:
+        if id(model) in self.scopes:
+            return
+        scope = self.scopes[id(model)] = Scope(path, trace(model))
+        for call in scope.graph.calls:
+            if is_functional(call.layer) and computes_its_graph(call.layer):
+                self._look_into(call.layer, f"{path}{call.layer.name}/")
+
+    def weigh(self, requirement: str) -> None:
+        """Find the weights beside every place that make up for gates of one half.
+
+        Raises:
+            ValueError: If there are none; the message begins with `requirement`.
+        """
+        for scope in self.scopes.values():
+            for place in scope.places:
+                found = self.beside(scope, place)
+                if found is None:
+                    raise ValueError(f"{requirement}. Received: layer {scope.label(place)}")
+                self.powers.update(found)
+
+    def beside(self, scope: Scope, place: Any) -> dict[tuple[Any, str], int] | None:
+        """The powers of two that double what `place` puts out; `None` if no weights can take them.
+
+        Those before it, else those behind it.
+        """
+        calls = scope.calls_of(place)
+        after = [call.outputs[0] for call in calls]
+        before = after
+        if self.blocks:
+            alone = all(scope.only_use(call.inputs[0], call) for call in calls)
+            before = [call.inputs[0] for call in calls] if alone else []
+        for search, tensors in ((self._before, before), (self._behind, after)):
+            found: Counter[tuple[Call, str]] = Counter()
+            if tensors and all(search(scope, x, found) for x in tensors):
+                powers: dict[tuple[Any, str], list[int]] = {}
+                for (call, part), power in found.items():
+                    powers.setdefault((call.layer, part), []).append(power)
+                # A layer with further calls would change them, too.
+                if all(
+                    len(same) == self._uses[id(layer)] and len(set(same)) == 1
+                    for (layer, _), same in powers.items()
+                ):
+                    return {weights: same[0] for weights, same in powers.items()}
+        return None
+
+    def _before(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
+        """Add to `found` the calls whose weights, doubled, double `x`; False if there are none."""
+        call = scope.producers.get(id(x))
+        if call is None or not known(call.layer):
+            return False
+        layer, inputs = call.layer, call.inputs
+        if facts_of(layer).normalises:
+            found[call, "all"] += 1
+            # The copy of a BatchNorm can be given a scale.
+            given = isinstance(layer, layers.BatchNormalization) and not self.blocks
+            return given or layer.gamma is not None
+        if facts_of(layer).kernel and layer.activation in HOMOGENEOUS and plain(layer):
+            found[call, "all"] += 1
+            return True
+        if not (homogeneous(call) or merges(call)):
+            return False
+        return all(scope.only_use(y, call) and self._before(scope, y, found) for y in inputs)
+
+    def _behind(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
+        """Add to `found` the calls whose kernels, doubled, make up for `x` halved."""
+        consumers = scope.consumers.get(id(x), [])
+        if id(x) in scope.outputs or not consumers:
+            return False
+        for call in consumers:
+            if known(call.layer) and facts_of(call.layer).kernel and plain(call.layer):
+                found[call, "kernel"] += 1
+            elif not homogeneous(call) or not self._behind(scope, call.outputs[0], found):
+                return False
+        return True
+
+
+def homogeneous(call: Call) -> bool:
+    layer = call.layer
+    if len(call.inputs) != 1 or len(call.outputs) != 1 or not known(layer):
+        return False
+    if isinstance(layer, layers.ReLU):
+        return layer.max_value is None and not layer.threshold
+    if isinstance(layer, layers.Activation):
+        return layer.activation in HOMOGENEOUS
+    if isinstance(layer, layers.Rescaling):
+        return not np.any(layer.offset)
+    return facts_of(layer).homogeneous
+
+
+def multiply(layer: Any, part: str, factor: float) -> None:
+    if facts_of(layer).normalises:
+        variables = [layer.gamma, layer.beta]
+    elif facts_of(layer).kernel == "separable":
+        behind = part == "kernel"
+        variables = [layer.depthwise_kernel] if behind else [layer.pointwise_kernel, layer.bias]
+    else:
+        variables = [layer.kernel] if part == "kernel" else [layer.kernel, layer.bias]
+    for variable in variables:
+        if variable is not None:
+            variable.assign(variable * factor)
