@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from PIL import Image
 
 import keras_se
 from keras_se.serving import exporting
@@ -88,7 +90,7 @@ MAPS: dict[str, Callable[[Any], Any]] = {
 # What is applied to outputs that are known to be logits.
 SCORES = {"known logits": ops.softmax, "known sigmoids": ops.sigmoid}
 # In the default suite.
-QUICK = ("logits", "BatchNorm", "outputs by name", "dense maps")
+QUICK = ("one unit", "BatchNorm", "outputs by name", "dense maps")
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,16 @@ def test_a_network_that_amplifies_rounding(
     assert 1e-9 < written.amplification < 1e-3
 
 
+@pytest.mark.networks
+def test_a_deep_network_that_was_never_trained(tmp_path: Path) -> None:
+    """Its gates saturate, and it changes what rounding leaves by a thousandfold and more."""
+    model = keras_se.SEResNet101(weights=None, input_shape=(64, 64, 3), classifier_activation=None)
+    with pytest.warns(UserWarning, match="amplifies rounding"):
+        written = keras_se.export(model, tmp_path / "net")
+    assert written.amplification is not None
+    assert written.amplification > 1e-3
+
+
 def test_a_dataset_of_representative_pictures() -> None:
     """Batches with labels, single pictures, a generator."""
     import tensorflow as tf
@@ -182,6 +194,24 @@ def test_a_dataset_of_representative_pictures() -> None:
     for stream in streams:
         found = pictures(stream, transform_of(model), (28, 28, 1))
         np.testing.assert_array_equal(found, x.astype("float32"))
+
+
+def test_a_folder_of_representative_pictures(tmp_path: Path) -> None:
+    """Of regular files: a pipe would be waited for; hidden ones are nobody's pictures."""
+    from keras_se.serving.description import pictures, transform_of
+
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    for name in ("a/0.png", "b/1.png", ".hidden/2.png", "a/._3.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (28, 28), len(name)).save(path, "PNG")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "folder.png").mkdir()
+    (tmp_path / "a" / "link.png").symlink_to("absent")
+    found = pictures(tmp_path, transform_of(model), (28, 28, 1))
+    np.testing.assert_array_equal(found, np.full((2, 28, 28, 1), 7))
+    with pytest.raises(ValueError, match="`representative` must be pictures"):
+        pictures("", transform_of(model), (28, 28, 1))
 
 
 def noise(count: int) -> np.ndarray:
