@@ -73,10 +73,13 @@ def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int],
         size = size or known.input_shape[0]
         crop = crop or known.preprocessing.crop
         channels = known.input_shape[2]
-    if size is None:
+    elif recipe.weights is None:
+        # A network that does not know its crop takes whole pictures.
+        crop = crop or 1.0
+    if size is None or crop is None:
         raise ValueError(
-            f"`image_size` must be given with data={recipe.data!r}, unless `weights` is a "
-            "published set. Received: image_size=None"
+            f"`image_size` and `crop` must be given with data={recipe.data!r}, unless `weights` is "
+            f"a published set. Received: image_size={size}, crop={crop}"
         )
     for name in HELD_ONLY:
         if getattr(recipe, name):
@@ -84,8 +87,7 @@ def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int],
                 f"`{name}` must be 0 with data={recipe.data!r}, whose pictures are cropped "
                 f"otherwise. Received: {name}={getattr(recipe, name)}"
             )
-    # A network that does not know its crop takes whole pictures.
-    return (size, size, channels), crop or 1.0
+    return (size, size, channels), crop
 
 
 def _builder(recipe: Recipe) -> Builder:
