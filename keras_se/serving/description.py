@@ -182,6 +182,8 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
             f"`representative` must be pictures of the shape (n, {', '.join(map(str, shape))}). "
             f"Received: shape {images.shape}"
         )
+    if not np.isfinite(images).all():
+        raise ValueError("`representative` must be finite numbers. Received: NaN or infinite ones")
     return images.astype("float32")
 
 
