@@ -578,7 +578,7 @@ def test_cache_that_cannot_be(
 ) -> None:
     """What the variable says may be anything; nobody waits, and one line says what it was."""
     monkeypatch.setenv("KERAS_SE_HOME", HOMES[name](tmp_path))
-    with pytest.raises(OSError, match="set KERAS_SE_HOME|name too long") as caught:
+    with pytest.raises(OSError, match=r"set KERAS_SE_HOME|name too long") as caught:
         cache.fetched(published(serve(whole())))
     assert name == "a line break" or "\n" not in str(caught.value)
 
