@@ -9,6 +9,24 @@ from typing import Any
 
 # Characters of a list of choices that is shown whole, and the names that stand for a longer one.
 LONGEST, NEAREST = 160, 3
+# Files of networks, and how they are read.
+READERS = {
+    ".safetensors": "keras_se.load_checkpoint reads it",
+    ".pth": "keras_se.load_checkpoint reads it",
+    ".pt": "keras_se.load_checkpoint reads it",
+    ".bin": "keras_se.load_checkpoint reads it",
+    ".caffemodel": "keras_se.load_checkpoint reads it",
+    ".h5": "keras_se.load_checkpoint reads it",
+    ".keras": "keras.models.load_model reads it, and keras_se.get_model",
+    ".onnx": "it runs in onnxruntime",
+    ".tflite": "it runs in LiteRT",
+    ".xml": "it runs in OpenVINO",
+}
+
+
+def reader_of(name: str) -> str | None:
+    """What to do with a file of that name, `None` for one that no network is in."""
+    return next((use for suffix, use in READERS.items() if name.endswith(suffix)), None)
 
 
 def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str = "") -> str:

@@ -143,6 +143,27 @@ def colours_of(entry: Weights) -> str:
     return "L" if entry.input_shape[-1] == 1 else "RGB"
 
 
+def printable(path: str | Path) -> str:
+    """A path as any terminal can show it, also where its name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, without names that begin with a dot, sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, one a class, or a `ValueError` if a name is not UTF-8."""
+    found = [path for path in visible(folder) if path.is_dir()]
+    for path in found:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{printable(path)}: expected a folder whose name is UTF-8") from None
+    return found
+
+
 def class_files(
     folder: Path, places: Mapping[str, int], classes: str, argument: str = "data"
 ) -> list[tuple[Path, int]]:
@@ -160,13 +181,13 @@ def class_files(
     if not folder.is_dir():
         raise ValueError(f"`{argument}` must be a folder. Received: {argument}={str(folder)!r}")
     files = []
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for part in class_folders(folder):
         if part.name not in places:
             raise ValueError(
                 f"{folder}: every folder must be a class of {classes}. "
                 + unknown_choice("folder", part.name, [], f"{next(iter(places))!r} and so on")
             )
-        pictures = [file for file in sorted(part.iterdir()) if file.suffix.lower() in SUFFIXES]
+        pictures = [file for file in visible(part) if file.suffix.lower() in SUFFIXES]
         files += [(file, places[part.name]) for file in pictures]
     if not files:
         raise ValueError(

@@ -17,6 +17,16 @@ LOSS = 5
 PROBE = 1024
 
 
+class Levels(dict[str, Any]):
+    """Feature maps by level; a level that there is not is told in one line."""
+
+    def __missing__(self, level: str) -> Any:
+        raise KeyError(
+            f"{level} is not among the levels P2 to P5 of keras_se.feature_pyramid, which are for "
+            "KerasHub's RetinaNetBackbone and DeepLabV3Backbone"
+        )
+
+
 @keras.saving.register_keras_serializable(package="keras_se")
 class FeaturePyramid(keras.Model):
     """Pictures to a dictionary of feature maps; `feature_pyramid` makes it.
@@ -27,7 +37,7 @@ class FeaturePyramid(keras.Model):
     @property
     def pyramid_outputs(self) -> dict[str, Any]:
         """The symbolic feature maps, `"P2"` to `"P5"`."""
-        return self.output
+        return Levels(self.output)
 
 
 def feature_pyramid(model: keras.Model) -> keras.Model:

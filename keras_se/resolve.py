@@ -9,24 +9,14 @@ from typing import Any
 import keras
 
 import keras_se
-from keras_se.checks import unknown_choice
+from keras_se.checks import reader_of, unknown_choice
 from keras_se.description import Description, agreed_set, describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.weights.entries import Weights, list_weights
 
 # The network of a run whose figures are reported.
 RUN_FILE = "last.keras"
-# Files of other kinds, and how they are read.
-OTHER_SUFFIXES = {
-    ".safetensors": "keras_se.load_checkpoint reads it",
-    ".pth": "keras_se.load_checkpoint reads it",
-    ".caffemodel": "keras_se.load_checkpoint reads it",
-    ".weights.h5": "give it to its builder, keras_se.SEResNet50(weights=...)",
-    ".h5": "keras_se.load_checkpoint reads it",
-    ".onnx": "it runs in onnxruntime",
-    ".tflite": "it runs in LiteRT",
-    ".xml": "it runs in OpenVINO",
-}
+BUILDER = "give it to its builder, keras_se.SEResNet50(weights=...)"
 
 
 def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> keras.Model:
@@ -113,12 +103,12 @@ def unknown(name: Any, what: str = "name_or_path") -> ValueError:
         text = str(name)
         if text.endswith(".keras"):
             return ValueError(f"`{what}` names a file that does not exist. Received: {text!r}")
-        for suffix, use in OTHER_SUFFIXES.items():
-            if text.endswith(suffix):
-                return ValueError(
-                    f"`{what}` must be a set, a builder, a run folder or a .keras file. "
-                    f"Received: {text!r}; {use}"
-                )
+        use = BUILDER if text.endswith(".weights.h5") else reader_of(text)
+        if use:
+            return ValueError(
+                f"`{what}` must be a set, a builder, a run folder or a .keras file. "
+                f"Received: {text!r}; {use}"
+            )
         if Path(text).is_dir():
             return ValueError(
                 f"`{what}` must be a run folder, with its recipe.json, or another name. "

@@ -520,6 +520,25 @@ def test_unknown_weights(weights: Any, near: str, pretrained: None, no_layers: N
         assert f"Did you mean {near!r}?" in message
 
 
+@pytest.mark.parametrize(
+    ("weights", "use"),
+    [
+        ("model.safetensors", "keras_se.load_checkpoint"),
+        (Path("folder/model.pth"), "keras_se.load_checkpoint"),
+        ("old.h5", "keras_se.load_checkpoint"),
+        ("m.keras", "keras.models.load_model"),
+        ("net.onnx", "onnxruntime"),
+    ],
+)
+@pytest.mark.parametrize("builder", [SEResNet20, keras_se.SEResNet50, keras_se.SEVGG16])
+def test_weights_that_something_else_reads(
+    weights: Any, use: str, builder: Any, no_layers: None
+) -> None:
+    message = one_line(lambda: builder(weights=weights), "weights", str(weights))
+    assert use in message
+    assert len(message) < 300
+
+
 def test_weights_of_another_network_by_name(pretrained: None, no_layers: None) -> None:
     message = one_line(lambda: keras_se.SEResNet32(weights=NAME), "weights", repr(NAME))
     assert "SEResNet32" in message

@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,7 @@ def test_damaged_weights_in_a_process(
 
 IMPORTED = f"""
 import sys
+import zipfile
 sys.argv[0] = "keras-se"
 try:
     from keras_se.cli import main
@@ -376,6 +378,7 @@ def test_a_saved_model_loads_after_the_imports_alone(tmp_path: Path, order: str)
     np.save(tmp_path / "pictures.npy", pictures)
     code = f"""
 import sys
+import zipfile
 import {order}
 import numpy as np
 folder = sys.argv[1]
@@ -550,3 +553,77 @@ def test_models_of_the_stub_are_the_models() -> None:
     names = stub_names(PACKAGE / "__init__.pyi")
     builders = {name for name, module in names.items() if module == "models"} - {"list_models"}
     assert builders == set(keras_se.list_models())
+
+
+UNSET: dict[str, tuple[str, ...]] = {
+    "export to": ("export", NAME, ""),
+    "export from": ("export", "", "served"),
+    "evaluate": ("evaluate", ""),
+    "evaluate on": ("evaluate", NAME, "--data", ""),
+    "excitations of": ("excitations", "", "folder"),
+    "excitations on": ("excitations", NAME, ""),
+    "excitations saved to": ("excitations", NAME, "--save", ""),
+    "excitations drawn to": ("excitations", NAME, "--plot", ""),
+    "excitations written to": ("excitations", NAME, "--html", ""),
+    "predict with": ("predict", "a/0.png", "--weights", ""),
+    "predict": ("predict", "", "--weights", NAME),
+    "cost": ("cost", ""),
+    "info": ("info", ""),
+    "download": ("download", ""),
+    "benchmark": ("benchmark", ""),
+    "train": ("train", ""),
+    "train to": ("train", "finetune", "--run", ""),
+    "train on": ("train", "finetune", "--set", "data_dir="),
+    "convert to": ("convert", "x.pth", "", "--layout", "timm", "--model", "SEResNet18"),
+}
+
+
+@pytest.mark.parametrize("name", UNSET)
+def test_variable_of_a_shell_that_is_not_set(
+    run: Run, registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Empty text is no name of the working directory, where pictures may be."""
+    (tmp_path / "a").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "a" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert_mistake(run(*UNSET[name]), "''" if name != "convert to" else "DST")
+    assert [str(path) for path in sorted(Path().rglob("*"))] == ["a", "a/0.png"]
+
+
+def test_picture_whose_name_is_not_utf_8(
+    run: Run, registry: None, network: keras.Model, pictures: list[Path]
+) -> None:
+    """JSON and tables stay UTF-8."""
+    path = Path(os.fsdecode(os.fsencode(pictures[0].parent) + b"/\xff.png"))
+    pictures[0].rename(path)
+    code, out, _ = run("predict", path, "--weights", NAME, "--json")
+    assert code == 0
+    assert json.loads(out)[0]["image"] == f"{path.parent}/\ufffd.png"
+    code, out, _ = run("predict", path, "--weights", NAME)
+    assert code == 0
+    assert out.splitlines()[0] == f"{path.parent}/\ufffd.png"
+    path.write_bytes(b"no picture")
+    assert_mistake(run("predict", path, "--weights", NAME), "undamaged picture")
+
+
+@pytest.mark.parametrize(
+    "command", ["cost", "evaluate", "export", "excitations", "predict", "info"]
+)
+def test_keras_file_of_many_brackets(run: Run, pictures: list[Path], command: str) -> None:
+    path = pictures[0].with_name("deep.keras")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            deep = name == "config.json"
+            archive.writestr(name, "[" * 200_000 + "]" * 200_000 if deep else content)
+    arguments: dict[str, tuple[object, ...]] = {
+        "evaluate": (path, "--data", path.parent),
+        "export": (path, path.with_name("served")),
+        "excitations": (path, path.parent),
+        "predict": (pictures[1], "--weights", path),
+    }
+    result = run(command, *arguments.get(command, (path,)))
+    assert_mistake(result, f"{path}: expected a model of Keras")

@@ -259,6 +259,17 @@ def test_default_weights_exist(name: str) -> None:
         assert builder.defaults.weights in defaults
 
 
+@pytest.mark.parametrize("pooling", ["avg", None])
+def test_features(pooling: str | None) -> None:
+    """What another classifier on the network takes."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    assert keras_se.describe(model).features == 64
+    new = keras_se.with_new_head(model, 3)
+    assert (keras_se.describe(new).features, new.output_shape) == (64, (None, 3))
+    base = keras_se.SEResNet20(weights="fashion_mnist", include_top=False, pooling=pooling)
+    assert keras_se.describe(base).features == (64 if pooling else None)
+
+
 @pytest.mark.parametrize(("scale", "warned"), [(1 / 255, True), (1, False)])
 def test_pictures_in_the_wrong_range(scale: float, warned: bool) -> None:
     """Where a network that takes 0..255 is given arrays, 0..1 is said."""

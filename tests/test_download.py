@@ -563,6 +563,33 @@ def test_cache_below_a_file(serve: Serve, tmp_path: Path, monkeypatch: pytest.Mo
     refused(lambda: cache.fetched(published(serve(whole()))), tmp_path / "file", "KERAS_SE_HOME")
 
 
+HOMES: dict[str, Callable[[Path], str]] = {
+    "a device": lambda path: "/dev/full",
+    "a link to itself": lambda path: (path / "loop").symlink_to("loop") or str(path / "loop"),
+    "too long": lambda path: str(path / ("x" * 300)),
+    "a pipe": lambda path: os.mkfifo(path / "pipe") or str(path / "pipe"),  # type: ignore[func-returns-value]
+    "a line break": lambda path: (path / "file").touch() or str(path / "file" / "two\nlines"),
+}
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_cache_that_cannot_be(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What the variable says may be anything; nobody waits, and one line says what it was."""
+    monkeypatch.setenv("KERAS_SE_HOME", HOMES[name](tmp_path))
+    with pytest.raises(OSError, match=r"set KERAS_SE_HOME|name too long") as caught:
+        cache.fetched(published(serve(whole())))
+    assert name == "a line break" or "\n" not in str(caught.value)
+
+
+def test_relative_cache(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is below the working directory, as other programs have it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_SE_HOME", "cache")
+    assert cache.fetched(published(serve(whole()))).resolve() == tmp_path / "cache" / NAME
+
+
 def script(code: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", code, *map(str, arguments)]
 

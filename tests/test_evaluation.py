@@ -1,6 +1,7 @@
 """`keras-se evaluate`: sets of weights and runs, on arrays and on folders of pictures."""
 
 import json
+import os
 from pathlib import Path
 
 import fashion_mnist_files
@@ -174,6 +175,40 @@ def test_channels_first(tmp_path):
             Run(get_recipe("fashion_mnist"), tmp_path / "run")
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+NO_PICTURES = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "dangling link": lambda path: path.symlink_to("absent"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PICTURES)
+def test_what_is_no_file(kind, folder):
+    """Opening a pipe would wait for ever."""
+    path = folder / "1" / "zz.png"
+    NO_PICTURES[kind](path)
+    with pytest.raises((ValueError, OSError), match=r"zz\.png") as caught:
+        evaluate(NAME, folder)
+    assert "\n" not in str(caught.value)
+    report = evaluate(NAME, folder, bad_pictures="skip")
+    assert (report.pictures, report.skipped) == (20, [str(path)])
+
+
+def test_names_that_begin_with_a_dot(folder):
+    """What a notebook and a Mac leave behind."""
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/first-checkpoint.png", "1/._first.png"):
+        (folder / name).write_bytes(b"")
+    assert evaluate(NAME, folder).pictures == 20
+
+
+def test_class_whose_name_is_not_utf_8(folder):
+    os.mkdir(os.fsencode(folder) + b"/\xff")
+    with pytest.raises(ValueError, match="whose name is UTF-8") as caught:
+        evaluate(NAME, folder)
+    assert str(caught.value).startswith(f"{folder}/\\xff: ")
 
 
 def test_only_bad_pictures(tmp_path):

@@ -1,5 +1,6 @@
 """`keras_se.excitations`: the gates of any network by class, from any source of pictures."""
 
+import os
 import tracemalloc
 import warnings
 import zipfile
@@ -248,6 +249,19 @@ def test_folder(folder, data_format):
         np.testing.assert_allclose(other.mean[name][:0:-1], found.mean[name], rtol=0, atol=STREAMED)
 
 
+def test_folder_with_more_than_pictures(folder):
+    """Names that begin with a dot are left out; a class has a name that can be written."""
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/0-checkpoint.png", "class_0/._0.png"):
+        (folder / name).write_bytes(b"")
+    found = excitations(small(shape=(32, 32, 3)), folder)
+    assert found.classes == tuple(f"class_{n}" for n in range(CLASSES))
+    assert found.counts.tolist() == [3] * CLASSES
+    os.mkdir(os.fsencode(folder) + b"/\xff")
+    with pytest.raises(ValueError, match="whose name is UTF-8"):
+        excitations(small(shape=(32, 32, 3)), folder)
+
+
 def test_memory_does_not_grow_with_the_pictures():
     """NumPy's, which Python traces; the pictures are made as they are asked for."""
     model = small()
@@ -456,6 +470,7 @@ MISTAKES = {
     "names": (lambda x, y: {"class_names": ["a", "a"]}, "`class_names` must be different"),
     "one name": (lambda x, y: {"class_names": "cat"}, "`class_names` must be different"),
     "fewer names": (lambda x, y: {"class_names": ["a", "b"]}, "from 0 to 1"),
+    "empty text": (lambda x, y: {"images": "", "labels": None}, "must be a folder or 'tfds:NAME'"),
     "no folder": (lambda x, y: {"images": "absent", "labels": None}, "`images` must be a folder"),
     "folder, not square": (lambda x, y: {"images": ".", "labels": None}, "square"),
 }

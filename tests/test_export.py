@@ -278,6 +278,20 @@ def test_transform_of_the_network_inside() -> None:
 
 
 @pytest.mark.parametrize(
+    "shape", [(24, 24, 1), pytest.param((33, 31, 3), marks=pytest.mark.export)]
+)
+def test_whole_pictures_of_a_network_of_ones_own(shape: Any, tmp_path: Path) -> None:
+    """Nothing is cut off a picture of the network's size: the answer is that of `predict`."""
+    model = small_network(shape)
+    picture = noise(*shape).astype("uint8")
+    data = encoded(Image.fromarray(picture[..., 0] if shape[-1] == 1 else picture), "PNG")
+    answer = load(model, tmp_path / "net")["serving_default"](image_bytes=tf.constant([data]))
+    expected = model.predict(picture[None], verbose=0)
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=TOLERANCE)
+    np.testing.assert_array_equal(keras_se.load_image(data, model), picture[None])
+
+
+@pytest.mark.parametrize(
     ("shape", "preprocessing", "expected"),
     [
         ((64, 48, 3), None, (64, 48, 3, 1.0, "bilinear")),

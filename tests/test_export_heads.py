@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
+from PIL import Image
 
 import keras_se
 from keras_se.serving import exporting
@@ -88,7 +92,7 @@ MAPS: dict[str, Callable[[Any], Any]] = {
 # What is applied to outputs that are known to be logits.
 SCORES = {"known logits": ops.softmax, "known sigmoids": ops.sigmoid}
 # In the default suite.
-QUICK = ("logits", "BatchNorm", "outputs by name", "dense maps")
+QUICK = ("one unit", "BatchNorm", "outputs by name", "dense maps")
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +170,16 @@ def test_a_network_that_amplifies_rounding(
     assert 1e-9 < written.amplification < 1e-3
 
 
+@pytest.mark.networks
+def test_a_deep_network_that_was_never_trained(tmp_path: Path) -> None:
+    """Its gates saturate, and it changes what rounding leaves by a thousandfold and more."""
+    model = keras_se.SEResNet101(weights=None, input_shape=(64, 64, 3), classifier_activation=None)
+    with pytest.warns(UserWarning, match="amplifies rounding"):
+        written = keras_se.export(model, tmp_path / "net")
+    assert written.amplification is not None
+    assert written.amplification > 1e-3
+
+
 def test_a_dataset_of_representative_pictures() -> None:
     """Batches with labels, single pictures, a generator."""
     import tensorflow as tf
@@ -182,6 +196,32 @@ def test_a_dataset_of_representative_pictures() -> None:
     for stream in streams:
         found = pictures(stream, transform_of(model), (28, 28, 1))
         np.testing.assert_array_equal(found, x.astype("float32"))
+
+
+def test_a_folder_of_representative_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of regular files: a pipe would be waited for; hidden ones are nobody's pictures."""
+    from keras_se.serving import description
+
+    def decode(files: list[bytes], _: Any) -> Any:
+        images = [np.asarray(Image.open(io.BytesIO(data)))[..., None] for data in files]
+        return np.stack(images), None, tf.constant([b""] * len(files))
+
+    # Building the graph takes seconds.
+    monkeypatch.setattr(description, "decode", decode)
+    transform = description.transform_of(keras_se.SEResNet20(weights="fashion_mnist"))
+    for name in ("a/0.png", "b/1.png", ".hidden/2.png", "a/._3.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (28, 28), len(name)).save(path, "PNG")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "folder.png").mkdir()
+    (tmp_path / "a" / "link.png").symlink_to("absent")
+    found = description.pictures(tmp_path, transform, (28, 28, 1))
+    np.testing.assert_array_equal(found, np.full((2, 28, 28, 1), 7))
+    with pytest.raises(ValueError, match="`representative` must be pictures"):
+        description.pictures("", transform, (28, 28, 1))
 
 
 def noise(count: int) -> np.ndarray:
@@ -206,6 +246,24 @@ def test_living_blocks_stay() -> None:
         if isinstance(layer, keras_se.SqueezeExcite):
             layer.reduce_bias.assign(np.full(layer.reduce_bias.shape, 5.0))
     assert with_constant_gates(model, noise(4)) == (model, ())
+
+
+def test_representative_pictures_that_are_no_numbers(tmp_path: Path) -> None:
+    """Ranges would be none."""
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    for value in (np.nan, np.inf):
+        images = noise(8)
+        images[3, 0, 0] = value
+        with pytest.raises(ValueError, match="`representative` must be finite numbers"):
+            keras_se.export(model, tmp_path / "q.tflite", "litert", representative=images)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.export
+def test_representative_pictures_in_the_wrong_range(tmp_path: Path) -> None:
+    model = keras_se.SEResNet20(weights="fashion_mnist")
+    with pytest.warns(UserWarning, match="do not divide by 255"):
+        keras_se.export(model, tmp_path / "q.tflite", "litert", representative=noise(64) / 255)
 
 
 @pytest.mark.export

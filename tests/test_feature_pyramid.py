@@ -111,6 +111,17 @@ def test_network_that_was_loaded_or_given_weights(name, tmp_path):
     same(pyramid(x), expected)
 
 
+@pytest.mark.parametrize("level", ["P1", "P6"])
+def test_level_that_there_is_not(level):
+    """A segmenter that wants more is told in one line which levels there are."""
+    pyramid = keras_se.feature_pyramid(build("SEResNet18", include_top=False))
+    with pytest.raises(KeyError, match=f"{level} is not among the levels P2 to P5") as caught:
+        pyramid.pyramid_outputs[level]
+    assert "RetinaNetBackbone" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert level not in pyramid.pyramid_outputs
+
+
 def test_weights_are_shared():
     model = build("SEResNet18", include_top=False)
     pyramid = keras_se.feature_pyramid(model)

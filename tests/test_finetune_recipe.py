@@ -86,6 +86,11 @@ def test_what_the_set_says_of_pictures():
     assert encoded_as(get_recipe("finetune")) == expected
     random = Recipe(model="SEResNet20", data="folder", image_size=33)
     assert encoded_as(random) == ((33, 33, 3), 0.875)
+    settings = ("weights=null", "new_head=false", "image_size=32")
+    assert encoded_as(recipe("digits", *settings)) == ((32, 32, 3), 1.0)
+    for settings in (("weights=null", "new_head=false"), ("weights=w.weights.h5", "image_size=9")):
+        with pytest.raises(ValueError, match=r"must be given|does not exist"):
+            encoded_as(recipe("digits", *settings))
 
 
 @pytest.mark.weights

@@ -166,3 +166,38 @@ def test_same_outputs_and_gradients_without_onednn(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == f"compared {len(gradients)}"
+
+
+NO_ROWS = """
+import keras, keras_se, numpy as np
+def rows(build):
+    try:
+        model = build()
+        x = np.zeros((0, *(n or 64 for n in model.input_shape[1:])), "float32")
+        return tuple(model(x).shape), tuple(model.predict_on_batch(x).shape)
+    except Exception as error:
+        return type(error).__name__
+for name in ("ResNet50", "MobileNet", "DenseNet121", "VGG16"):
+    theirs = rows(lambda: getattr(keras.applications, name)(weights=None))
+    ours = rows(lambda: getattr(keras_se, f"SE{name}")(weights=None))
+    print(name, theirs == ours, theirs)
+for name in ("SEResNet20", "SEResNeXt50", "SEShuffleNet", "SEInceptionV3", "SEBNInception"):
+    print(name, rows(lambda: getattr(keras_se, name)(weights=None)))
+"""
+
+
+@pytest.mark.networks
+def test_builders_take_no_rows_where_keras_does():
+    """With oneDNN TensorFlow's convolution gives another number of channels, Keras' networks fail,
+    and so do these.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", NO_ROWS], env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    many, few = "((0, 1000), (0, 1000))", "((0, 10), (0, 10))"
+    assert found.pop("SEResNet20") == few
+    for name, value in found.items():
+        assert value == (many if name.startswith("SE") else f"True {many}"), name

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import training_runs
 from test_damaged_files import small_disk
+
+from keras_se.training.run import Interrupted, Run
 
 pytestmark = pytest.mark.training
 
@@ -186,3 +189,110 @@ def test_replicas_do_what_one_device_does(
     for name, value in values[0].items():
         scale = max(1.0, np.abs(value).max())
         np.testing.assert_allclose(values[1][name], value, rtol=0, atol=tolerance * scale)
+
+
+KILLED_AT = """
+import os, sys
+import training_runs
+name, replace = sys.argv.pop(1), os.replace
+def killing(source, target):
+    if os.path.basename(target) == name:
+        # Half of it is written.
+        os.truncate(source, os.path.getsize(source) // 2)
+        os.kill(os.getpid(), 9)
+    replace(source, target)
+os.replace = killing
+training_runs.main()
+"""
+
+
+def changed_run(code, argument, folder, data):
+    """A run in a process that does something first."""
+    return subprocess.run(
+        [sys.executable, "-c", code, argument, folder, data, "1"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    finish(folder, data, 1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["recipe.json", "files.json.gz", "last.keras", "metrics.csv", "results.json", "curves.png"],
+)
+def test_killed_while_a_file_is_written(data, whole, tmp_path, name):
+    """It goes on, or begins anew, to the same end; nothing half-written is left."""
+    folder = tmp_path / "run"
+    process = changed_run(KILLED_AT, name, folder, data)
+    assert process.returncode == -9, process.stderr[-3000:]
+    assert not (folder / name).exists()
+    assert len(list(folder.glob(f"{name}.*"))) == 1
+    finish(folder, data, 1)
+    assert training_runs.final_values(folder) == training_runs.final_values(whole)
+    names, expected = ({path.name for path in run.iterdir()} for run in (folder, whole))
+    assert names == expected
+    for file in ("results.json", "README.md", "curves.png"):
+        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_read_only_disk(data, whole, tmp_path):
+    with small_disk(tmp_path / "disk") as remount:
+        remount("size=50m")
+        kill_after(tmp_path / "disk" / "run", data, "step 1 4")
+        remount("ro")
+        process = start(tmp_path / "disk" / "run", data, 1)
+        _, err = process.communicate()
+        assert process.returncode == 2, err[-3000:]
+        assert "Read-only file system" in err.splitlines()[-1]
+        remount("rw")
+        finish(tmp_path / "disk" / "run", data, 1)
+        values = training_runs.final_values(tmp_path / "disk" / "run")
+    assert values == training_runs.final_values(whole)
+
+
+SMALL_FILES = """
+import resource, sys
+import training_runs
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+training_runs.main()
+"""
+
+
+@pytest.mark.parametrize("size", [100, 40_000, 400_000])
+def test_files_that_may_not_grow(data, whole, tmp_path, size):
+    """One line says which file, and the run goes on where they may; HDF5 would crash."""
+    folder = tmp_path / "run"
+    process = changed_run(SMALL_FILES, str(size), folder, data)
+    assert process.returncode == 2, process.stderr[-3000:]
+    assert "cannot be written (File too large)" in process.stderr.splitlines()[-1]
+    finish(folder, data, 1)
+    assert training_runs.final_values(folder) == training_runs.final_values(whole)
+
+
+def test_clock_that_is_set_back(data, whole, tmp_path, monkeypatch):
+    """By a day at every look at it, and before the run goes on."""
+    now = [time.time()]
+
+    def earlier():
+        now[0] -= 86400
+        return now[0]
+
+    monkeypatch.setattr(time, "time", earlier)
+
+    def step(run, epoch, done):
+        if (epoch, done) == (1, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        Run(training_runs.recipe(data), folder, progress=step).train()
+    again = Run(training_runs.recipe(data), folder, report=lambda _: None)
+    again.train(resume=True)
+    assert all(row["pictures_per_second"] > 0 for row in again.history)
+    assert training_runs.final_values(folder) == training_runs.final_values(whole)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import keras_se
 from keras_se.analysis.excitations import excitations, measure
@@ -16,8 +18,10 @@ from keras_se.description import find_set
 from keras_se.labels import class_names
 from keras_se.pictures import colours_of, load_image
 from keras_se.resolve import get_model, model_file, unknown
+from keras_se.training.contents import load_test
 from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.evaluation import data_set_files
+from keras_se.training.recipe import from_dict
 from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Weights
 
@@ -32,25 +36,43 @@ def excitations_of(
         data: Folder with one folder of pictures a class; for a set named by the identifiers or
             names of its classes, and put through its own evaluation transform; or `tfds:NAME`,
             the test pictures of a data set that TensorFlow Datasets has prepared. `None` for the
-            test part of a set's own data set.
+            test part of the set's or run's own data set.
         samples: Pictures of each class, or `"all"`.
         data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
 
     Raises:
-        ValueError: If there is no such set or file, or no such data.
+        ValueError: If there is no such set or file, or no such data, or the data of a run differ
+            from what it was trained on.
     """
+    if data == "":
+        raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")
     per_class = _per_class(samples)
     entry = find_set(what)
     if entry is not None:
         return _of_set(entry, data, per_class, data_dir)
     if model_file(what) is None:
         raise unknown(what, "model")
-    if not data:
+    if data is None and (Path(what) / "recipe.json").is_file():
+        check_data_dir(data_dir, data)
+        return _of_run(Path(what), per_class)
+    if data is None:
         raise ValueError(
             f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
         )
     model = get_model(what)
     return model, excitations(model, data, samples_per_class=per_class, data_dir=data_dir)
+
+
+def _of_run(folder: Path, per_class: int | None) -> tuple[keras.Model, Excitations]:
+    recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
+    test = load_test(folder, recipe, lambda _: None)
+
+    def load(indices: np.ndarray) -> np.ndarray:
+        (batch,) = test[indices].evaluation(len(indices))
+        return np.asarray(keras.tree.flatten(batch)[0])
+
+    source, model = Samples(test.labels, load, len(test.names)), get_model(folder)
+    return model, measure(Gates(model), source, per_class, list(test.names))
 
 
 def _of_set(

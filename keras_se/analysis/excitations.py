@@ -26,7 +26,13 @@ from keras_se.analysis.samples import (
 from keras_se.checks import positive_integer
 from keras_se.graph.trace import is_functional
 from keras_se.inspection import describe, warn_of_range
-from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture
+from keras_se.pictures import (
+    class_files,
+    class_folders,
+    colours_for,
+    preprocessing_of,
+    read_picture,
+)
 from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing
 
@@ -104,6 +110,8 @@ def excitations(
     if isinstance(images, str | Path):
         if labels is not None:
             raise ValueError("`labels` must be None where `images` tells them. Received: labels")
+        if images == "":
+            raise ValueError("`images` must be a folder or 'tfds:NAME'. Received: images=''")
         transform, colours = _transform(model)
         if is_tfds(images):
             source, own = of_tfds(images, data_dir, transform, colours)
@@ -250,7 +258,7 @@ def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
 def _own(model: keras.Model, folder: Path) -> list[str] | None:
     """The names of the classes that the model knows, if every folder is one of them."""
     labels = describe(model).labels if folder.is_dir() else None
-    folders = {path.name for path in folder.iterdir() if path.is_dir()} if labels else set()
+    folders = {path.name for path in class_folders(folder)} if labels else set()
     return list(labels) if labels and folders <= set(labels) else None
 
 
@@ -259,7 +267,7 @@ def _folder(
 ) -> tuple[Source, list[str]]:
     """The pictures in a folder of folders, and the names of the classes."""
     if names is None and folder.is_dir():
-        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        names = [path.name for path in class_folders(folder)]
     names = names or []
     places = {name: n for n, name in enumerate(names)}
     files = class_files(folder, places, "`class_names`", "images")

@@ -30,11 +30,14 @@ def excitations(
 
     MODEL is a set of weights, a run folder or a .keras file. DATA is a folder with one folder of
     pictures a class, or tfds:NAME, the test pictures of a data set that TensorFlow Datasets has
-    prepared; without it these are the test pictures of the set's own data set.
+    prepared; without it these are the test pictures of the set's or run's own data set.
     """
     from keras_se.analysis import figure, report
     from keras_se.analysis.command import excitations_of
 
+    for name, given in (("--save", save), ("--plot", plot), ("--html", html)):
+        if given == "":
+            raise ValueError(f"{name} must be a path that is not empty. Received: ''")
     if not (plot or html) and (classes or blocks):
         raise ValueError(
             "`--plot` or `--html` must be given with --class and --block. Received: neither"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 import keras_se
 from keras_se.commands._output import as_json, figure, print_json, print_table
+from keras_se.description import find_set
 from keras_se.weights.entries import Weights, get_weights, list_weights
 
 
@@ -18,17 +20,21 @@ from keras_se.weights.entries import Weights, get_weights, list_weights
 def info(model: str, as_json: bool) -> None:
     """Describe the network MODEL, as its builder makes it by default, and its sets of weights.
 
-    MODEL may be the name of a set, too: then that set is described.
+    MODEL may be a set of weights, too: then that set is described; or a run folder or a .keras
+    file.
     """
-    if model not in keras_se.list_models() and "." in model:
-        entry = get_weights(model)
+    path = Path(model)
+    stored = path.suffix == ".keras" or (path / "recipe.json").is_file()
+    if not stored and model not in keras_se.list_models() and "." in model:
+        entry = find_set(model) or get_weights(model)
         if as_json:
             print_json(asdict(entry))
         else:
             print_table(_describe(entry))
         return
-    entries = list_weights(model)
-    network = getattr(keras_se, model)(weights=None)
+    entries = [] if stored else list_weights(model)
+    # Keras is imported for networks only.
+    network = keras_se.get_model(model) if stored else getattr(keras_se, model)(weights=None)
     report = {
         "model": model,
         "name": network.name,

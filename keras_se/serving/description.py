@@ -161,8 +161,10 @@ def any_size(network: Network) -> tuple[int | None, int | None, int]:
 def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) -> np.ndarray:
     """The representative pictures: an array, or the files of a folder."""
     if isinstance(representative, str | Path):
+        if representative == "":
+            raise ValueError("`representative` must be pictures, or a folder of them. Received: ''")
         folder = Path(representative)
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = [path for path in sorted(folder.rglob("*")) if _is_picture(path, folder)]
         chosen = files[:: max(1, len(files) // REPRESENTATIVE)][:REPRESENTATIVE]
         if not chosen:
             raise ValueError(
@@ -180,7 +182,15 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
             f"`representative` must be pictures of the shape (n, {', '.join(map(str, shape))}). "
             f"Received: shape {images.shape}"
         )
+    if not np.isfinite(images).all():
+        raise ValueError("`representative` must be finite numbers. Received: NaN or infinite ones")
     return images.astype("float32")
+
+
+def _is_picture(path: Path, folder: Path) -> bool:
+    """Whether a regular file, and no hidden one, is called as a picture is; pipes never end."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def _is_stream(representative: Any) -> bool:

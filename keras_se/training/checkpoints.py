@@ -7,6 +7,7 @@ whole and on the disk; the one before is kept.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -49,10 +50,13 @@ def save_checkpoint(
     temporary = folder / f"{os.getpid()}.tmp"
     try:
         with writing(temporary):
-            with h5py.File(temporary, "w") as file:
+            # In memory: HDF5 crashes where a file may not grow.
+            buffer = io.BytesIO()
+            with h5py.File(buffer, "w") as file:
                 file.attrs["state"] = np.bytes_(json.dumps(state))
                 for number, value in enumerate(values):
                     file.create_dataset(f"{number:06}", data=value, track_times=False)
+            temporary.write_bytes(buffer.getbuffer())
             _sync(temporary)
             digits = file_hash(temporary).split(":")[1][:16]
             epoch, step = position

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_se.pictures import SUFFIXES
+from keras_se.pictures import SUFFIXES, printable
 from keras_se.training.files import EncodedPictures
-from keras_se.training.listing import list_folder, printable
+from keras_se.training.listing import list_folder
 from keras_se.training.networks import encoded_as
 from keras_se.training.parts import with_test
 from keras_se.training.recipe import Recipe

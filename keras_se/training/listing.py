@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_se.pictures import SUFFIXES
+from keras_se.pictures import SUFFIXES, class_folders, printable, visible
 
 # How folders of each part are called, in any case.
 SPELLINGS = {
@@ -50,11 +50,6 @@ class Listing:
     origins: dict[str, str] = field(default_factory=dict)
 
 
-def printable(path: str | Path) -> str:
-    """A path as any terminal can show it, also where its name is not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> Listing:
     """The files of a folder of folders, or of a flat folder with a table.
 
@@ -72,10 +67,10 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
         return _of_table(folder, skip, report)
     if not folder.is_dir():
         raise ValueError(f"`data_dir` must be a folder or a CSV file. Received: data_dir={shown!r}")
-    inside = _visible(folder)
+    inside = visible(folder)
     folders = [path for path in inside if path.is_dir()]
     places = _parts(folder, folders, report)
-    classes = folders if places is None else [p for p in _visible(places["train"]) if p.is_dir()]
+    classes = folders if places is None else [p for p in visible(places["train"]) if p.is_dir()]
     if len(classes) < 2 and (table := _table_of(folder, inside)):
         return _of_table(table, skip, report, folder)
     if places is None:
@@ -88,11 +83,6 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
         listing.parts[part] = list(_of_classes(place, names, skip, report))
         listing.origins[part] = printable(place)
     return listing
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What is in a folder, without names that begin with a dot, sorted."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _parts(
@@ -108,7 +98,7 @@ def _parts(
         else:
             found.setdefault(part, []).append(path)
     classes = {
-        path.name for place in found.get("train", ()) for path in _visible(place) if path.is_dir()
+        path.name for place in found.get("train", ()) for path in visible(place) if path.is_dir()
     }
     if "train" not in found or not (classes or len(found) > 1):
         return None
@@ -120,7 +110,7 @@ def _parts(
                 + _some([path.name for path in several])
             )
     for other in others:
-        if classes & {path.name for path in _visible(other)}:
+        if classes & {path.name for path in visible(other)}:
             raise ValueError(
                 f"{shown}: expected folders {WORDS}. Received: "
                 + _some([path.name for path in folders])
@@ -143,15 +133,8 @@ def _table_of(folder: Path, inside: Sequence[Path]) -> Path | None:
 
 def _class_names(place: Path, folders: Sequence[Path]) -> list[str]:
     """The names of the classes of a folder of folders."""
-    inside = _visible(place)
-    names = [path.name for path in inside if path.is_dir()]
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"{printable(place / name)}: expected a folder whose name is UTF-8"
-            ) from None
+    inside = visible(place)
+    names = [path.name for path in class_folders(place)]
     if len(names) < 2:
         pictures = sum(path.suffix.lower() in SUFFIXES for path in inside)
         raise ValueError(
@@ -160,7 +143,7 @@ def _class_names(place: Path, folders: Sequence[Path]) -> list[str]:
             f"({_some(names)}), {pictures} picture(s)"
         )
     for name in names:
-        below = _visible(place / name)
+        below = visible(place / name)
         if below and all(path.is_dir() and path.suffix == "" for path in below):
             raise ValueError(
                 f"{printable(place / name)}: expected a picture ({', '.join(SUFFIXES)}), or "
@@ -174,7 +157,7 @@ def _of_classes(
     place: Path, names: Sequence[str], skip: bool, report: Callable[[str], None]
 ) -> Iterator[tuple[str, int, int]]:
     """Path, size and class of the pictures in folders of classes."""
-    inside = _visible(place)
+    inside = visible(place)
     extra = sorted({path.name for path in inside if path.is_dir()} - set(names))
     if extra:
         raise ValueError(
@@ -184,7 +167,7 @@ def _of_classes(
     for label, name in enumerate(names):
         if not (place / name).is_dir():
             continue
-        for path in _visible(place / name):
+        for path in visible(place / name):
             if path.suffix.lower() not in SUFFIXES:
                 others.append(path)
             elif (size := readable_size(path, skip, report)) is not None:
@@ -237,7 +220,7 @@ def _of_table(
     """
     shown = printable(table)
     folder = folder or table.parent
-    below = [path for path in _visible(folder) if path.is_dir()]
+    below = [path for path in visible(folder) if path.is_dir()]
     roots = list(dict.fromkeys((table.parent, folder, *(below if len(below) == 1 else ()))))
     rows = list(_rows(table))
     names = sorted({label for _, _, label, _ in rows})
@@ -268,7 +251,7 @@ def _of_table(
     unlisted = [
         path
         for place in sorted(used)
-        for path in _visible(place)
+        for path in visible(place)
         if path not in seen and path.suffix.lower() in SUFFIXES
     ]
     if unlisted:

@@ -73,6 +73,9 @@ def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int],
         size = size or known.input_shape[0]
         crop = crop or known.preprocessing.crop
         channels = known.input_shape[2]
+    elif recipe.weights is None:
+        # A network that does not know its crop takes whole pictures.
+        crop = crop or 1.0
     if size is None or crop is None:
         raise ValueError(
             f"`image_size` and `crop` must be given with data={recipe.data!r}, unless `weights` is "

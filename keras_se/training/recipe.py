@@ -150,7 +150,7 @@ class Recipe:
         crop_area: Least and largest share of a picture's area that is cut out at random and
             resized, with an aspect ratio from 3/4 to 4/3; for pictures in files.
         crop: Share of the resized shorter side that is evaluated; for pictures in files. `None`:
-            that of the set of weights.
+            that of the set of weights, or the whole picture.
         bad_pictures: What a file that is no picture does: `"refuse"`: it ends the run, with its
             name; `"skip"`: all files are tried before the first step, and bad ones are listed and
             left out.

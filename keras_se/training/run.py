@@ -45,6 +45,8 @@ from keras_se.training.run_folder import (
     RECIPE,
     check_new,
     check_resumed,
+    is_free,
+    remove_half_written,
 )
 from keras_se.training.signals import noted
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
@@ -149,6 +151,8 @@ class Run:
             self.progress = lambda *_: None
         if resume:
             check_resumed(self.folder, recipe, self.report)
+            # One that was killed before its first checkpoint begins anew.
+            resume = not is_free(self.folder)
         elif devices.chief:
             check_new(self.folder)
         parts = load_data(recipe, self.report)
@@ -354,6 +358,7 @@ class Run:
         except Timeout:
             raise Taken(f"{self.folder}: another process is training here") from None
         with lock:
+            remove_half_written(self.folder)
             yield
 
 

@@ -19,11 +19,26 @@ RECIPE, ENVIRONMENT, LOCK = "recipe.json", "environment.json", "lock"
 CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
 # What a run writes before its first step.
 BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, EVENTS, LOCK}
+# What a killed process leaves half-written: a run's file, the process, the kind of file.
+WRITTEN = "|".join(
+    [
+        *map(re.escape, (RECIPE, ENVIRONMENT, DATA, FILES)),
+        r"metrics\.csv|results\.json|README\.md|curves\.png|(last|best)\.(keras|weights\.h5)",
+    ]
+)
+HALF_WRITTEN = re.compile(rf"({WRITTEN})\.\d+\.(tmp|keras|png)")
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what killed processes were writing; the folder must be locked."""
+    for path in folder.iterdir():
+        if HALF_WRITTEN.fullmatch(path.name):
+            path.unlink()
 
 
 def next_free(base: Path) -> Path:
     """`base`, or with runs there `base-2` and so on: the first after all that hold something."""
-    taken = [number for number, path in _numbered(base) if not _is_free(path) or _is_held(path)]
+    taken = [number for number, path in _numbered(base) if not is_free(path) or _is_held(path)]
     number = max(taken, default=0) + 1
     return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
@@ -34,7 +49,7 @@ def newest(base: Path) -> Path:
     One that did not get to its first checkpoint counts if there is no other.
     """
     runs = [(number, path) for number, path in _numbered(base) if (path / RECIPE).is_file()]
-    begun = [item for item in runs if not _is_free(item[1])]
+    begun = [item for item in runs if not is_free(item[1])]
     return max(begun or runs, default=(1, base))[1]
 
 
@@ -49,12 +64,12 @@ def _numbered(base: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def _is_free(folder: Path) -> bool:
+def is_free(folder: Path) -> bool:
     """Whether a run may begin there: nothing is lost that is worth something."""
     if not folder.is_dir():
         return not folder.exists()
-    # Killed processes leave temporary files; failed ones what they wrote before the first step.
-    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
+    # Failed processes leave what they wrote before the first step.
+    names = {path.name for path in folder.iterdir() if not HALF_WRITTEN.fullmatch(path.name)}
     if RECIPE not in names:
         return names <= {LOCK}
     if any((folder / CHECKPOINTS).glob("*.h5")):
@@ -74,7 +89,7 @@ def _is_held(folder: Path) -> bool:
 
 def check_new(folder: Path) -> None:
     """Raise a `ValueError` unless a run may begin there."""
-    if not _is_free(folder):
+    if not is_free(folder):
         raise ValueError(f"{folder}: expected a new or empty folder; resume to go on with a run")
 
 

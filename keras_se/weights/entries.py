@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import reader_of, unknown_choice
 from keras_se.weights.hashes import check_hash
 from keras_se.weights.variable_file import open_variables
 
@@ -316,6 +316,12 @@ def resolve_weights(
         raise ValueError(
             f"{model}: weights={weights!r} needs {option} to be one of: {known}. "
             f"Received: {option}={value!r}"
+        )
+    reader = reader_of(str(weights)) if isinstance(weights, str | Path) else None
+    if reader is not None:
+        raise ValueError(
+            f"{model}: `weights` must be None, a known name or the path of a .weights.h5 file. "
+            f"Received: weights={str(weights)!r}; {reader}"
         )
     names = list(dict.fromkeys(entry.dataset for entry in defaults)) + [e.name for e in entries]
     sets = "" if names else " (this network has no sets of weights yet)"
