@@ -70,8 +70,9 @@ Row = Mapping[str, str]
 
 def collect() -> list[dict[str, Any]]:
     """The rows of all finished runs."""
-    import keras_se
     from keras_se.config import SEConfig
+
+    import keras_se
     from keras_se.training.recipe import difference, from_dict
 
     found = []
@@ -109,10 +110,10 @@ def measure_steps() -> None:
     """Training steps of both of a pair, in turn in one run, to `step_times.csv`."""
     import keras
     import numpy as np
+    from keras_se.config import SEConfig
 
     import keras_se
     from keras_se.benchmarking.timing import conditions, described, timed
-    from keras_se.config import SEConfig
 
     batch = RECIPE["batch"]
     random = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_se.training.checkpoints import assign, load_checkpoint, save_checkpoint, values_of
+from keras_se.training.checkpoints import assign, newest_checkpoint, save_checkpoint, values_of
 
 VALUES = [np.arange(6, dtype="float32").reshape(2, 3), np.array(7, "int64"), np.zeros(0, "uint32")]
 
@@ -26,7 +26,7 @@ def same(values, step):
 def test_the_two_newest_are_kept(tmp_path):
     files = saved(tmp_path / "new", 8, 9, 1000)
     assert [file.name.split(".")[0] for file in files] == ["00000-0000009", "00000-0001000"]
-    values, state = load_checkpoint(tmp_path / "new", pytest.fail)
+    values, state = newest_checkpoint(tmp_path / "new", pytest.fail)
     same(values, 1000)
     assert state == {"step": 1000}
 
@@ -34,12 +34,12 @@ def test_the_two_newest_are_kept(tmp_path):
 def test_a_finished_epoch_is_newer_than_its_last_step(tmp_path):
     for position in ((0, 7), (1, 0)):
         save_checkpoint(tmp_path, position, VALUES, {"position": position})
-    assert load_checkpoint(tmp_path, pytest.fail)[1] == {"position": [1, 0]}
+    assert newest_checkpoint(tmp_path, pytest.fail)[1] == {"position": [1, 0]}
 
 
 def test_no_checkpoint(tmp_path):
-    assert load_checkpoint(tmp_path, pytest.fail) is None
-    assert load_checkpoint(tmp_path / "absent", pytest.fail) is None
+    assert newest_checkpoint(tmp_path, pytest.fail) is None
+    assert newest_checkpoint(tmp_path / "absent", pytest.fail) is None
 
 
 DAMAGE = {
@@ -56,7 +56,7 @@ def test_damaged_newest_checkpoint(tmp_path, damage):
     newest = saved(tmp_path, 1, 2)[-1]
     newest.write_bytes(DAMAGE[damage](newest.read_bytes()))
     lines = []
-    values, state = load_checkpoint(tmp_path, lines.append)
+    values, state = newest_checkpoint(tmp_path, lines.append)
     same(values, 1)
     assert state == {"step": 1}
     (line,) = lines
@@ -69,7 +69,7 @@ def test_damaged_newest_checkpoint(tmp_path, damage):
 def test_what_a_killed_process_left(tmp_path):
     saved(tmp_path, 1)
     (tmp_path / "123.tmp").write_bytes(b"half")
-    same(load_checkpoint(tmp_path, pytest.fail)[0], 1)
+    same(newest_checkpoint(tmp_path, pytest.fail)[0], 1)
     assert len(list(tmp_path.iterdir())) == 1
 
 

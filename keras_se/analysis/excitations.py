@@ -15,8 +15,8 @@ from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
 from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import (
+    LabelledImages,
     Samples,
-    Source,
     Stream,
     check_range,
     class_members,
@@ -106,7 +106,7 @@ def excitations(
         samples_per_class = positive_integer("samples_per_class", samples_per_class)
     names = _names(class_names)
     check_data_dir(data_dir, images)
-    source: Source
+    source: LabelledImages
     if isinstance(images, str | Path):
         if labels is not None:
             raise ValueError("`labels` must be None where `images` tells them. Received: labels")
@@ -131,7 +131,7 @@ def excitations(
 
 
 def measure(
-    gates: Gates, source: Source, samples_per_class: int | None, names: Sequence[str] | None
+    gates: Gates, source: LabelledImages, samples_per_class: int | None, names: Sequence[str] | None
 ) -> Excitations:
     """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
     moments, extremest = Moments(), Extremest()
@@ -203,7 +203,7 @@ def _outputs(model: keras.Model) -> int | None:
     return shape[1] if classifier and shape and (shape[1] or 0) > 1 else None
 
 
-def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -> Source:
+def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -> LabelledImages:
     """Arrays with their labels, or batches."""
     is_array = isinstance(images, list | tuple) or hasattr(images, "shape")
     if not is_array:
@@ -264,7 +264,7 @@ def _own(model: keras.Model, folder: Path) -> list[str] | None:
 
 def _folder(
     folder: Path, names: list[str] | None, transform: Preprocessing, colours: str
-) -> tuple[Source, list[str]]:
+) -> tuple[LabelledImages, list[str]]:
     """The pictures in a folder of folders, and the names of the classes."""
     if names is None and folder.is_dir():
         names = [path.name for path in class_folders(folder)]

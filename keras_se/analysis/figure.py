@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_se.checks import positive_integer, unknown_choice
-from keras_se.weights.variable_file import atomic, writing
+from keras_se.files import atomic, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

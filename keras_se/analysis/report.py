@@ -23,8 +23,8 @@ from keras_se.analysis.gates import blocks_of
 from keras_se.analysis.sentences import sentences
 from keras_se.checks import positive_integer
 from keras_se.complexity import cost
+from keras_se.files import atomic, writing
 from keras_se.graph.trace import is_functional
-from keras_se.weights.variable_file import atomic, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_se.analysis.extremes import Extremes
 from keras_se.analysis.summary import Summary, summarise
-from keras_se.weights.variable_file import atomic, writing
+from keras_se.files import atomic, writing
 
 if TYPE_CHECKING:
     import keras

@@ -49,7 +49,7 @@ class Members:
 Batches = Iterator[tuple[Any, Members]]
 
 
-class Source(Protocol):
+class LabelledImages(Protocol):
     """Labelled pictures."""
 
     @property

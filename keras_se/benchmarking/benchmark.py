@@ -202,7 +202,9 @@ def _check(
         if runtime is not None:
             files[what] = runtime
         if plain and what not in keras_se.list_models():
-            raise ValueError(f"`plain` must be False but with builders. Received: what={what!r}")
+            raise ValueError(
+                f"`plain` is only supported with names of builders. Received: what={what!r}"
+            )
     if len(files) < len(set(whats)):
         for runtime in runtimes:
             check_runtime(runtime, precision)

@@ -17,7 +17,7 @@ def known(operation: Any) -> bool:
     return type(operation).__module__.split(".")[0] in OWNERS
 
 
-def plain(layer: Any) -> bool:
+def has_own_kernel(layer: Any) -> bool:
     """Whether the layer's kernel is a variable that can be multiplied."""
     return not (getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 

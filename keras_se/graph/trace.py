@@ -109,7 +109,7 @@ def trace(
 
     with recursion(2 * len(getattr(model, "operations", model.layers))):
         # A model of its own: cloning the user's would compile the clone, too.
-        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        bare = keras.Model(model.inputs, model.outputs, name=model.name)
         inputs = [
             keras.Input(
                 batch_shape=(x.shape[0] or batch_size, *shape),
@@ -119,7 +119,7 @@ def trace(
             )
             for x, shape in zip(model.inputs, shapes, strict=True)
         ]
-        clone = keras.models.clone_model(plain, inputs, clone_function=_Probe, call_function=call)
+        clone = keras.models.clone_model(bare, inputs, clone_function=_Probe, call_function=call)
     return Graph(calls, clone.inputs, clone.outputs)
 
 

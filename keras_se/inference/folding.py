@@ -12,7 +12,7 @@ from keras_se.inference.affine import Affine
 from keras_se.inference.linear import Linear
 
 # A node, and the channels of the affine layer that it puts out.
-Source = tuple[Linear | Affine, int, int]
+Share = tuple[Linear | Affine, int, int]
 
 
 def fold(graph: EditableGraph) -> list[str]:
@@ -26,7 +26,7 @@ def fold(graph: EditableGraph) -> list[str]:
 
 
 def _fold_back(graph: EditableGraph, affine: Affine) -> bool:
-    found: dict[Call, list[Source]] = {}
+    found: dict[Call, list[Share]] = {}
     for call in graph.calls_of(affine):
         x, y = call.inputs[0], call.outputs[0]
         sources = _sources(graph, x, affine, 0, len(affine.scale))
@@ -55,7 +55,7 @@ def _fold_back(graph: EditableGraph, affine: Affine) -> bool:
 
 def _sources(
     graph: EditableGraph, x: Any, affine: Affine, start: int, stop: int
-) -> list[Source] | None:
+) -> list[Share] | None:
     """The nodes whose output, scaled, scales channels `start` to `stop`; `None` if none does."""
     call = graph.producer(x)
     if call is None or graph.only_consumer(x) is None:
@@ -70,7 +70,7 @@ def _sources(
     if any(y.dtype != x.dtype for y in call.inputs):
         return None
     if _concatenates(call, affine.axis):
-        found: list[Source] = []
+        found: list[Share] = []
         for y in call.inputs:
             middle = start + y.shape[affine.axis]
             sources = _sources(graph, y, affine, start, middle)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_se.graph.copies import plain, twin
+from keras_se.graph.copies import has_own_kernel, twin
 from keras_se.graph.facts import facts_of
 from keras_se.graph.nodes import Copy, numbers
 
@@ -47,7 +47,7 @@ class Linear(Copy):
     @staticmethod
     def accepts(layer: Any) -> bool:
         """Whether the layer is one of these."""
-        return facts_of(layer).kernel not in (None, "einsum") and plain(layer)
+        return facts_of(layer).kernel not in (None, "einsum") and has_own_kernel(layer)
 
     @property
     def activated(self) -> bool:

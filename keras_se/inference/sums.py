@@ -102,9 +102,9 @@ def _activation(graph: EditableGraph, call: Call) -> tuple[Call, Any]:
     if following and known(layer) and following.outputs[0].dtype == x.dtype:
         if isinstance(layer, layers.Activation):
             return following, layer.activation
-        plain = isinstance(layer, layers.ReLU) and not (
+        unbounded = isinstance(layer, layers.ReLU) and not (
             layer.max_value is not None or layer.threshold or layer.negative_slope
         )
-        if plain or type(layer).__name__ == "Relu":
+        if unbounded or type(layer).__name__ == "Relu":
             return following, keras.activations.relu
     return call, None

@@ -23,6 +23,8 @@ from keras_se.layers import BatchNormalization, GroupedConv2D
 from keras_se.layers.attention import AttentionConfig
 
 # Caffe's and Torch's 0.1 in Keras' sense of the word.
+# Name of the classifier.
+HEAD = "predictions"
 BATCH_NORM_MOMENTUM = 0.9
 # The ranges of the descriptions' fields that are numbers.
 NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {

@@ -16,12 +16,11 @@ import numpy as np
 
 from keras_se.layers import PictureNormalization, _records
 from keras_se.layers.attention import NEUTRAL_GATES, AttentionConfig, ChannelAttention
-from keras_se.models._network import NetworkDescription
+from keras_se.models._network import HEAD, NetworkDescription
 from keras_se.surgery.insertion import start_neutral
 from keras_se.weights.entries import Weights
 from keras_se.weights.variable_file import named_variables, place_variables
 
-HEAD = "predictions"
 PRETRAINED_ACTIVATIONS = ("softmax", None)
 # Fields of a description that matter in training only.
 TRAINING_ONLY = ("dropout", "stochastic_depth", "zero_last_gamma")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import activations, layers
 
-from keras_se.graph.copies import known, plain
+from keras_se.graph.copies import has_own_kernel, known
 from keras_se.graph.facts import ChannelFlow, facts_of
 from keras_se.layers import ChannelAttention
 
@@ -45,7 +45,7 @@ def rule_of(layer: Any) -> ChannelFlow | None:
         # A channel's own factor would have to be removed with it; and a constant would stay.
         return None
     mixes = mixes_channels(layer) and found is not None and found.flow != "new"
-    return None if grouped or mixes or not plain(layer) else found
+    return None if grouped or mixes or not has_own_kernel(layer) else found
 
 
 def mixes_channels(layer: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_se.serving.network import Network, without_xla
+from keras_se.serving.network import ServedNetwork, without_xla
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +22,7 @@ INPUT, OUTPUT = "images", "predictions"
 DIMENSIONS = ("batch", "height", "width")
 
 
-def _frozen(network: Network) -> Any:
+def _frozen(network: ServedNetwork) -> Any:
     """The network as a TensorFlow function of constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -41,7 +41,7 @@ def _frozen(network: Network) -> Any:
     return convert_variables_to_constants_v2(function)
 
 
-def names(network: Network) -> list[str]:
+def names(network: ServedNetwork) -> list[str]:
     """Names of the outputs: `predictions` if there is one, else the model's own."""
     if len(network.outputs) == 1:
         return [OUTPUT]
@@ -49,11 +49,11 @@ def names(network: Network) -> list[str]:
     return [re.sub(r"\W", "_", name) for name in network.outputs]
 
 
-def _labels(network: Network) -> tuple[str, ...]:
+def _labels(network: ServedNetwork) -> tuple[str, ...]:
     return network.labels or ()
 
 
-def convert_to_onnx(network: Network) -> Callable[[Path], None]:
+def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
     """What writes an ONNX file; its class names are the property `labels`, as JSON."""
     import onnx
     import tf2onnx
@@ -85,7 +85,7 @@ def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
 
 
 def convert_to_openvino(
-    network: Network, representative: np.ndarray | None = None
+    network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
     """What writes an OpenVINO file and beside it one of weights.
 
@@ -119,7 +119,7 @@ def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
 
 
 def convert_to_litert(
-    network: Network, representative: np.ndarray | None = None
+    network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
     """What writes a LiteRT file, that unzips to `labels.txt`."""
     import tensorflow as tf

@@ -17,7 +17,7 @@ from keras_se.inspection import describe
 from keras_se.labels import class_names
 from keras_se.pictures import MAX_PIXELS
 from keras_se.serving.decoding import Transform, decode
-from keras_se.serving.network import SCORES, Network
+from keras_se.serving.network import SCORES, ServedNetwork
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
 # Height and width of the pictures of a network that takes any and does not know its own.
@@ -32,7 +32,7 @@ def network_of(
     top_k: Any = 1,
     scores: Any = None,
     transform: Transform | None = None,
-) -> Network:
+) -> ServedNetwork:
     """What `export` was told of a model, checked; its arguments say what they are.
 
     `transform` is `None` where files are not taken.
@@ -59,7 +59,7 @@ def network_of(
         )
     scores = scores or known.scores
     named = _labels(labels, known, width, scores)
-    return Network(
+    return ServedNetwork(
         model=model,
         shape=(known.height, known.width, known.channels),
         channels_first=known.channels_first,
@@ -143,7 +143,7 @@ def transform_of(
     return transform
 
 
-def any_size(network: Network) -> tuple[int | None, int | None, int]:
+def any_size(network: ServedNetwork) -> tuple[int | None, int | None, int]:
     """The shape with height and width `None` if the network takes pictures of any size."""
     height, width, channels = network.shape
     if height is None or width is None:

@@ -20,20 +20,20 @@ import numpy as np
 
 import keras_se
 from keras_se.checks import boolean, unknown_choice
+from keras_se.files import writing
 from keras_se.inspection import warn_of_range
 from keras_se.pictures import MAX_PIXELS
 from keras_se.serving import converted, saved_model, warmup
 from keras_se.serving.decoding import Transform
 from keras_se.serving.description import any_size, network_of, pictures, transform_of
 from keras_se.serving.network import (
-    Network,
+    ServedNetwork,
     in_float32,
     is_half,
     with_constant_gates,
     with_native_groups,
 )
 from keras_se.weights.entries import Preprocessing, Weights
-from keras_se.weights.variable_file import writing
 
 # Of the largest output: float32 sums in another order; half precision keeps 8 bits.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
@@ -269,7 +269,7 @@ def export(
 
 
 def _difference(
-    network: Network, received: Any, expected: dict[str, np.ndarray]
+    network: ServedNetwork, received: Any, expected: dict[str, np.ndarray]
 ) -> tuple[float, float]:
     """The largest difference of the file's answers from the model's, and as a share of them."""
     served = received
@@ -285,7 +285,9 @@ def _difference(
     return max(apart for apart, _ in differences), max(share for _, share in differences)
 
 
-def _amplification(network: Network, batch: np.ndarray, before: dict[str, np.ndarray]) -> float:
+def _amplification(
+    network: ServedNetwork, batch: np.ndarray, before: dict[str, np.ndarray]
+) -> float:
     """How much the model's answers change, as a share, where its pictures do by a millionth."""
     shaken = batch * (1 + 1e-6 * np.random.default_rng(1).choice((-1.0, 1.0), batch.shape))
     after = network.expected(shaken.astype("float32"))

@@ -452,11 +452,11 @@ def bmp_pixels(data: tf.Tensor) -> tf.Tensor:
         indices = tf.reshape(indices, tf.stack([height, -1]))[:, :width]
         return tf.gather(tf.cast(bmp_palette(data), tf.uint8), tf.cast(indices, tf.int32))
 
-    def plain() -> tf.Tensor:
+    def unchanged() -> tf.Tensor:
         return tf.reshape(rows[:, : width * bits // 8], tf.stack([height, width, bits // 8]))[
             ..., :3
         ]
 
-    picture = tf.cond(bits <= 8, indexed, plain)[..., ::-1]
+    picture = tf.cond(bits <= 8, indexed, unchanged)[..., ::-1]
     from_top = _little(header[22:26]) >= 2**31
     return tf.cond(from_top, lambda: picture, lambda: picture[::-1])

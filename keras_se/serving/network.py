@@ -28,7 +28,7 @@ SCORES = (None, "softmax", "sigmoid")
 
 
 @dataclass(frozen=True)
-class Network:
+class ServedNetwork:
     """A model to export.
 
     Attributes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_se.graph.trace import recursion
 from keras_se.serving.decoding import decode
-from keras_se.serving.network import Network, without_xla
+from keras_se.serving.network import ServedNetwork, without_xla
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FEATURES = "features of the last layer with weights"
 
 
-def convert(network: Network) -> Callable[[Path], None]:
+def convert(network: ServedNetwork) -> Callable[[Path], None]:
     """What writes the network as a SavedModel.
 
     Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or without them what
@@ -64,7 +64,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in served(images=tf.constant(images)).items()}
 
 
-def _network_function(network: Network) -> Any:
+def _network_function(network: ServedNetwork) -> Any:
     """Pictures to the model's outputs by name and, where the model has them, `features`.
 
     All signatures call this one function, so that its weights are in the file once. If they are
@@ -102,7 +102,7 @@ def _network_function(network: Network) -> Any:
         return tf.function(call, autograph=False).get_concrete_function(pictures)
 
 
-def _functions(network: Network) -> dict[str, Any]:
+def _functions(network: ServedNetwork) -> dict[str, Any]:
     import tensorflow as tf
 
     transform = network.transform

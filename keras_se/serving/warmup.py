@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_se.serving.network import Network
+from keras_se.serving.network import ServedNetwork
 
 # Where TensorFlow Serving looks.
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def write(network: Network, folder: Path, shape: tuple[int, int, int]) -> None:
+def write(network: ServedNetwork, folder: Path, shape: tuple[int, int, int]) -> None:
     """Write a request of one picture for each signature of the SavedModel in `folder`."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_se.graph.copies import known, plain
+from keras_se.graph.copies import has_own_kernel, known
 from keras_se.graph.facts import facts_of
 from keras_se.graph.trace import Call, Graph, computes_its_graph, is_functional, merges, trace
 
@@ -157,7 +157,7 @@ class Factors:
             # The copy of a BatchNorm can be given a scale.
             given = isinstance(layer, layers.BatchNormalization) and not self.blocks
             return given or layer.gamma is not None
-        if facts_of(layer).kernel and layer.activation in HOMOGENEOUS and plain(layer):
+        if facts_of(layer).kernel and layer.activation in HOMOGENEOUS and has_own_kernel(layer):
             found[call, "all"] += 1
             return True
         if not (homogeneous(call) or merges(call)):
@@ -170,7 +170,7 @@ class Factors:
         if id(x) in scope.outputs or not consumers:
             return False
         for call in consumers:
-            if known(call.layer) and facts_of(call.layer).kernel and plain(call.layer):
+            if known(call.layer) and facts_of(call.layer).kernel and has_own_kernel(call.layer):
                 found[call, "kernel"] += 1
             elif not homogeneous(call) or not self._behind(scope, call.outputs[0], found):
                 return False

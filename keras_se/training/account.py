@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_se.files import atomic, writing
 from keras_se.training.batches import Data
 from keras_se.training.recipe import Recipe
-from keras_se.weights.variable_file import atomic, writing
 
 CARD = """# {model} trained on {data}
 

@@ -18,8 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from keras_se.files import writing
 from keras_se.weights.hashes import file_hash
-from keras_se.weights.variable_file import writing
 
 KEPT = 2
 NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.h5")
@@ -68,7 +68,7 @@ def save_checkpoint(
         path.unlink()
 
 
-def load_checkpoint(
+def newest_checkpoint(
     folder: Path, report: Callable[[str], None]
 ) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """The values and the state of the newest undamaged checkpoint, or `None` if there is none.

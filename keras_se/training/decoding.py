@@ -3,7 +3,7 @@
 Pillow reads every format of `keras_se.load_image` and converts as that does: transparency onto
 white, CMYK and grey to RGB, 16 bits to their upper 8, turned as EXIF says. TensorFlow takes half of
 the time and decodes a part of a JPEG alone, but drops transparency, ignores EXIF and knows fewer
-formats, so it gets plain JPEG and PNG files only.
+formats, so it gets common JPEG and PNG files only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 # Bytes of a file that its metadata begin in.
-HEAD = 16384
+HEADER_BYTES = 16384
 PNG = b"\x89PNG\r\n\x1a\n"
 # Where a PNG has its bit depth and colour type, and values that TensorFlow decodes as Pillow does:
 # 8 bits, grey or RGB.
@@ -58,14 +58,14 @@ def _is_upright(data: bytes) -> np.bool_:
         return np.bool_(False)
 
 
-def _is_plain(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
+def _is_common(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
     """Whether TensorFlow decodes the file as Pillow does; a JPEG may still be CMYK.
 
     Python is asked only where a JPEG has EXIF: it would hold up the other threads.
     """
     import tensorflow as tf
 
-    head = tf.strings.join([tf.strings.substr(data, 0, HEAD), b"\0" * 32])
+    head = tf.strings.join([tf.strings.substr(data, 0, HEADER_BYTES), b"\0" * 32])
     kind = tf.strings.substr(head, *PNG_KIND)
     png = (tf.strings.substr(head, 0, len(PNG)) == PNG) & tf.reduce_any(kind == PLAIN_KINDS)
     marked = tf.strings.regex_full_match(head, MARKED)
@@ -89,9 +89,9 @@ def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     import tensorflow as tf
 
     jpeg = tf.io.is_jpeg(data)
-    plain = _is_plain(data, jpeg)
+    common = _is_common(data, jpeg)
     shape = tf.cond(
-        plain & jpeg,
+        common & jpeg,
         lambda: tf.io.extract_jpeg_shape(data),
         lambda: tf.fill([3], CMYK_CHANNELS),
     )
@@ -99,7 +99,7 @@ def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     picture = tf.cond(
         later,
         lambda: tf.zeros((0, 0, 3), tf.uint8),
-        lambda: tf.cond(plain & ~jpeg, lambda: _by_tensorflow(data), lambda: _by_pillow(data)),
+        lambda: tf.cond(common & ~jpeg, lambda: _by_tensorflow(data), lambda: _by_pillow(data)),
     )
     return later, tf.where(later, shape[:2], tf.shape(picture)[:2]), picture
 

@@ -1,6 +1,6 @@
 """Encoded pictures, through `tf.data`: decoded, cropped and resized while the network trains.
 
-Where their bytes are, in files or in the records of a prepared data set, is a `Source`'s matter.
+An `ImageBytes` tells where their bytes are: in files, or in the records of a prepared data set.
 
 What is done to a picture is a pure function of (seed, epoch, its index, how often it was shown),
 whatever the number of threads.
@@ -31,7 +31,7 @@ ATTEMPTS = 10
 LUMA = (0.299, 0.587, 0.114)
 
 
-class Source(Protocol):
+class ImageBytes(Protocol):
     """Where the bytes of pictures are."""
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
@@ -58,7 +58,7 @@ class EncodedPictures:
         origin: Where they are from, in words. Defaults to none.
     """
 
-    source: Source
+    source: ImageBytes
     chosen: np.ndarray
     labels: np.ndarray
     names: Sequence[str]

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from filelock import FileLock, Timeout
 
+from keras_se.files import atomic, writing
 from keras_se.training import checkpoints
 from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.batches import Data, check_channels_last, streamed
@@ -50,7 +51,6 @@ from keras_se.training.run_folder import (
 )
 from keras_se.training.signals import noted
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
-from keras_se.weights.variable_file import atomic, writing
 
 # Steps between looks at the loss, which make a GPU wait.
 LOOK = 50
@@ -262,7 +262,7 @@ class Run:
 
     def _position(self) -> tuple[int, int]:
         """Epoch and step to go on from; the values wait until Keras has built everything."""
-        found = checkpoints.load_checkpoint(self.folder / CHECKPOINTS, self.report)
+        found = checkpoints.newest_checkpoint(self.folder / CHECKPOINTS, self.report)
         if found is None:
             return 0, 0
         self.pending, state = found

@@ -26,11 +26,12 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
+from keras_se.files import atomic, writing
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, list_weights
 from keras_se.weights.hashes import blocks, check_hash, compare_hash, file_hash, hash_of
 from keras_se.weights.tensors import one_line, open_tensors
-from keras_se.weights.variable_file import atomic, write_arrays, writing
+from keras_se.weights.variable_file import write_arrays
 
 if TYPE_CHECKING:
     from keras_se.weights.layouts import Shapes

@@ -16,12 +16,12 @@ from typing import Any
 import keras
 
 from keras_se.checks import unknown_choice
+from keras_se.files import atomic, writing
 from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
-from keras_se.weights.entries import Network, Preprocessing, Weights, list_networks
+from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, list_networks
 from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, one_line, open_tensors
-from keras_se.weights.variable_file import atomic, writing
 
 # What wrappers of a network put before the names of its tensors, some within others.
 PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model|network|net|encoder|backbone)\.)+")
@@ -175,7 +175,7 @@ def _without_prefixes(file: TensorFile) -> TensorFile:
     return replace(file, tensors={names[name]: t for name, t in file.tensors.items()})
 
 
-def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
+def _entry(path: Path, file: TensorFile, network: PublishedNetwork) -> _LocalFile:
     size = builder_of(network).defaults.size
     return _LocalFile(
         name=str(path), model=network.model, network=network.name, dataset="", default=False,
@@ -188,7 +188,7 @@ def _entry(path: Path, file: TensorFile, network: Network) -> _LocalFile:
     )  # fmt: skip
 
 
-def _candidates(layout: str, model: str) -> list[Network]:
+def _candidates(layout: str, model: str) -> list[PublishedNetwork]:
     networks = [network for network in list_networks() if "keras" not in network.publisher]
     layouts = sorted({network.publisher for network in networks})
     if layout not in layouts:
@@ -203,14 +203,14 @@ def _candidates(layout: str, model: str) -> list[Network]:
     return found
 
 
-def _names(file: TensorFile, network: Network) -> tuple[Sources, NetworkDescription]:
+def _names(file: TensorFile, network: PublishedNetwork) -> tuple[Sources, NetworkDescription]:
     """Our names of the file's tensors, as far as their own tell."""
     net = described(network)
     shapes = {name: t.shape for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
     return LAYOUTS[network.layout](shapes, {}, net), net
 
 
-def _plausible(file: TensorFile, network: Network) -> bool:
+def _plausible(file: TensorFile, network: PublishedNetwork) -> bool:
     """Whether the names in the file are those of the network, whose tensors they then are."""
     names, net = _names(file, network)
     if not names:
@@ -227,7 +227,7 @@ def _plausible(file: TensorFile, network: Network) -> bool:
     )
 
 
-def _channels(file: TensorFile, network: Network) -> int:
+def _channels(file: TensorFile, network: PublishedNetwork) -> int:
     """The channels of the pictures."""
     names, net = _names(file, network)
     stem = names.get(f"{net.first_convolution}/kernel")
@@ -242,11 +242,11 @@ def _classes(file: TensorFile) -> int:
     return shapes[0][0 if file.out_first else -1] if len(shapes) == 1 else 0
 
 
-def builder_of(network: Network | Weights) -> Any:
+def builder_of(network: PublishedNetwork | Weights) -> Any:
     """The function that builds it."""
     return getattr(importlib.import_module("keras_se.models"), network.model)
 
 
-def described(network: Network | Weights) -> NetworkDescription:
+def described(network: PublishedNetwork | Weights) -> NetworkDescription:
     """Its description."""
     return builder_of(network).network.varied(network.variant)

@@ -15,11 +15,9 @@ from importlib import resources
 import numpy as np
 
 from keras_se.labels import class_names
-from keras_se.models._network import NetworkDescription
+from keras_se.models._network import HEAD, NetworkDescription
 from keras_se.weights.layouts import COUNTERS, LAYOUTS
 from keras_se.weights.tensors import Tensor, TensorFile
-
-HEAD = "predictions"
 
 
 class MismatchError(ValueError):

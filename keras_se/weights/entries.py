@@ -54,7 +54,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Network:
+class PublishedNetwork:
     """A network as its publisher built it: a builder of ours, and in which fields it differs.
 
     Attributes:
@@ -183,7 +183,7 @@ def _attention(settings: Mapping[str, Any]) -> AttentionConfig:
 
 
 @functools.cache
-def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
+def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
     """The networks by `<publisher>/<name>`, and the sets by name.
 
     In `registry.json` a set names its network; what all sets of a publisher share, and how a
@@ -198,7 +198,7 @@ def _read_registry() -> tuple[dict[str, Network], dict[str, Weights]]:
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in registry["normalisations"][normalisation].items()
             }
-            networks[f"{publisher}/{name}"] = Network(
+            networks[f"{publisher}/{name}"] = PublishedNetwork(
                 publisher, name, model, layout, variant, normalise, *se
             )
     for fields in registry["sets"]:
@@ -227,7 +227,7 @@ def _registry() -> dict[str, Weights]:
     return _read_registry()[1]
 
 
-def list_networks() -> list[Network]:
+def list_networks() -> list[PublishedNetwork]:
     """The publishers' networks, also those without published weights."""
     return list(_read_registry()[0].values())
 

@@ -6,8 +6,6 @@ same shapes load without a word. Here every variable has its name, and loading i
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from keras_se.files import atomic, writing
 
 
 def named_variables(model: Any) -> dict[str, Any]:
@@ -37,31 +37,6 @@ def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
     ):
         for name, array in arrays.items():
             file.create_dataset(name, data=np.asarray(array), track_times=False)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What cannot be written becomes one line that names the file; HDF5 has many."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        text = getattr(error, "strerror", None) or str(error)
-        known = re.search("error message = '([^']*)'", str(error))
-        reason = known[1] if known else " ".join(text.split())
-        raise OSError(f"{path}: cannot be written ({reason})") from None
-
-
-@contextmanager
-def atomic(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
-    """A temporary path beside `path`: synced and renamed to it if all went well, else gone."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
