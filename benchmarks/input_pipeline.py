@@ -23,10 +23,10 @@ from sklearn.datasets import load_sample_images
 
 import keras_se
 from keras_se.benchmarking.timing import compare, conditions, described, measure
+from keras_se.recipes import get_recipe
 from keras_se.training.batches import streamed
 from keras_se.training.files import EncodedPictures
 from keras_se.training.folder import Files
-from keras_se.training.recipe import get_recipe
 
 FILES, BATCH, SIZE = 128, 32, 224
 # Pictures of an epoch, each file eight times.

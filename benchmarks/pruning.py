@@ -31,10 +31,10 @@ import keras_se
 from keras_se.benchmarking.runtimes import graph
 from keras_se.benchmarking.timing import conditions, described, timed
 from keras_se.files import atomic
+from keras_se.recipes import get_recipe
 from keras_se.training.batches import Pictures
 from keras_se.training.datasets import load_pictures
 from keras_se.training.optimizers import optimizer
-from keras_se.training.recipe import get_recipe
 from keras_se.training.run import figures, logits
 
 TABLE = Path(__file__).with_suffix(".csv")

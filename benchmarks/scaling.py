@@ -34,9 +34,9 @@ def train(batch: int) -> None:
     import keras
     import numpy as np
 
+    from keras_se.recipes import get_recipe
     from keras_se.training.batches import Pictures
     from keras_se.training.networks import network
-    from keras_se.training.recipe import get_recipe
     from keras_se.training.run import compile_for_training
     from keras_se.training.strategies import distributed, resolve_strategy
 

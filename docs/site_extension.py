@@ -13,7 +13,7 @@ from sphinx.util import inspect
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 import keras_se
-from keras_se.training.recipe import get_recipe, recipe_names
+from keras_se.recipes import get_recipe, recipe_names
 
 NAMES = {
     *(f"keras_se.{name}" for name in keras_se.__all__),

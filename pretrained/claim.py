@@ -23,7 +23,8 @@ from typing import Any
 
 import results
 
-from keras_se.training.recipe import Recipe, get_recipe
+from keras_se.recipes import get_recipe
+from keras_se.training.recipe import Recipe
 
 RUNS = Path(__file__).resolve().parent.parent / "runs" / "claim"
 PLAIN = "plain"

@@ -31,7 +31,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_se.training.recipe import Recipe, difference, from_dict, get_recipe
+from keras_se.recipes import get_recipe
+from keras_se.training.recipe import Recipe, difference, from_dict
 
 RUNS = Path(__file__).resolve().parent.parent / "runs" / "queue"
 # oneDNN is off by default on processors without AVX-512 VNNI, where it takes a third off a step. A

@@ -13,9 +13,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import keras_se
+from keras_se.recipes import get_recipe
 from keras_se.training.evaluation import evaluate
 from keras_se.training.networks import encoded_as, network, weights_set
-from keras_se.training.recipe import Recipe, get_recipe
+from keras_se.training.recipe import Recipe
 from keras_se.training.run import Interrupted, Run
 from keras_se.weights.variable_file import named_variables
 

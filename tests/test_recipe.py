@@ -5,14 +5,8 @@ import json
 import pytest
 
 from keras_se import SEConfig
-from keras_se.training.recipe import (
-    CHECKS,
-    Recipe,
-    difference,
-    from_dict,
-    get_recipe,
-    recipe_names,
-)
+from keras_se.recipes import get_recipe, recipe_names
+from keras_se.training.recipe import CHECKS, Recipe, difference, from_dict
 
 RECIPE = Recipe(model="SEResNet20", data="fashion_mnist")
 

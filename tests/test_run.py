@@ -13,8 +13,8 @@ import training_runs
 from PIL import Image
 
 import keras_se
+from keras_se.recipes import get_recipe, recipe_names
 from keras_se.training.datasets import fetched, load_data, load_pictures
-from keras_se.training.recipe import get_recipe, recipe_names
 from keras_se.training.run import (
     Interrupted,
     Run,

@@ -23,7 +23,7 @@ SETTINGS = (
 
 def recipe(data, *settings):
     """SE-ResNet-8 with everything random, on files that `fashion_mnist_files` wrote."""
-    from keras_se.training.recipe import get_recipe
+    from keras_se.recipes import get_recipe
 
     return get_recipe("fashion_mnist").changed((*SETTINGS, f"data_dir={data}", *settings))
 

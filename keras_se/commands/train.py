@@ -35,7 +35,7 @@ def train(
     """
     if folder == "":
         raise ValueError("`--run` must name a folder. Received: --run=''")
-    from keras_se.training.recipe import get_recipe
+    from keras_se.recipes import get_recipe
 
     chosen = get_recipe(recipe).changed(settings)
     base = Path("runs") / recipe

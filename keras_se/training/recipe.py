@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import numbers
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -318,21 +316,6 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
         if name not in CHECKS:
             raise ValueError(unknown_choice("recipe", name, CHECKS))
     return Recipe(**values)
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes in the package."""
-    from keras_se import recipes
-
-    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
-
-
-def get_recipe(name: str) -> Recipe:
-    """The recipe of that name, or a `ValueError` with the names that there are."""
-    if name not in recipe_names():
-        raise ValueError(unknown_choice("recipe", name, recipe_names()))
-    recipe: Recipe = importlib.import_module(f"keras_se.recipes.{name}").RECIPE
-    return recipe
 
 
 def difference(one: Recipe, other: Recipe) -> str:
