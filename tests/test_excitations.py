@@ -156,6 +156,7 @@ SOURCES = {
 
 MULTI_HOT = {
     "array": lambda x, table: (x, table),
+    "array of floats": lambda x, table: (x, table.astype("float32")),
     "array of booleans": lambda x, table: (x, table.astype(bool)),
     "tf.data": lambda x, table: (tf.data.Dataset.from_tensor_slices((x, table)).batch(3), None),
 }

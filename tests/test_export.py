@@ -278,7 +278,7 @@ def test_transform_of_the_network_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(24, 24, 1), pytest.param((33, 31, 3), marks=pytest.mark.export)]
+    "shape", [(96, 128, 1), pytest.param((128, 128, 3), marks=pytest.mark.export)]
 )
 def test_whole_pictures_of_a_network_of_ones_own(shape: Any, tmp_path: Path) -> None:
     """Nothing is cut off a picture of the network's size: the answer is that of `predict`."""

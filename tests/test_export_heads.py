@@ -70,6 +70,7 @@ HEADS: dict[str, Callable[[Any], Any]] = {
     "Rescaling": lambda x: layers.Rescaling(1 / 1.7)(dense(x)),
     "temperature, softmax": lambda x: layers.Softmax()(layers.Rescaling(0.5)(dense(x))),
     "Activation": lambda x: layers.Activation("softmax")(dense(x)),
+    "linear Activation": lambda x: layers.Activation("linear")(dense(x)),
     "two layers": lambda x: dense(dense(x, 8, "relu"), 3),
     "softmax of an operation": lambda x: ops.softmax(dense(x)),
     "own layer": lambda x: Halved()(dense(x)),
@@ -123,7 +124,7 @@ def check(model: keras.Model, name: str, format: str, fuse: bool, folder: Path) 
         if isinstance(answers, dict):
             assert bool(written.labels) == ("probabilities" in answers)
             names = ["outputs"]
-            if isinstance(model.output, dict):
+            if isinstance(getattr(model, "output", None), dict):
                 names = sorted(model.output)
             elif len(outputs) > 1:
                 names = model.output_names
@@ -146,6 +147,14 @@ def test_every_format(
     name: str, format: str, fuse: bool, bases: dict[str, keras.Model], tmp_path: Path
 ) -> None:
     check(headed(name, bases), name, format, fuse, tmp_path)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_a_nested_network(format: str, bases: dict[str, keras.Model], tmp_path: Path) -> None:
+    """Of a Sequential model, too, an embedding stays what it is."""
+    model = keras.Sequential([keras.Input((28, 28, 1)), bases["avg"], layers.Dense(16)])
+    check(model, "embedding", format, True, tmp_path)
 
 
 def test_two_labels_of_one_sigmoid(bases: dict[str, keras.Model], tmp_path: Path) -> None:
