@@ -429,7 +429,7 @@ MISTAKES = {
     "no excitations": (lambda m: prune(m, {}), "excitations", "of type dict"),
     "other names": (lambda m: prune(m, gates_of(small())), "excitations", "which only"),
     "other widths": (
-        lambda m: prune(m, other_widths(m)), "excitations", "channels, in the model 16",
+        lambda m: prune(m, other_widths(m)), "excitations", "channels, not 16 as in the model",
     ),
     "nothing to remove": (
         lambda m: prune(
