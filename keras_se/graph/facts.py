@@ -40,8 +40,8 @@ class Facts:
         rectifies: Whether it is a kind of ReLU.
         adds: Whether it adds all its inputs.
         training_only: Whether it does nothing at inference.
-        multiplies: `False`: elementwise at most, whatever the shapes of its weights; `True`: it
-            multiplies tensors without weights; `None`: its weights tell.
+        multiplies: `False`: elementwise at most, for any shapes of its weights; `True`: it
+            multiplies tensors without weights; `None`: depends on its weights.
         channels: How it treats channels; `None` if unknown.
     """
 

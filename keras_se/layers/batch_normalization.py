@@ -21,7 +21,7 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 def _tensorflow_fuses(dtype: str, data_format: str) -> bool:
     """Whether TensorFlow has kernels for the step and its gradient.
 
-    No public API tells, so try a batch of one.
+    No public API reports this, so try a batch of one.
     """
     import tensorflow as tf
 
@@ -52,7 +52,7 @@ def _compiled_by_xla() -> bool:
 
     XLA computes the fused operation's variance as `E[x^2] - E[x]^2`, which is wrong by 5 % for a
     mean of 100 deviations and NaN from 1000 on, while it fuses Keras' exact operations by itself.
-    No public API tells, but under XLA TensorFlow gives a slice another gradient.
+    No public API reports this, but under XLA TensorFlow gives a slice another gradient.
     """
     import tensorflow as tf
 

@@ -16,8 +16,8 @@ import keras
 def _tensorflow_groups_natively(dtype: str) -> bool:
     """Whether TensorFlow runs and differentiates `tf.nn.conv2d` with groups.
 
-    It does with oneDNN and raises an error without. No public API tells, so try a convolution
-    with two groups.
+    It does with oneDNN and raises an error without. No public API reports this, so try a
+    convolution with two groups.
     """
     import tensorflow as tf
 

@@ -38,7 +38,7 @@ from keras_se.models._pretrained import (
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
 POOLINGS = (None, "avg", "max")
-# The identity of this object, not its value, tells that the caller omitted the argument.
+# The identity of this object, not its value, shows that the caller omitted the argument.
 DEFAULT_SE = SEConfig()
 
 
