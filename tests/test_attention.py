@@ -153,7 +153,7 @@ def test_positions_outside_of_a_mask_do_not_count(config):
         ),
         (
             lambda: keras_se.SEResNet20(weights=None, se=ECAConfig((3, 5))),
-            "`kernel_size` must have one number for each stage",
+            "`kernel_size` must have one number per stage",
         ),
         (
             lambda: keras_se.SEResNet20(weights=None, se="eca"),

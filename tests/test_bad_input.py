@@ -453,7 +453,7 @@ def test_data_format_of_channel_shuffle() -> None:
 
 @pytest.mark.parametrize("shapes", [[(8, 8, 4)], [(8, 8, 4)] * 3, [(8, 8, 4), (8, 8, 1)]])
 def test_shake_shake(shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(ValueError, match=r"two tensors of one shape\. Received") as caught:
+    with pytest.raises(ValueError, match=r"two tensors of equal shape\. Received") as caught:
         keras_se.layers.ShakeShake()([keras.Input(shape) for shape in shapes])
     assert "\n" not in str(caught.value)
 

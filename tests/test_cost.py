@@ -345,7 +345,7 @@ OPEN = "`input_shape` must be given for a model with an input of unknown size"
 FORM = (
     "`input_shape` must be integers of at least 1 in the form of the model's own, (None, None, 3)"
 )
-TAKES = "`input_shape` must be one that every layer takes"
+TAKES = "`input_shape` must fit every layer"
 
 
 @pytest.mark.parametrize(
@@ -366,9 +366,9 @@ TAKES = "`input_shape` must be one that every layer takes"
         ("open", (), FORM),
         ("open", "320", FORM),
         ("open", [(32, 32, 3), (32, 32, 3)], FORM),
-        ("open", (32, 32, 4), f"{TAKES}; layer 'conv' does not take (1, 32, 32, 4)"),
-        ("open", (3, 32, 3), f"{TAKES}; layer 'conv' does not take (1, 3, 32, 3)"),
-        ("flat", (9, 8, 3), f"{TAKES}; layer 'top' does not take (1, 216)"),
+        ("open", (32, 32, 4), f"{TAKES}; layer 'conv' rejects (1, 32, 32, 4)"),
+        ("open", (3, 32, 3), f"{TAKES}; layer 'conv' rejects (1, 3, 32, 3)"),
+        ("flat", (9, 8, 3), f"{TAKES}; layer 'top' rejects (1, 216)"),
     ],
 )  # fmt: skip
 def test_mistakes(model, shape, message):

@@ -498,26 +498,26 @@ def misplaced(good: bytes) -> bytes:
 
 # Zips: the bytes, of the sound file, and the words of the error.
 ZIPS: dict[str, tuple[Callable[[bytes], bytes], tuple[str, ...]]] = {
-    "not a zip": (lambda good: good, ("expected a sound zip",)),
-    "web page": (lambda good: b"<!DOCTYPE html>\n", ("expected a sound zip",)),
-    "empty": (lambda good: b"", ("expected a sound zip",)),
+    "not a zip": (lambda good: good, ("expected a valid zip",)),
+    "web page": (lambda good: b"<!DOCTYPE html>\n", ("expected a valid zip",)),
+    "empty": (lambda good: b"", ("expected a valid zip",)),
     "two files": (lambda good: zip_file(a=good, b=good), ("a zip of one file", "2")),
     "no file": (lambda good: zip_file(), ("a zip of one file", "0")),
     "only a folder": (lambda good: zip_file(**{"a/": b""}), ("a zip of one file", "0")),
     "bomb": (lambda good: zip_file(bomb=bytes(75 * 2**20)), ("at most", str(75 * 2**20))),
     "bomb that claims to be small": (
-        lambda good: declaring(len(good))(bytes(2**24)), ("sound zip",),
+        lambda good: declaring(len(good))(bytes(2**24)), ("valid zip",),
     ),
-    "more than it claims": (lambda good: declaring(1000)(good), ("sound zip",)),
-    "truncated": (lambda good: zip_file(set=good)[:-100_000], ("sound zip",)),
-    "damaged from the beginning": (overwritten(33, 34), ("sound zip",)),
-    "damaged in the middle": (overwritten(600_000, 600_100), ("sound zip",)),
-    "damaged list": (misplaced, ("sound zip",)),
+    "more than it claims": (lambda good: declaring(1000)(good), ("valid zip",)),
+    "truncated": (lambda good: zip_file(set=good)[:-100_000], ("valid zip",)),
+    "damaged from the beginning": (overwritten(33, 34), ("valid zip",)),
+    "damaged in the middle": (overwritten(600_000, 600_100), ("valid zip",)),
+    "damaged list": (misplaced, ("valid zip",)),
     "name that is no text": (
         lambda good: zip_file(sét=good).replace("é".encode(), b"\xff\xff"),
-        ("sound zip",),
+        ("valid zip",),
     ),
-    "encrypted": (encrypted, ("sound zip",)),
+    "encrypted": (encrypted, ("valid zip",)),
     "other file": (lambda good: zip_file(set=good[:-1]), ("expected sha256", "Received: sha256")),
 }  # fmt: skip
 
@@ -689,8 +689,8 @@ def caffe_file(*layers: tuple[str, str, list[tuple[tuple[int, ...], int]]]) -> b
 STEM = ("conv1/7x7_s2", "Convolution", [((64, 3, 7, 7), 9408)])
 NORM = ("conv1/7x7_s2/bn", "BatchNorm", [((64,), 64), ((64,), 64), ((1,), 1)])
 CAFFE: dict[str, tuple[bytes, tuple[str, ...]]] = {
-    "truncated": (caffe_file(STEM, NORM)[:-200], ("not a sound .caffemodel",)),
-    "text": (b"\nname: 'SE-ResNet-50'\n", ("not a sound .caffemodel",)),
+    "truncated": (caffe_file(STEM, NORM)[:-200], ("not a valid .caffemodel",)),
+    "text": (b"\nname: 'SE-ResNet-50'\n", ("not a valid .caffemodel",)),
     "too few values": (
         caffe_file(("conv1/7x7_s2", "Convolution", [((64, 3, 7, 7), 9407)])),
         ("conv1/7x7_s2", "37628 bytes", "(64, 3, 7, 7)"),

@@ -396,7 +396,7 @@ def test_feature_maps_that_are_put_out_stay(monkeypatch):
     smaller = pruned(model, monkeypatch, noise_pictures(2, 17, 16))
     assert smaller.output_shape == model.output_shape
     assert set(smaller.pruning.left) == {"stage3_block1_se", "stage3_block2_se"}
-    assert "the model puts them out" in smaller.pruning.left.values()
+    assert "the model outputs them" in smaller.pruning.left.values()
 
 
 def without_blocks():
@@ -429,14 +429,14 @@ MISTAKES = {
     "no excitations": (lambda m: prune(m, {}), "excitations", "of type dict"),
     "other names": (lambda m: prune(m, gates_of(small())), "excitations", "which only"),
     "other widths": (
-        lambda m: prune(m, other_widths(m)), "excitations", "channels, in the model 16",
+        lambda m: prune(m, other_widths(m)), "excitations", "channels, not 16 as in the model",
     ),
     "nothing to remove": (
         lambda m: prune(
             whole := keras_se.add_squeeze_excite(test_surgery.branches()), gates_of(whole)
         ),
         "model",
-        "they cannot:",
+        "must keep them:",
     ),
     "unknown stage": (lambda m: drop_stage(m, 5), "stage", "stage=5"),
     "stage True": (lambda m: drop_stage(m, True), "stage", "stage=True"),

@@ -1,1 +1,1 @@
-"""Graphs of functional models: reading them, editing them, and facts about their layers."""
+"""Graphs of functional models: tracing, editing, and facts about layers."""

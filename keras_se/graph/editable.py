@@ -1,4 +1,4 @@
-"""The editable graph of a model: calls, those of nested models included, that can be changed."""
+"""The editable graph of a model, with nested models flattened."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from keras_se.graph.trace import (
 
 
 class EditableGraph:
-    """The calls of a model, changed in place; the model stays as it is.
+    """The calls of a model, edited in place; the model itself is unchanged.
 
-    The layer of a call is a `Node`, one for each layer of the model. A nested model's calls take
-    the place of the call of the nested model.
+    The layer of a call is a `Node`, one per layer of the model. The calls inside a nested model
+    replace the call of the nested model.
 
     Args:
         model: A functional or built Sequential model.
-        lift: Makes the node of a layer, given the layer, the names of the nested models that it is
-            in, and all its calls. Defaults to `Copy`: the layer stays what it is.
+        lift: Creates a layer's node from the layer, the names of the nested models around it, and
+            all its calls. Defaults to `Copy`: the layer is unchanged.
 
     Attributes:
-        calls: Every call, after those whose outputs it takes.
+        calls: All calls in topological order.
         inputs: The symbolic tensors of the model's inputs.
-        outputs: Those of its outputs.
+        outputs: The symbolic tensors of its outputs.
     """
 
     def __init__(
@@ -66,32 +66,32 @@ class EditableGraph:
                 self._consumers[id(x)].append(call)
 
     def nodes(self, kind: type[Any]) -> list[Any]:
-        """The nodes of that class, in the order of their first calls."""
+        """Return the nodes of that class, in the order of their first calls."""
         return [x for x in dict.fromkeys(call.layer for call in self.calls) if isinstance(x, kind)]
 
     def calls_of(self, node: Node) -> list[Call]:
-        """The calls of a node."""
+        """Return the calls of a node."""
         return [call for call in self.calls if call.layer is node]
 
     def producer(self, x: Any) -> Call | None:
-        """The call that puts `x` out; `None` for an input."""
+        """Return the call that outputs `x`, or `None` for an input."""
         return self._producers.get(id(x))
 
     def consumers(self, x: Any) -> list[Call]:
-        """The calls that take `x`, as often as they do."""
+        """Return the calls that take `x`, once per use."""
         return self._consumers[id(x)]
 
     def is_output(self, x: Any) -> bool:
-        """Whether the model puts `x` out."""
+        """Whether `x` is an output of the model."""
         return any(x is y for y in self.outputs)
 
     def only_consumer(self, x: Any) -> Call | None:
-        """The call that alone takes `x`, and once; `None` if there are others or `x` is put out."""
+        """Return the call that is the only use of `x`, or `None` if there are other uses."""
         consumers = self.consumers(x)
         return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
 
     def insert(self, place: Call, node: Node, arguments: Any, shape: Any, dtype: str) -> Any:
-        """Call `node` before the call `place`; its output, of that shape."""
+        """Insert a call of `node` before the call `place`; return its output."""
         output = keras.KerasTensor(shape, dtype)
         call = Call(node, (arguments,), {}, [output])
         self.calls.insert(self.calls.index(place), call)
@@ -101,7 +101,7 @@ class EditableGraph:
         return output
 
     def replace(self, call: Call, x: Any) -> None:
-        """Take the call out; `x` takes the place of its one output."""
+        """Remove the call; `x` replaces its only output."""
         (old,) = call.outputs
         self.remove(call)
         for consumer in self._consumers.pop(id(old), []):
@@ -110,7 +110,7 @@ class EditableGraph:
         self.outputs = [x if y is old else y for y in self.outputs]
 
     def remove(self, call: Call) -> None:
-        """Take out a call whose output nothing takes."""
+        """Remove a call whose output is unused."""
         self.calls.remove(call)
         for x in call.outputs:
             del self._producers[id(x)]
@@ -118,7 +118,7 @@ class EditableGraph:
             self._consumers[id(x)].remove(call)
 
     def build(self) -> keras.Model:
-        """The model that computes these calls, with variables of its own."""
+        """Build a model that computes these calls, with its own variables."""
         inputs = [
             keras.Input(batch_shape=x.shape, dtype=x.dtype, sparse=x.sparse, name=x.name)
             for x in self.model.inputs
@@ -148,7 +148,7 @@ class EditableGraph:
 
 
 def _names(nodes: Iterable[Node], taken: Iterable[str]) -> dict[int, str]:
-    """A name for each node: its own if it can, the model's own layers before all others."""
+    """Return a unique name per node: its own if free; the model's own layers choose first."""
     used, names = set(taken), {}
     for node in sorted(nodes, key=lambda node: (isinstance(node, New), len(node.path))):
         name, number = node.name, 1
@@ -168,7 +168,7 @@ def _mapped(tensors: dict[int, Any], structure: Any) -> Any:
 
 
 def _flat(model: keras.Model, path: tuple[str, ...], paths: dict[int, Any]) -> Graph:
-    """The graph with those of nested models in it; `paths` gets the place of each layer."""
+    """Return the graph with nested models flattened; record each layer's path in `paths`."""
     graph = trace(model)
     tensors: dict[int, Any] = {}
     calls = []
@@ -183,7 +183,7 @@ def _flat(model: keras.Model, path: tuple[str, ...], paths: dict[int, Any]) -> G
         for x, y in zip(inner.inputs, call.inputs, strict=True):
             inside[id(x)] = y
             if x.dtype != y.dtype:
-                # A nested model casts what it is given.
+                # A nested model casts its inputs.
                 inside[id(x)] = keras.KerasTensor(y.shape, x.dtype)
                 cast = functools.partial(_cast, dtype=x.dtype)
                 calls.append(Call(New(cast, "cast"), (y,), {}, [inside[id(x)]]))
@@ -203,7 +203,7 @@ def _cast(name: str, dtype: str) -> Any:
 
 
 def _opens(call: Call) -> bool:
-    """Whether the call is one of a nested model that only computes its graph."""
+    """Whether the call can be flattened: a nested model that only computes its graph."""
     model = call.layer
     if not (is_functional(model) and computes_its_graph(model)) or trains(model, call):
         return False

@@ -1,7 +1,7 @@
-"""Facts about kinds of layers: one row each, by the name of the class.
+"""Facts about kinds of layers: one row each, by class name.
 
-Names serve bare operations of `keras.ops`, which have no public class, and layers inside
-`keras.applications`. A subclass has the facts of the nearest class above it that has a row.
+Names also cover operations of `keras.ops`, which have no public class, and layers inside
+`keras.applications`. A subclass has the facts of its nearest base class with a row.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class ChannelFlow:
     """How a kind of layer treats channels.
 
     Attributes:
-        flow: The output's channels: `"same"` as the input's; `"new"`; `"repeated"`: some for each
-            of the input's; `"merged"`: each belongs to one of every input; `"concatenated"`: those
+        flow: The output's channels: `"same"` as the input's; `"new"`; `"repeated"`: several per
+            input channel; `"merged"`: each belongs to one of every input; `"concatenated"`: those
             of all inputs; `"flattened"`: those of each position.
-        variables: For an attribute its axes and whose channels they have: those of the `"input"`,
-            the `"output"`, or between both (`"inside"`).
-        size: The setting that is the number of the output's channels.
+        variables: For each attribute, its axes that hold channels, and whether these are those of
+            the `"input"`, the `"output"`, or between both (`"inside"`).
+        size: The setting for the number of output channels.
     """
 
     flow: str
@@ -31,18 +31,18 @@ class ChannelFlow:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a kind of layer.
+    """Facts about a kind of layer.
 
     Attributes:
         kernel: The form of its kernel, in which its output is linear.
-        normalises: Whether a scale and an offset follow a normalisation.
-        homogeneous: Whether `f(2 x) = 2 f(x)` of one tensor, whatever its settings.
-        rectifies: Whether it is a ReLU of some kind.
+        normalises: Whether it normalises, then applies a scale and an offset.
+        homogeneous: Whether `f(2 x) = 2 f(x)` for a single input, with any settings.
+        rectifies: Whether it is a kind of ReLU.
         adds: Whether it adds all its inputs.
         training_only: Whether it does nothing at inference.
-        multiplies: `False`: at most element by element, whatever the shapes of its weights; `True`:
-            it multiplies tensors without having weights; `None`: as its weights tell.
-        channels: How it treats channels; `None` if that is not known.
+        multiplies: `False`: elementwise at most, for any shapes of its weights; `True`: it
+            multiplies tensors without weights; `None`: depends on its weights.
+        channels: How it treats channels; `None` if unknown.
     """
 
     kernel: (
@@ -114,7 +114,7 @@ ROWS: Mapping[str, Facts] = {
     "Flatten": Facts(homogeneous=True, channels=ChannelFlow("flattened")),
     "LeakyReLU Relu LeakyRelu": Facts(homogeneous=True, rectifies=True, channels=SAME),
     "PReLU": Facts(homogeneous=True, rectifies=True, multiplies=False),
-    # Homogeneous with some settings only.
+    # Homogeneous only with some settings.
     "ReLU": Facts(rectifies=True, channels=SAME),
     (
         "Activation Cast ELU Elu Gelu HardSigmoid HardSilu Relu6 Rescaling Sigmoid Silu Softplus "
@@ -145,14 +145,14 @@ ROWS: Mapping[str, Facts] = {
 
 FACTS: Mapping[str, Facts] = {name: row for names, row in ROWS.items() for name in names.split()}
 UNKNOWN = Facts()
-# Packages whose classes the names are of.
+# Packages that define the classes.
 OWNERS = ("keras", "keras_se")
 
 
 def facts_of(layer: Any) -> Facts:
-    """The facts of a layer's or operation's class, or of the nearest class above it.
+    """Return the facts of the class of a layer or operation, or of its nearest base class.
 
-    A user's class of the same name is another.
+    A user's class of the same name does not count.
     """
     own = (c.__name__ for c in type(layer).__mro__ if c.__module__.split(".")[0] in OWNERS)
     return next((FACTS[name] for name in own if name in FACTS), UNKNOWN)

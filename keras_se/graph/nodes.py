@@ -1,4 +1,4 @@
-"""Nodes of an editable graph: each knows the layer that it becomes, and that layer's values."""
+"""Nodes of an editable graph: each creates a layer and sets its values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from keras_se.graph.trace import Call
 
 
 class Copy:
-    """A layer or operation of the model as it is.
+    """An unchanged layer or operation of the model.
 
     Attributes:
-        source: The model's own.
-        path: Names of the nested models that it is in.
+        source: The model's layer or operation.
+        path: Names of the nested models around it.
     """
 
     def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:
@@ -29,28 +29,28 @@ class Copy:
 
     @property
     def label(self) -> str:
-        """Its name in the model, `"nested/layer"` in a nested one."""
+        """The name in the model, `"nested/layer"` in a nested one."""
         return "/".join((*self.path, self.source.name))
 
     def make(self, name: str) -> Any:
-        """The new layer, without its values."""
+        """Create the new layer, without its values."""
         return twin(self.source, name=name)
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the new layer with the arguments of the old one."""
+        """Call the new layer with the old layer's arguments."""
         return layer(*args, **kwargs)
 
     def fill(self, layer: Any) -> None:
-        """Give the built layer its values."""
+        """Set the built layer's values."""
         if isinstance(layer, layers.Layer):
             copy_values(self.source, layer)
 
 
 class New:
-    """A layer that the model does not have.
+    """A layer that is not in the model.
 
     Attributes:
-        create: Its class or another function that makes it.
+        create: The layer's class, or a function that creates it.
         settings: The arguments.
         values: Its variables, by attribute.
     """
@@ -78,15 +78,15 @@ Node = Copy | New
 
 
 def trains(layer: Any, call: Call) -> bool:
-    """Whether the call says `training=True`, as Monte Carlo dropout does."""
+    """Whether the call passes `training=True`, as Monte Carlo dropout does."""
     said = [*call.args[1:], call.kwargs.get("training")]
     if not any(isinstance(value, bool | int) and bool(value) for value in said):
         return False
-    # Keras notes down the default, which is true of augmentation.
+    # Keras records the default, which is `True` for augmentation.
     training = inspect.signature(layer.call).parameters.get("training")
     return training is None or training.default is not True
 
 
 def numbers(variable: Any) -> np.ndarray:
-    """The values in float64."""
+    """Return the values in float64."""
     return np.asarray(keras.ops.convert_to_numpy(variable)).astype("float64")

@@ -1,6 +1,6 @@
-"""The graph of a functional model: its layers in the order of their calls, with their tensors.
+"""The graph of a functional model: its layers in call order, with their tensors.
 
-Only Keras' public functions are used, nothing of the model changes, and no weight is allocated.
+Tracing uses only Keras' public API, does not change the model, and allocates no weights.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Call:
     """One call of a layer.
 
     Attributes:
-        layer: The model's own layer; also a nested model, or an operation of `keras.ops`.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
+        layer: The model's layer, nested model, or operation of `keras.ops`.
+        args: The positional arguments.
+        kwargs: The keyword arguments.
         outputs: The symbolic tensors that it returned.
     """
 
@@ -34,18 +34,18 @@ class Call:
 
     @property
     def inputs(self) -> list[Any]:
-        """The symbolic tensors among the arguments, in their order."""
+        """The symbolic tensors among the arguments, in order."""
         return symbolic((self.args, self.kwargs))
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The calls of a model, on symbolic tensors of the graph's own.
+    """The calls of a model, on the graph's own symbolic tensors.
 
     Attributes:
-        calls: Every call, after those whose outputs it takes; without the input layers.
+        calls: All calls in topological order, without the input layers.
         inputs: The model's inputs.
-        outputs: Its outputs.
+        outputs: The model's outputs.
     """
 
     calls: list[Call]
@@ -54,7 +54,7 @@ class Graph:
 
 
 class _Probe(keras.Operation):
-    """Stands for an operation: it knows the shapes of its outputs and leaves no trace on it."""
+    """Stands in for an operation: computes its output shapes without changing it."""
 
     def __init__(self, operation: Any) -> None:
         super().__init__(name=operation.name)
@@ -69,21 +69,21 @@ def trace(
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
 ) -> Graph:
-    """The graph of a functional or Sequential model.
+    """Return the graph of a functional or Sequential model.
 
     A nested model is one call; `trace` it with the shapes of that call's inputs to look inside.
 
     Args:
         model: A functional or built Sequential model.
-        input_shape: Shape of one picture in place of the model's own, without the batch; of a
-            model with several inputs a list with one for each. Defaults to `None`.
-        batch_size: Size of the batch where the model has none of its own. Defaults to `None`.
+        input_shape: Shape of one image, without the batch, in place of the model's own; for a
+            model with several inputs, a list of shapes. Defaults to `None`.
+        batch_size: Batch size, unless the model fixes it. Defaults to `None`.
 
     Returns:
         The graph; the shapes of its tensors are known as far as those of the inputs are.
 
     Raises:
-        ValueError: If the model is neither, or does not take the shape.
+        ValueError: If the model is neither, or does not accept the shape.
     """
     if not is_functional(model):
         raise ValueError(
@@ -98,17 +98,17 @@ def trace(
         try:
             _check_sizes(probe.operation, inputs)
             outputs = probe(*args, **kwargs)
-        except Exception as error:  # Of any backend.
+        except Exception as error:  # Backends raise different exceptions.
             raise ValueError(
-                "`input_shape` must be one that every layer takes; layer "
-                f"{probe.operation.name!r} does not take {', '.join(str(x.shape) for x in inputs)}."
+                "`input_shape` must fit every layer; layer "
+                f"{probe.operation.name!r} rejects {', '.join(str(x.shape) for x in inputs)}."
                 f" Received: input_shape={input_shape}"
             ) from error
         calls.append(Call(probe.operation, args, kwargs, symbolic(outputs)))
         return outputs
 
     with recursion(2 * len(getattr(model, "operations", model.layers))):
-        # A model of its own: cloning the user's would compile the clone, too.
+        # Cloning the user's model itself would also compile the clone.
         bare = keras.Model(model.inputs, model.outputs, name=model.name)
         inputs = [
             keras.Input(
@@ -124,7 +124,7 @@ def trace(
 
 
 def is_functional(model: Any) -> bool:
-    """Whether `trace` takes the model: a subclassed one, or one without a shape, has no inputs."""
+    """Whether `trace` supports the model; subclassed and unbuilt ones have no inputs."""
     inputs = keras.tree.flatten(getattr(model, "inputs", []))
     known = bool(inputs) and all(map(keras.utils.is_keras_tensor, inputs))
     return known and isinstance(model, keras.Model)
@@ -136,14 +136,14 @@ def computes_its_graph(model: keras.Model) -> bool:
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:
-    """The inputs and outputs of a functional model in the structure that its calls have."""
+    """Return the inputs and outputs of a functional model in the structure of its calls."""
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
 
 
 def merges(call: Call) -> bool:
-    """Whether the call concatenates or adds nothing but symbolic tensors, no arrays."""
+    """Whether the call concatenates or adds only symbolic tensors, no arrays."""
     layer, count = call.layer, len(call.inputs)
     if isinstance(layer, keras.layers.Concatenate | keras.layers.Add):
         return len((layer.get_build_config() or {}).get("input_shape", ())) == count
@@ -152,7 +152,7 @@ def merges(call: Call) -> bool:
 
 @contextmanager
 def recursion(depth: int) -> Iterator[None]:
-    """Keras walks a graph by recursion, a call a layer; Python allows 1000 by default."""
+    """Raise the recursion limit, by default 1000; Keras recurses once per layer."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + depth)
     try:
@@ -162,7 +162,7 @@ def recursion(depth: int) -> Iterator[None]:
 
 
 def symbolic(structure: Any) -> list[Any]:
-    """The symbolic tensors of a structure, in their order."""
+    """Return the symbolic tensors of a structure, in order."""
     return [x for x in keras.tree.flatten(structure) if keras.utils.is_keras_tensor(x)]
 
 
@@ -190,7 +190,7 @@ def _input_shapes(model: keras.Model, input_shape: Any) -> list[tuple[int | None
 def _check_sizes(layer: Any, inputs: list[Any]) -> None:
     """Raise a `ValueError` if the layer's weights fix a size that an input does not have.
 
-    Computing the shape of an output does not notice.
+    `compute_output_spec` does not check it.
     """
     for spec, x in zip(
         keras.tree.flatten(getattr(layer, "input_spec", None)), inputs, strict=False

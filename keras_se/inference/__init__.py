@@ -1,1 +1,1 @@
-"""Networks in the form in which they are served."""
+"""Networks in their inference form."""

@@ -1,4 +1,4 @@
-"""BatchNorm and other layers that have a factor and a summand for each channel."""
+"""BatchNorm and other layers with a scale and an offset for each channel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keras_se.layers import ScaleOffset
 
 
 class Affine(Copy):
-    """A layer that computes `x * scale + offset` with numbers for each channel.
+    """A layer that computes `x * scale + offset` per channel.
 
     Attributes:
         axis: Axis of the channels.
-        scale: The factors.
-        offset: The summands.
-        activation: What follows.
+        scale: The scale of each channel.
+        offset: The offset of each channel.
+        activation: The activation that follows.
     """
 
     def __init__(self, source: Any, path: tuple[str, ...], x: Any) -> None:
@@ -34,17 +34,17 @@ class Affine(Copy):
         self.scale, self.offset = (np.broadcast_to(v, (channels,)) for v in (scale, offset))
         self.activation = keras.activations.linear
         self.jit_compile = getattr(source, "jit_compile", False)
-        # These compute their factors anew at every call.
+        # These recompute their scale at every call.
         self.changed = isinstance(source, layers.BatchNormalization | layers.Normalization)
 
     @property
     def activated(self) -> bool:
-        """Whether a nonlinearity follows within the layer."""
+        """Whether the layer ends in a nonlinearity."""
         return self.activation is not keras.activations.linear
 
     @staticmethod
     def accepts(layer: Any, calls: list[Call]) -> bool:
-        """Whether the layer is one of these."""
+        """Whether the layer computes this in all its calls."""
         found = _affine(layer)
         if found is None or any(not call.inputs for call in calls):
             return False
@@ -56,7 +56,7 @@ class Affine(Copy):
         return len(channels) == 1 and None not in channels and scale.size in (1, *channels)
 
     def follow(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Take in `y * scale + offset` of the output."""
+        """Absorb `y * scale + offset` of the output."""
         self.scale, self.offset = self.scale * scale, self.offset * scale + offset
         self.changed = True
 
@@ -72,7 +72,7 @@ class Affine(Copy):
         )
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # BatchNorm has a mask and a mode of training besides.
+        # BatchNorm also takes a mask and `training`.
         return layer(symbolic((args, kwargs))[0]) if self.changed else layer(*args, **kwargs)
 
     def fill(self, layer: Any) -> None:
@@ -84,7 +84,7 @@ class Affine(Copy):
 
 
 def _affine(layer: Any) -> tuple[int, np.ndarray, np.ndarray] | None:
-    """Axis of the channels, factors and summands at inference; `None` of another layer."""
+    """Return channel axis, scale and offset at inference, or `None` for other layers."""
     if isinstance(layer, layers.BatchNormalization):
         scale = 1 / np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
         if layer.gamma is not None:
@@ -101,7 +101,7 @@ def _affine(layer: Any) -> tuple[int, np.ndarray, np.ndarray] | None:
         return axis[0], 1 / deviation, -numbers(layer.mean).ravel() / deviation
     if isinstance(layer, layers.Rescaling):
         scale, offset = (np.asarray(v, "float64") for v in (layer.scale, layer.offset))
-        # With the channels first Keras has a shape of its own for several factors.
+        # With channels first, Keras gives several factors a special shape.
         first = keras.config.image_data_format() == "channels_first"
         if max(scale.ndim, offset.ndim) > (0 if first else 1):
             return None

@@ -1,4 +1,4 @@
-"""Factors and offsets of channels, such as BatchNorm's, as part of the weights beside them."""
+"""Fold the scales and offsets of channels, such as BatchNorm's, into adjacent weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from keras_se.graph.trace import Call, merges
 from keras_se.inference.affine import Affine
 from keras_se.inference.linear import Linear
 
-# A node, and the channels of the affine layer that it puts out.
+# A node, and the range of the affine layer's channels that it outputs.
 Share = tuple[Linear | Affine, int, int]
 
 
 def fold(graph: EditableGraph) -> list[str]:
-    """Fold affine layers into the linear ones before them, else into those after them."""
+    """Fold affine layers into the linear layers before them, else into those after them."""
     done = []
     for affine in graph.nodes(Affine):
         before = _fold_back(graph, affine)
@@ -34,7 +34,7 @@ def _fold_back(graph: EditableGraph, affine: Affine) -> bool:
             found[call] = sources
     shares: dict[Any, set[tuple[int, int]]] = {}
     while True:
-        # A node with calls elsewhere would change them, too.
+        # Changing a node would also change its other calls.
         shares, uses = defaultdict(set), Counter[Any]()
         for sources in found.values():
             for node, start, stop in sources:
@@ -56,7 +56,7 @@ def _fold_back(graph: EditableGraph, affine: Affine) -> bool:
 def _sources(
     graph: EditableGraph, x: Any, affine: Affine, start: int, stop: int
 ) -> list[Share] | None:
-    """The nodes whose output, scaled, scales channels `start` to `stop`; `None` if none does."""
+    """Return the nodes whose scaled output scales channels `start` to `stop`, or `None`."""
     call = graph.producer(x)
     if call is None or graph.only_consumer(x) is None:
         return None
@@ -128,7 +128,7 @@ def _fold_forward(graph: EditableGraph, affine: Affine) -> bool:
 
 
 def _precedes(graph: EditableGraph, affine: Affine, call: Call) -> bool:
-    """Whether every consumer of the call can take the affine layer in."""
+    """Whether every consumer of the call can absorb the affine layer."""
     x, y = call.inputs[0], call.outputs[0]
     consumers = graph.consumers(y)
     if affine.activated or graph.is_output(y) or not consumers or x.dtype != y.dtype:
@@ -137,7 +137,7 @@ def _precedes(graph: EditableGraph, affine: Affine, call: Call) -> bool:
         isinstance(node := consumer.layer, Linear)
         and node.axis(len(y.shape)) == affine.axis
         and node.source.compute_dtype == y.dtype
-        # Padding is of zeros behind the offset.
+        # Zero padding comes after the offset.
         and (node.borderless or (node.takes_factors and not affine.offset.any()))
         for consumer in consumers
     )

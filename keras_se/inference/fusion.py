@@ -1,4 +1,4 @@
-"""`fuse`: a network in the form in which it is served."""
+"""`fuse`: the inference form of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_se.inference.training_only import remove_training_only
 from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
-# The first that finds anything is applied, over and over, until none does.
+# Apply the first one that finds anything, until none does.
 REWRITES: Mapping[str, Callable[[EditableGraph], list[str]]] = {
     "training_only": remove_training_only,
     "fold": fold,
@@ -37,11 +37,11 @@ TRAINING = "called with training=True"
 
 @dataclass(frozen=True)
 class Fusion:
-    """What `keras_se.fuse` did; `str()` lists it.
+    """The changes made by `keras_se.fuse`; `str()` lists them.
 
     Attributes:
-        done: For each rewrite the names of the model's layers that it changed.
-        left: The layers that it might have changed but had to leave, with the reason.
+        done: For each rewrite, the names of the model's layers that it changed.
+        left: The layers that a rewrite targets but could not change, with the reason.
     """
 
     done: Mapping[str, tuple[str, ...]]
@@ -59,32 +59,32 @@ class Fusion:
 
 
 def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras.Model:
-    """The inference form of a network: the same function with fewer operations.
+    """Return the inference form of a network: the same function with fewer operations.
 
-    The model stays as it is. The new one has variables of its own, computed in float64; layers
-    keep their names where they stay. Nested models are dissolved into it, but for those that are
-    called with `training=True` or have a `call` of their own. What it computes is what the model
-    computes at inference, but for the rounding of the order of its operations.
+    The model itself is unchanged. The new model has its own variables, computed in float64;
+    remaining layers keep their names. Nested models are flattened, except those that are called
+    with `training=True` or have their own `call`. The new model computes the same as the model at
+    inference, up to rounding, since operations are reordered.
 
     Args:
         model: A functional or built Sequential model: a network of this package, one made by
-            `keras_se.add_squeeze_excite`, fine-tuned with a head of your own, or another Keras
-            network; channels first or last, any number of inputs and outputs, shared layers and
-            nested models among them.
-        rewrites: Which of these to do; all by default. `"training_only"`: dropout, stochastic
-            depth, noise and augmentation are left out, Shake-Shake is a mean; `"fold"`:
-            BatchNorm, normalisation and scaling go into the convolution or dense layer before, or
-            after them where the borders stay exact, those that remain become a
-            `keras_se.layers.ScaleOffset`; `"squeeze"`: behind a 1x1 convolution the gates of
-            Squeeze-and-Excitation are computed from the convolution's narrower input; `"sums"`:
-            one `keras_se.layers.MultiplyAdd` does the multiplication, addition and activation of
-            a residual unit; `"compile"`: on TensorFlow, XLA makes one loop of each of those
-            layers, anew for each shape of the feature maps (`keras_se.export` leaves that out
-            unless told otherwise).
+            `keras_se.add_squeeze_excite`, one fine-tuned with your own head, or another Keras
+            network; channels first or last, with any number of inputs and outputs, shared layers
+            and nested models.
+        rewrites: Rewrites to apply; all by default. `"training_only"`: remove dropout, stochastic
+            depth, noise and augmentation, turn Shake-Shake into a mean; `"fold"`: fold BatchNorm,
+            normalisation and scaling into the convolution or dense layer before them, or after
+            them where the borders stay exact, and turn the rest into
+            `keras_se.layers.ScaleOffset`; `"squeeze"`: after a 1x1 convolution, compute the gates
+            of Squeeze-and-Excitation from the convolution's narrower input; `"sums"`: merge the
+            multiplication, addition and activation of a residual unit into one
+            `keras_se.layers.MultiplyAdd`; `"compile"`: on TensorFlow, let XLA compile each of
+            these layers into one loop per shape of the feature maps (`keras_se.export` skips this
+            by default).
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled. Its
-        attribute `fusion`, which is not saved, says what was done and what was left: print it.
+        attribute `fusion`, which is not saved, lists the changes and the layers left: print it.
 
     Raises:
         ValueError: If the model is not functional, or has a layer that its configuration does
@@ -127,7 +127,7 @@ def _rewrite(graph: EditableGraph, name: str, labels: list[str]) -> bool:
 
 
 def _left(graph: EditableGraph, done: Iterable[str]) -> dict[str, str]:
-    """The layers that a chosen rewrite is for, still there after it, with the reason."""
+    """Return the layers that a chosen rewrite targets but left, with the reason."""
     left = {}
     for node in graph.nodes(Copy):
         training = any(trains(node.source, call) for call in graph.calls_of(node))
@@ -138,20 +138,20 @@ def _left(graph: EditableGraph, done: Iterable[str]) -> dict[str, str]:
 
 
 def _reason(graph: EditableGraph, node: Copy, training: bool, done: Iterable[str]) -> str:
-    """Why a node is what it is; empty where it could be nothing else."""
+    """Return the reason why a node was left, or "" if no rewrite targets it."""
     source = node.source
     if isinstance(source, keras.Model):
-        return TRAINING if training else "a model with a `call` or arguments of its own"
+        return TRAINING if training else "a model with its own `call` or arguments"
     if "fold" in done and isinstance(source, layers.BatchNormalization):
         if isinstance(node, Affine):
-            return "a ScaleOffset: no layer beside it could take it in alone and exactly"
-        return TRAINING if training else "of a class that is not Keras' own"
+            return "a ScaleOffset: no adjacent layer could absorb it exactly"
+        return TRAINING if training else "not one of Keras' own classes"
     if "training_only" in done and facts_of(source).training_only:
-        return TRAINING if training else "casts, or of a class that is not Keras' own"
+        return TRAINING if training else "casts, or is not one of Keras' own classes"
     if "squeeze" in done and isinstance(source, ChannelAttention):
         if not moves(source):
             return "its squeeze and a convolution do not commute"
         if may_be_masked(graph, node):
-            return "a mask may leave out positions"
-        return "no linear 1x1 convolution of fewer channels before it"
+            return "a mask may exclude positions"
+        return "no linear 1x1 convolution with fewer input channels before it"
     return ""

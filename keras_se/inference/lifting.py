@@ -1,4 +1,4 @@
-"""Layers as linear and affine operations, which take others in."""
+"""Recognise layers as linear or affine operations, which can absorb others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_se.inference.linear import Linear
 
 
 def lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
-    """The node for a layer of the model and all its calls."""
+    """Create the node for a layer of the model and all its calls."""
     if (
         known(layer)
         and getattr(layer, "built", False)

@@ -1,6 +1,6 @@
-"""Convolutions and dense layers, with what is folded into them.
+"""Convolutions and dense layers that absorb per-channel scales and offsets.
 
-Factors and offsets of channels are float64 until the layer is filled with them.
+Scales and offsets stay float64 until the layer is filled.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from keras_se.graph.nodes import Copy, numbers
 
 
 class Linear(Copy):
-    """A convolution or dense layer, with factors of its channels and another bias.
+    """A convolution or dense layer with channel factors and a new bias.
 
-    The kernel is seen as `(window, inputs of a group, groups, outputs of a group)`.
+    The kernel is viewed as `(window, inputs per group, groups, outputs per group)`.
 
     Attributes:
         form: The form of the kernel, see `Facts.kernel`.
         inputs: A factor for each input channel.
-        outputs: A factor for each output channel; not of the bias.
+        outputs: A factor for each output channel, not applied to the bias.
         bias: The bias, or `None`.
     """
 
@@ -46,16 +46,16 @@ class Linear(Copy):
 
     @staticmethod
     def accepts(layer: Any) -> bool:
-        """Whether the layer is one of these."""
+        """Whether the layer is a convolution or dense layer with its own kernel."""
         return facts_of(layer).kernel not in (None, "einsum") and has_own_kernel(layer)
 
     @property
     def activated(self) -> bool:
-        """Whether a nonlinearity follows within the layer."""
+        """Whether the layer ends in a nonlinearity."""
         return self.source.activation is not keras.activations.linear
 
     def axis(self, rank: int) -> int:
-        """Axis of the channels."""
+        """Return the axis of the channels."""
         return 1 if getattr(self.source, "data_format", None) == "channels_first" else rank - 1
 
     @property
@@ -65,7 +65,7 @@ class Linear(Copy):
 
     @property
     def borderless(self) -> bool:
-        """Whether every output sees the whole kernel: no padding, a window that stays inside."""
+        """Whether every output sees the whole kernel: the window never leaves the input."""
         if self.form == "dense":
             return True
         if self.form in ("separable", "transposed"):
@@ -74,13 +74,13 @@ class Linear(Copy):
 
     @property
     def pointwise(self) -> bool:
-        """Whether each position of the output is computed from the same one of the input."""
+        """Whether each output position depends only on the same input position."""
         if self.form == "dense":
             return True
         return self.borderless and {*self.source.kernel_size, *self.source.strides} == {1}
 
     def kernel(self) -> np.ndarray:
-        """The kernel with its factors, in float64."""
+        """Return the kernel with its factors, in float64."""
         kernel = numbers(getattr(self.source, self._attribute))
         if self._swapped:
             kernel = np.swapaxes(kernel, -1, -2)
@@ -89,7 +89,7 @@ class Linear(Copy):
         return kernel * self.outputs.reshape(groups, m)
 
     def matrix(self) -> np.ndarray:
-        """A pointwise kernel as a matrix `(inputs, outputs)`, with zeros between groups."""
+        """Return a pointwise kernel as a matrix `(inputs, outputs)`, zero between groups."""
         (kernel,) = self.kernel()
         n, groups, m = kernel.shape
         matrix = np.zeros((groups, n, groups, m))
@@ -98,12 +98,12 @@ class Linear(Copy):
         return matrix.reshape(groups * n, groups * m)
 
     def follow(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Take in `y * scale + offset` of the output."""
+        """Absorb `y * scale + offset` of the output."""
         self.outputs = self.outputs * scale
         self._add(scale, offset)
 
     def precede(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Take in `x * scale + offset` of the input."""
+        """Absorb `x * scale + offset` of the input."""
         _, n, groups, _ = self._view
         sums = np.einsum("kngm,gn->gm", self.kernel(), offset.reshape(groups, n)).ravel()
         self.inputs = self.inputs * scale
@@ -120,7 +120,7 @@ class Linear(Copy):
         if not self.changed:
             return super().make(name)
         config = self.source.get_config()
-        # What regularizes and constrains in training has nothing to do any more.
+        # Regularizers, constraints and initializers only matter for training.
         idle = {key: None for key in config if key.endswith(("_regularizer", "_constraint"))}
         idle |= {key: "zeros" for key in config if key.endswith("_initializer")}
         return twin(self.source, name=name, use_bias=self.bias is not None, **idle)

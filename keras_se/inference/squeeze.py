@@ -1,7 +1,7 @@
-"""Attention blocks as gates and a multiplication, the squeeze before the convolution.
+"""Split attention blocks into gates and a multiplication; move the squeeze before a convolution.
 
-The mean over the positions of `W y + b` is `W mean(y) + b`: behind a 1x1 convolution the gates
-are those of the narrower `y`, whose first fully connected layer takes `W` in.
+The mean of `W y + b` over the positions is `W mean(y) + b`: after a 1x1 convolution the gates can
+be computed from the narrower `y`, if the first fully connected layer absorbs `W`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from keras_se.layers.attention import GateStep
 
 
 def excites(graph: EditableGraph, node: Any) -> bool:
-    """Whether the node is an attention block that Keras' own layers can stand for."""
+    """Whether the node is an attention block that standard Keras layers can replace."""
     block = node.source if isinstance(node, Copy) else None
     if not (isinstance(block, ChannelAttention) and known(block)):
         return False
     calls = graph.calls_of(node)
-    # A call with a mask takes it as a tensor, too.
+    # A call with a mask has it as a further input.
     single = all(len(call.inputs) == 1 for call in calls)
     return single and block.gate_steps(len(calls[0].inputs[0].shape)) is not None
 
@@ -39,7 +39,7 @@ def moves(block: ChannelAttention) -> bool:
 
 
 def move_squeeze(graph: EditableGraph) -> list[str]:
-    """Compute the gates behind a 1x1 convolution from the convolution's input, if narrower."""
+    """Compute the gates after a 1x1 convolution from the convolution's input, if narrower."""
     done = []
     for node in graph.nodes(Copy):
         calls = graph.calls_of(node)
@@ -64,7 +64,7 @@ def move_squeeze(graph: EditableGraph) -> list[str]:
 def may_be_masked(graph: EditableGraph, node: Copy) -> bool:
     """Whether a mask may reach the block, or the convolution before it.
 
-    `GlobalAveragePooling1D` heeds masks as blocks do, but convolutions drop them.
+    `GlobalAveragePooling1D` respects masks as blocks do, but convolutions drop them.
     """
     if not excites(graph, node):
         return True
@@ -79,7 +79,7 @@ def _same_axis(linear: Linear, block: ChannelAttention, rank: int) -> bool:
 
 
 def _before(linear: Linear, steps: Sequence[GateStep]) -> list[GateStep]:
-    """The steps of gates that are computed from the convolution's input."""
+    """Return the steps that compute the gates from the convolution's input."""
     squeeze, first, *others = steps
     kernel = first.values["kernel"]
     values = {"kernel": linear.matrix() @ kernel}
@@ -97,13 +97,13 @@ def split(
     steps: Sequence[GateStep] | None = None,
     sources: Sequence[Any] | None = None,
 ) -> None:
-    """Put gates and a multiplication in place of the calls of an attention block.
+    """Replace the calls of an attention block by gates and a multiplication.
 
     Args:
         graph: The network's graph.
         node: The block.
-        steps: How the gates are computed. Defaults to the block's own steps.
-        sources: What they are computed from in each call. Defaults to the calls' inputs.
+        steps: Steps that compute the gates. Defaults to the block's own.
+        sources: Input of the steps in each call. Defaults to the calls' inputs.
     """
     block, calls = node.source, graph.calls_of(node)
     rank = len(calls[0].inputs[0].shape)

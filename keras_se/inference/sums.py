@@ -18,7 +18,7 @@ from keras_se.layers import MultiplyAdd
 
 
 def join_sums(graph: EditableGraph) -> list[str]:
-    """One layer for `activation(x * gates + shortcut)`, and for a BatchNorm with its activation."""
+    """Merge `activation(x * gates + shortcut)`, and a BatchNorm with its activation."""
     done = []
     for call in list(graph.calls):
         product = _product(graph, call)
@@ -59,7 +59,7 @@ def join_sums(graph: EditableGraph) -> list[str]:
 
 
 def compile_sums(graph: EditableGraph) -> list[str]:
-    """Let XLA make one loop of each of these layers on TensorFlow."""
+    """Let XLA compile each of these layers into one loop on TensorFlow."""
     done = []
     for node in graph.nodes(New):
         if node.create is MultiplyAdd and "jit_compile" not in node.settings:
@@ -73,7 +73,7 @@ def compile_sums(graph: EditableGraph) -> list[str]:
 
 
 def _product(graph: EditableGraph, call: Call) -> Call | None:
-    """The multiplication or block whose output the call adds to something of its shape."""
+    """Return the multiplication or block whose output the call adds to an equal shape."""
     node = call.layer
     if not isinstance(node, Copy) or not known(node.source):
         return None
@@ -95,7 +95,7 @@ def _product(graph: EditableGraph, call: Call) -> Call | None:
 
 
 def _activation(graph: EditableGraph, call: Call) -> tuple[Call, Any]:
-    """The call of an activation that alone follows, with its function; else the call, `None`."""
+    """Return the activation call that is the only consumer, and its function, else `call, None`."""
     (x,) = call.outputs
     following = graph.only_consumer(x)
     layer = getattr(following.layer, "source", None) if following else None

@@ -1,4 +1,4 @@
-"""What acts in training only: gone at inference."""
+"""Remove layers that only act in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_se.graph.trace import Call
 
 
 def remove_training_only(graph: EditableGraph) -> list[str]:
-    """Take out dropout, noise, augmentation and identities; Shake-Shake becomes a mean."""
+    """Remove dropout, noise, augmentation and identities; Shake-Shake becomes a mean."""
     done = []
     for call in list(graph.calls):
         node = call.layer
@@ -37,7 +37,7 @@ def _does_nothing(layer: object) -> bool:
 
 
 def _keeps(call: Call) -> bool:
-    """Whether the output is like the input: some layers cast what they take."""
+    """Whether the output has the input's shape and dtype; some layers cast."""
     ends = [call.inputs[:1], call.outputs]
     first, last = ([(x.shape, x.dtype) for x in xs] for xs in ends)
     return first == last and len(call.outputs) == 1

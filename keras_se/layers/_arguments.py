@@ -1,4 +1,4 @@
-"""Checks of arguments that several layers share."""
+"""Argument checks shared by several layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def get_activation(argument: str, activation: Any) -> Any:
-    """The activation function of that name, or a `ValueError` that names the argument."""
+    """Return the activation function, or raise a `ValueError` that names the argument."""
     try:
         return keras.activations.get(activation)
     except (ValueError, TypeError):
@@ -24,7 +24,7 @@ def get_activation(argument: str, activation: Any) -> Any:
 
 
 def get_data_format(data_format: str | None) -> str:
-    """The data format, Keras' setting for `None`, or a `ValueError`."""
+    """Return the data format, by default Keras' setting, or raise a `ValueError`."""
     if data_format is None:
         return str(keras.config.image_data_format())
     if data_format not in DATA_FORMATS:

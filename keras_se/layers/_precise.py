@@ -11,9 +11,9 @@ from keras import ops
 
 
 def matmul(x: Any, matrix: Any) -> Any:
-    """`x` `(..., n)` times a matrix `(n, m)`, in their dtype.
+    """Multiply `x` `(..., n)` by a matrix `(n, m)` in their own dtype.
 
-    On Torch `keras.ops.matmul`, like `tensordot`, makes float32 of float64; `einsum` does not.
+    On Torch, `keras.ops.matmul` and `tensordot` turn float64 into float32; `einsum` does not.
     """
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return ops.einsum("...i,ij->...j", x, matrix)
@@ -21,7 +21,7 @@ def matmul(x: Any, matrix: Any) -> Any:
 
 
 def mean(x: Any, axes: Sequence[int]) -> Any:
-    """The mean over some axes, in the dtype of `x`; Torch's is rounded to float32 in Keras."""
+    """Return the mean over `axes` in the dtype of `x`; on Torch, Keras rounds it to float32."""
     if keras.backend.backend() == "torch" and keras.backend.standardize_dtype(x.dtype) == "float64":
         return ops.sum(x, axis=axes) / math.prod(x.shape[axis] for axis in axes)
     return ops.mean(x, axis=axes)

@@ -1,4 +1,4 @@
-"""Descriptions that a layer keeps in its part of a `.weights.h5` file."""
+"""Descriptions that layers store with their variables in a `.weights.h5` file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = "description"
 
 
 class Variables(Mapping[str, Any]):
-    """A layer's part of a file without its description: the variables alone."""
+    """A layer's variables in a file, without its description."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -30,19 +30,19 @@ class Variables(Mapping[str, Any]):
 
 
 def write(store: Any, record: Mapping[str, Any]) -> None:
-    """Put a description beside the variables."""
+    """Write a description next to the variables."""
     store[KEY] = np.frombuffer(json.dumps(record).encode(), np.uint8)
 
 
 def read(store: Any) -> dict[str, Any] | None:
-    """The description beside the variables; `None` in a file that has none."""
+    """Return the description next to the variables, or `None` if the file has none."""
     if KEY not in store.keys():  # noqa: SIM118 (Keras' stores are no containers)
         return None
     return _parsed(store[KEY])
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
-    """All descriptions in a `.weights.h5` file, in its order."""
+    """Return all descriptions in a `.weights.h5` file, in file order."""
     found = []
 
     def collect(name: str, item: Any) -> None:
@@ -57,5 +57,5 @@ def read_file(path: Path) -> list[dict[str, Any]]:
 def _parsed(value: Any) -> dict[str, Any]:
     record = json.loads(np.asarray(value, np.uint8).tobytes())
     if not isinstance(record, dict):
-        raise ValueError(f"expected a description of a layer. Received: {str(record)[:40]}")
+        raise ValueError(f"expected a layer description. Received: {str(record)[:40]}")
     return record

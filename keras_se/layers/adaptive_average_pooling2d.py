@@ -1,4 +1,4 @@
-"""Pooling to a fixed size from any size."""
+"""Pooling from any size to a fixed size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from keras_se.layers._precise import matmul
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
-    """`keras.layers.AdaptiveAveragePooling2D` for feature maps of any size, also an unknown one.
+    """`keras.layers.AdaptiveAveragePooling2D` for feature maps of any, even unknown, size.
 
-    Keras' own has to know the size beforehand, and on TensorFlow takes none of one row or column.
+    Keras' layer needs a known size and, on TensorFlow, more than one row and column.
 
     Args:
         *args: As for `keras.layers.AdaptiveAveragePooling2D`.
@@ -24,7 +24,7 @@ class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
         `(batch, height, width, C)` or `(batch, C, height, width)`.
 
     Output shape:
-        The same with `output_size` in place of height and width.
+        The same, with `output_size` in place of height and width.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -36,10 +36,10 @@ class AdaptiveAveragePooling2D(keras.layers.AdaptiveAveragePooling2D):
 
 
 def _averages(x: Any, axis: int, parts: int) -> Any:
-    """Averages over `parts` parts of an axis; parts overlap where they do not come out even."""
+    """Average an axis over `parts` windows, which overlap where the size does not divide evenly."""
     size = ops.shape(x)[axis]
     part, position = ops.arange(parts)[:, None], ops.arange(size)[None, :]
-    # From the part's beginning rounded down to its end rounded up.
+    # From the window's start rounded down to its end rounded up.
     inside = (position * parts < (part + 1) * size) & ((position + 1) * parts > part * size)
     weights = ops.cast(inside, x.dtype)
     weights /= ops.sum(weights, axis=1, keepdims=True)

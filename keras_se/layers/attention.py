@@ -1,6 +1,6 @@
-"""The base classes of attention blocks and of their settings in a network.
+"""Base classes of attention blocks and their network-wide settings.
 
-A new block is a subclass of `ChannelAttention` with a subclass of `AttentionConfig`. The builders,
+A new block needs a subclass of `ChannelAttention` and one of `AttentionConfig`. The builders,
 `add_squeeze_excite`, `cost`, `fuse`, `excitations`, `prune`, `drop_stage` and `export` use only
 these two.
 """
@@ -26,7 +26,7 @@ Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
 Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
 
 GATES: tuple[str, ...] = get_args(Gate)
-# One half at zero.
+# These are one half at zero.
 NEUTRAL_GATES = ("sigmoid", "hard_sigmoid")
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
@@ -36,7 +36,7 @@ _recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
 
 @contextmanager
 def recorded_gates() -> Iterator[Calls]:
-    """Collect the calls of blocks inside the context, in order: block, gates, mask."""
+    """Collect the block calls inside the context, in order: block, gates, mask."""
     calls: Calls = []
     token = _recorded.set(calls)
     try:
@@ -53,10 +53,10 @@ def check_gate(gate: Any, gates: tuple[str, ...] = GATES) -> None:
 
 @dataclass(frozen=True)
 class GateStep:
-    """One layer of a block that is written as Keras' own layers.
+    """One layer of a block rewritten as standard Keras layers.
 
     Attributes:
-        suffix: What follows the block's name in the layer's.
+        suffix: Suffix that the layer's name appends to the block's.
         create: The layer's class.
         settings: Its arguments.
         values: Its weights by attribute, in float64.
@@ -71,10 +71,10 @@ class GateStep:
 
 
 class ChannelAttention(keras.layers.Layer):
-    """A layer that multiplies its input by gates that it computes from the input.
+    """A layer that multiplies its input by gates computed from the input.
 
     Subclasses implement `build_gates`, `gates`, `multiply_adds` and `make_neutral`, and override
-    the other attributes where the defaults do not hold.
+    the other attributes where the defaults do not apply.
 
     Args:
         gate: Nonlinearity of the gates.
@@ -84,7 +84,7 @@ class ChannelAttention(keras.layers.Layer):
     Attributes:
         variable_names: Names of all variables that a block can have.
         neutral_gate: The gates' value after `make_neutral`.
-        channel_variables: For each variable with an entry for each channel, by attribute: the axis.
+        channel_variables: Attribute names of per-channel variables, with their channel axis.
     """
 
     variable_names: ClassVar[tuple[str, ...]]
@@ -122,16 +122,16 @@ class ChannelAttention(keras.layers.Layer):
         raise NotImplementedError
 
     def gates(self, x: Any, mask: Any = None) -> Any:
-        """The gates for the input `x`.
+        """Return the gates for the input `x`.
 
         Args:
             x: Input of the layer, `(batch, *spatial, C)` or `(batch, C, *spatial)`.
-            mask: Which positions count in the squeeze: booleans of the shape `(batch, *spatial)`
-                or of its first axes, such as `(batch, time)`. Defaults to `None`: all.
+            mask: Positions that count in the squeeze: booleans of shape `(batch, *spatial)` or
+                its first axes, such as `(batch, time)`. Defaults to `None`: all.
 
         Returns:
-            A tensor of shape `(batch, C)`, or, if each position has gates of its own,
-            `(batch, *spatial, C)` in both data formats. float32 under a half-precision policy.
+            A tensor of shape `(batch, C)` or, if each position has its own gates,
+            `(batch, *spatial, C)` in both data formats; float32 under a half-precision policy.
 
         Raises:
             ValueError: If the mask has more axes than `(batch, *spatial)`, or fewer than two.
@@ -155,25 +155,25 @@ class ChannelAttention(keras.layers.Layer):
         return {**super().get_config(), "gate": self.gate, "data_format": self.data_format}
 
     def multiply_adds(self, batch: int, positions: int) -> int:
-        """Multiply-adds of a call on a batch of feature maps with that many positions each."""
+        """Return the multiply-adds of one call on feature maps with that many positions."""
         raise NotImplementedError
 
     def make_neutral(self) -> None:
-        """Set the variables so that every gate is `neutral_gate`, with a gradient alive."""
+        """Set the variables so that every gate is `neutral_gate` and still gets a gradient."""
         raise NotImplementedError
 
     def pruned_config(self, kept: np.ndarray) -> dict[str, Any]:
-        """Settings of the block of the channels `kept`, ascending, that differ from its own."""
+        """Return the settings that change when only the channels `kept`, ascending, remain."""
         return {}
 
     def constant_gates(self) -> np.ndarray | None:
-        """The gates `(C,)` of a picture for which no hidden unit is alive; `None` without these."""
+        """Return the gates `(C,)` of an image that activates no hidden unit, or `None`."""
         return None
 
     def gate_steps(self, rank: int) -> list[GateStep] | None:
-        """The gates as Keras' own layers, from the input to a tensor that multiplies it.
+        """Return the gates as standard Keras layers, from the input to its multiplier.
 
-        The first layer is the mean of each channel; if the second is a `keras.layers.Dense`,
+        The first layer takes the mean of each channel; if the second is a `keras.layers.Dense`,
         `keras_se.fuse` can move the mean before a 1x1 convolution. `None` (default): the block
         stays one layer.
         """
@@ -190,14 +190,14 @@ class ChannelAttention(keras.layers.Layer):
         return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
 
     def _gate_weight(self, name: str, shape: tuple[int, ...], initializer: str = "zeros") -> Any:
-        # The gates have a precision of their own (`_gate_dtype`), so no autocasting.
+        # The gates have their own precision (`_gate_dtype`), so no autocasting.
         return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def _cast(self, variable: Any) -> Any:
         return ops.cast(variable, self._gate_dtype)
 
     def _mean(self, x: Any, mask: Any) -> Any:
-        """The mean of each channel, `(batch, C)`, over the positions of the mask."""
+        """Return the mean of each channel, `(batch, C)`, over the positions of the mask."""
         axes = self._spatial_axes(len(x.shape))
         if mask is None:
             return mean(x, axes)
@@ -206,7 +206,7 @@ class ChannelAttention(keras.layers.Layer):
         return ops.sum(ops.where(mask, x, 0), axis=axes) / ops.maximum(count, 1)
 
     def _beside_channels(self, mask: Any, rank: int) -> Any:
-        """A mask of positions with one channel and all axes of an input of that rank."""
+        """Expand a mask of positions to one channel and all axes of an input of that rank."""
         mask = ops.cast(mask, "bool")
         if not 2 <= len(mask.shape) < rank:
             raise ValueError(
@@ -227,7 +227,7 @@ class ChannelAttention(keras.layers.Layer):
         return GateStep("squeeze", pooling, settings, {}, (self.channels,))
 
     def _gates_step(self, rank: int) -> GateStep:
-        """The gates in the shape that multiplies the input."""
+        """Reshape the gates so that they broadcast with the input."""
         shape = [1] * (rank - 1)
         shape[self._channel_axis(rank) - 1] = self.channels
         settings = {"target_shape": tuple(shape), "dtype": self.dtype_policy}
@@ -235,9 +235,9 @@ class ChannelAttention(keras.layers.Layer):
 
 
 class AttentionConfig(ABC):
-    """Settings of the attention blocks of a whole network.
+    """Settings of all attention blocks of a network.
 
-    Subclasses are frozen dataclasses with the fields `gate`, `placement`, `stages` and their own.
+    Subclasses are frozen dataclasses with `gate`, `placement`, `stages` and their own fields.
 
     Attributes:
         block: The class of the blocks.
@@ -271,31 +271,31 @@ class AttentionConfig(ABC):
         rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
-        """A block.
+        """Create a block.
 
         Args:
             channels: Number of channels that it will scale.
-            rounding: The hidden width of `channels` and a ratio, `None` for the default.
+            rounding: Returns the hidden width for `channels` and a ratio, or `None` (default).
             **layer_kwargs: `name`, `data_format`, `dtype`.
         """
 
     @property
     def starts_neutral(self) -> bool:
-        """Whether the gates are one half at zero, so that a block can start without an effect."""
+        """Whether the gates are one half at zero, so that a block can start as the identity."""
         return self.gate in NEUTRAL_GATES
 
     def at(self, stage: int) -> Self:
-        """The settings of one stage, counted from 0, where the stages differ."""
+        """Return the settings of one stage, counted from 0."""
         return self
 
     def check_channels(self, channels: int, place: str) -> None:  # noqa: B027
         """Raise a `ValueError` if a block cannot scale so few channels.
 
-        `place` says where, such as `"in stage 2"`.
+        `place` goes into the message, such as `"in stage 2"`.
         """
 
     def settings(self) -> dict[str, Any]:
-        """The fields, and the class unless it is the default one."""
+        """Return the fields, and the class unless it is the default one."""
         kind = type(self).__name__
         return ({} if kind == DEFAULT else {TYPE: kind}) | self._values()
 
@@ -304,10 +304,10 @@ class AttentionConfig(ABC):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """The configuration of `settings()`, of which fields may be missing.
+        """Create the configuration from `settings()`; fields may be missing.
 
         Raises:
-            ValueError: If a name or value is not one that the class knows.
+            ValueError: If a name or value is unknown.
         """
         kinds = {kind.__name__: kind for kind in cls.__subclasses__()}
         kind = settings.get(TYPE, DEFAULT)
@@ -321,14 +321,14 @@ class AttentionConfig(ABC):
         return kinds[kind](**own)
 
 
-# The key that names a class in `settings()`, and the class where there is none.
+# The key for the class in `settings()`, and the class if it is missing.
 TYPE, DEFAULT = "type", "SEConfig"
 
 
 def check_ratio(ratio: int, default: int, channels: int, place: str) -> None:
     """Raise a `ValueError` if a ratio above the default exceeds the channels.
 
-    The default narrows to one hidden unit; a ratio of the user's may be a slip.
+    The default narrows to one hidden unit; a ratio from the user may be a mistake.
     """
     if ratio > max(channels, default):
         raise ValueError(

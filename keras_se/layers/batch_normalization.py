@@ -1,8 +1,8 @@
-"""BatchNorm whose training step is TensorFlow's fused operation.
+"""BatchNorm that trains with TensorFlow's fused operation.
 
-Keras makes its training step on TensorFlow of about ten single operations, each of which reads and
-writes the feature maps. With oneDNN the fused operation takes half to three quarters of their time;
-without it, as long as they do (`benchmarks/log.md`, 2026-11-29).
+On TensorFlow, Keras builds the training step from about ten single operations, each of which reads
+and writes the feature maps. With oneDNN the fused operation takes half to three quarters of their
+time; without it, just as long (`benchmarks/log.md`, 2026-11-29).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 
 @functools.cache
 def _tensorflow_fuses(dtype: str, data_format: str) -> bool:
-    """Whether this process' TensorFlow has kernels for the step and its gradient.
+    """Whether TensorFlow has kernels for the step and its gradient.
 
-    There is no public question to ask, so a batch of one is tried.
+    No public API reports this, so try a batch of one.
     """
     import tensorflow as tf
 
-    # Gradient tapes do not record in an init_scope, so the gradient's operation is called.
+    # Gradient tapes do not record in an init_scope, so call the gradient's operation.
     with tf.init_scope():
         x, ones, none = tf.ones((1, 2, 2, 2), dtype), tf.ones(2), tf.ones(0)
         options = {"epsilon": 1e-3, "data_format": data_format, "is_training": True}
@@ -48,11 +48,11 @@ def _tensorflow_fuses(dtype: str, data_format: str) -> bool:
 
 
 def _compiled_by_xla() -> bool:
-    """Whether what is traced here goes through XLA.
+    """Whether the function being traced is compiled by XLA.
 
-    XLA takes the fused operation's variance as `E[x^2] - E[x]^2`, which is wrong by 5 % for a mean
-    of 100 deviations and NaN from 1000 on, while it fuses Keras' exact operations by itself. There
-    is no public question to ask, but TensorFlow gives a slice another gradient there.
+    XLA computes the fused operation's variance as `E[x^2] - E[x]^2`, which is wrong by 5 % for a
+    mean of 100 deviations and NaN from 1000 on, while it fuses Keras' exact operations by itself.
+    No public API reports this, but under XLA TensorFlow gives a slice another gradient.
     """
     import tensorflow as tf
 
@@ -67,19 +67,19 @@ def _compiled_by_xla() -> bool:
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, with the same weights, configuration and results.
 
-    In training on TensorFlow it calls TensorFlow's fused operation where that computes the same:
+    In training on TensorFlow it calls TensorFlow's fused operation where the results are the same:
     for inputs of rank 4 in float32 or half precision, without a mask, `renorm` or `synchronized`,
-    and not compiled by XLA. Everywhere else, and always at inference, it is Keras' own.
+    and not compiled by XLA. Otherwise, and always at inference, it is Keras' layer.
 
-    `.weights.h5` files are those of Keras' layer, both ways.
+    `.weights.h5` files are interchangeable with those of Keras' layer.
 
     Args:
         *args: As for `keras.layers.BatchNormalization`.
         **kwargs: As for `keras.layers.BatchNormalization`.
 
     Input shape:
-        Any with a known number of channels on `axis`, such as `(batch, height, width, C)`, or
-        `(batch, C, height, width)` for `axis=1`.
+        Any shape with a known number of channels on `axis`, such as `(batch, height, width, C)`,
+        or `(batch, C, height, width)` for `axis=1`.
 
     Output shape:
         The input's shape.
@@ -113,8 +113,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             data_format=DATA_FORMATS[self.axis % 4],
             is_training=True,
         )
-        # It gives the variance of the population, which one value has none of; Keras' is that of
-        # the batch.
+        # The operation returns the unbiased variance, undefined for one value; Keras uses the
+        # biased one.
         count = tf.cast(tf.size(inputs, out_type=tf.int64), "float32") / channels
         variance = tf.math.multiply_no_nan(variance, (count - 1) / count)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -1,4 +1,4 @@
-"""The shuffle of ShuffleNet."""
+"""The channel shuffle of ShuffleNet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ChannelShuffle(keras.layers.Layer):
     `j * groups + i`.
 
     Args:
-        groups: Number of groups, of which the number of channels is a multiple.
+        groups: Number of groups, a divisor of the number of channels.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
@@ -31,7 +31,7 @@ class ChannelShuffle(keras.layers.Layer):
 
     Raises:
         ValueError: If an argument is not one of the above, the input's rank is not 4, or its
-            number of channels is unknown or no multiple of `groups`.
+            number of channels is unknown or not a multiple of `groups`.
 
     Reference:
         Zhang et al., ShuffleNet (arXiv:1707.01083), Section 3.1.

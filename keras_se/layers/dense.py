@@ -1,4 +1,4 @@
-"""The classifier: Keras' `Dense`, with what its outputs mean."""
+"""The classifier: Keras' `Dense` plus the meaning of its outputs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SCORES = (None, "softmax", "sigmoid")
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` that knows its classes.
 
-    It computes what Keras' layer computes, and files of weights are the same. What it knows
-    travels with the model through `.keras` and `.weights.h5` files; a `.weights.h5` file of a
-    classifier for other classes is refused.
+    It computes the same as Keras' layer, and weight files are the same. `.keras` and `.weights.h5`
+    files store the labels and scores; loading a `.weights.h5` file of a classifier for other
+    classes raises an error.
 
     Args:
-        units: Number of outputs, as of `keras.layers.Dense`.
-        labels: Names of the classes, one an output, or the name of a data set such as
-            `"imagenet"`. Defaults to `None`, for not known.
-        scores: What makes probabilities of outputs without an activation: `"softmax"` (one class
-            is right), `"sigmoid"` (each class by itself), or `None` (default): not known.
-        **kwargs: As of `keras.layers.Dense`.
+        units: Number of outputs, as for `keras.layers.Dense`.
+        labels: Class names, one per output, or the name of a data set such as `"imagenet"`.
+            Defaults to `None`: unknown.
+        scores: Function that turns outputs without an activation into probabilities: `"softmax"`
+            (one class is right), `"sigmoid"` (each class by itself), or `None` (default): unknown.
+        **kwargs: As for `keras.layers.Dense`.
 
     Input shape:
         `(batch, ..., features)`.
@@ -60,12 +60,12 @@ class Dense(keras.layers.Dense):
         self.scores = scores
         if isinstance(self.labels, tuple) and len(self.labels) != self.units:
             raise ValueError(
-                f"`labels` must be {self.units} names, one a unit. "
+                f"`labels` must be {self.units} names, one per unit. "
                 f"Received: {len(self.labels)} names"
             )
 
     def record(self) -> dict[str, Any]:
-        """What the outputs mean, as JSON can hold it."""
+        """Return the labels and scores as JSON values."""
         labels = self.labels
         return {
             "labels": list(labels) if isinstance(labels, tuple) else labels,
@@ -85,7 +85,7 @@ class Dense(keras.layers.Dense):
         own, labels = self.record(), record.get("labels")
         if labels is not None and own["labels"] is not None and labels != own["labels"]:
             raise ValueError(
-                f"the weights are those of a classifier for {_short(labels)}. "
+                f"the weights belong to a classifier for {_short(labels)}. "
                 f"Received: a classifier for {_short(own['labels'])}"
             )
         super().load_own_variables(_records.Variables(store))

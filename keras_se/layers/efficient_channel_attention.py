@@ -1,4 +1,4 @@
-"""Efficient Channel Attention as one layer, and its settings in a network."""
+"""Efficient Channel Attention as one layer, and its network-wide settings."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def _odd(kernel_size: Any) -> int | None:
     size = positive_integer("kernel_size", kernel_size)
     if size % 2 == 0:
         raise ValueError(
-            f"`kernel_size` must be odd, so that it has a middle. Received: kernel_size={size}"
+            f"`kernel_size` must be odd, so that it has a center. Received: kernel_size={size}"
         )
     return size
 
 
 def paper_kernel_size(channels: int) -> int:
-    """The paper's kernel size for that many channels: `|(log2 C + 1) / 2|`, made odd, at least 3.
+    """Return the paper's kernel size for C channels: `|(log2 C + 1) / 2|`, made odd, at least 3.
 
-    An even whole part is rounded up, as in the authors' code and in timm.
+    An even integer part is rounded up, as in the authors' code and in timm.
     """
     size = int(abs((math.log2(channels) + 1) / 2))
     return max(3, size + (size + 1) % 2)
@@ -50,19 +50,19 @@ class EfficientChannelAttention(ChannelAttention):
     """ECA: scales every channel by a gate computed from the channel and its neighbours.
 
     `x -> x * s` with `s = gate(w * z)`, where `z` is the mean of each channel over every spatial
-    position and `w` one kernel of `kernel_size` values that moves along the channels, with zeros at
-    the ends and without a bias.
+    position and `w` one kernel of `kernel_size` values that slides along the channels, with zero
+    padding and without a bias.
 
     Masks and half precision: as for `keras_se.SqueezeExcite`.
 
     Args:
-        kernel_size: Channels that a gate is computed from, an odd integer. Defaults to `None`:
+        kernel_size: Number of channels that each gate sees, an odd integer. Defaults to `None`:
             3 for 8 to 64 channels, 5 for 128 to 1024, 7 for 2048 (Section 3.2, Eq. 12 with
             gamma = 2, b = 1).
         gate: `"sigmoid"` (default) or `"hard_sigmoid"`.
-        positions: For a block that `keras_se.prune` made smaller: where its channels were among
-            `of_channels`, ascending. The channels that are gone count as zero. Defaults to `None`.
-        of_channels: How many channels there were. Defaults to `None`.
+        positions: For a block pruned by `keras_se.prune`: the original indices of its channels,
+            ascending. The removed channels count as zero. Defaults to `None`.
+        of_channels: Original number of channels. Defaults to `None`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         **layer_kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
@@ -122,7 +122,7 @@ class EfficientChannelAttention(ChannelAttention):
     def build_gates(self, channels: int) -> None:
         if self.positions is not None and len(self.positions) != channels:
             raise ValueError(
-                f"`positions` must be as many as the channels, {channels}. "
+                f"`positions` must have one entry per channel, {channels} in all. "
                 f"Received: {len(self.positions)}"
             )
         size = self.kernel_size or paper_kernel_size(self.of_channels or channels)
@@ -132,14 +132,14 @@ class EfficientChannelAttention(ChannelAttention):
         if not self.built:
             self.build(x.shape)
         z = self._mean(ops.cast(x, self._gate_dtype), mask)
-        # A convolution along the channels as a product: one pass, the same on every backend.
+        # The convolution as a matrix product: one pass, the same on every backend.
         kernel = self._cast(self.kernel)
         banded = ops.where(self._taps >= 0, ops.take(kernel, np.maximum(self._taps, 0)), 0)
         return keras.activations.get(self.gate)(matmul(z, banded))
 
     @property
     def _taps(self) -> np.ndarray:
-        """For each pair of channels, `(from, to)`, the place in the kernel; -1 for none."""
+        """The kernel index for each pair of channels `(from, to)`; -1 for none."""
         places = np.arange(self.channels) if self.positions is None else np.array(self.positions)
         taps = places[:, None] - places + self.kernel.shape[0] // 2
         return np.where((taps >= 0) & (taps < self.kernel.shape[0]), taps, -1)
@@ -191,12 +191,12 @@ class ECAConfig(AttentionConfig):
     """Efficient Channel Attention in a whole network: `se=` of every builder takes it.
 
     Args:
-        kernel_size: Channels that a gate is computed from, an odd integer, or a tuple with one for
-            each stage. Defaults to `None`: the paper's rule for each width, see
+        kernel_size: Number of channels that each gate sees, an odd integer, or a tuple with one
+            per stage. Defaults to `None`: the paper's rule for each width, see
             `EfficientChannelAttention`.
         gate: `"sigmoid"` (default) or `"hard_sigmoid"`.
         placement: As for `keras_se.SEConfig`. Defaults to `"standard"`.
-        stages: As for `keras_se.SEConfig`. Defaults to `None`, for all.
+        stages: As for `keras_se.SEConfig`. Defaults to `None`: all.
 
     Raises:
         ValueError: If a value is not one of the above.
@@ -233,7 +233,7 @@ class ECAConfig(AttentionConfig):
     ) -> EfficientChannelAttention:
         if isinstance(self.kernel_size, tuple):
             raise ValueError(
-                "`kernel_size` must be one number where there are no stages. "
+                "`kernel_size` must be one number in a network without stages. "
                 f"Received: kernel_size={self.kernel_size}"
             )
         return EfficientChannelAttention(self.kernel_size, gate=self.gate, **layer_kwargs)
@@ -243,7 +243,7 @@ class ECAConfig(AttentionConfig):
             return self
         if stage >= len(self.kernel_size):
             raise ValueError(
-                "`kernel_size` must have one number for each stage. "
+                "`kernel_size` must have one number per stage. "
                 f"Received: kernel_size={self.kernel_size}"
             )
         return replace(self, kernel_size=self.kernel_size[stage])

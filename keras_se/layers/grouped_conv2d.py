@@ -1,7 +1,7 @@
-"""Grouped convolution on the fastest path that the backend has.
+"""Grouped convolution on the backend's fastest path.
 
-Keras sends every grouped convolution on TensorFlow through XLA, which costs up to seven times
-what TensorFlow's own operation does, and needs a compiler wherever the model is exported to.
+On TensorFlow, Keras sends every grouped convolution through XLA, which takes up to seven times as
+long as TensorFlow's own operation and needs a compiler wherever an exported model runs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import keras
 
 @functools.cache
 def _tensorflow_groups_natively(dtype: str) -> bool:
-    """Whether this process' TensorFlow runs and differentiates `tf.nn.conv2d` with groups.
+    """Whether TensorFlow runs and differentiates `tf.nn.conv2d` with groups.
 
-    It does on builds and settings with oneDNN, and refuses elsewhere. There is no public
-    question to ask, so a two-group convolution is tried.
+    It does with oneDNN and raises an error without. No public API reports this, so try a
+    convolution with two groups.
     """
     import tensorflow as tf
 
-    # Gradient tapes do not record in an init_scope, so the gradients' operations are called.
+    # Gradient tapes do not record in an init_scope, so call the gradients' operations.
     with tf.init_scope():
         x = tf.ones((1, 3, 3, 4), dtype)
         kernel = tf.ones((3, 3, 2, 4), dtype)
@@ -40,7 +40,7 @@ class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` for `groups > 1`, with the same weights, configuration and results.
 
     On TensorFlow with `"channels_last"` it calls TensorFlow's own grouped convolution where that
-    works; everywhere else it is Keras' own.
+    works; otherwise it falls back to Keras'.
 
     Args:
         *args: As for `keras.layers.Conv2D`.
@@ -51,7 +51,7 @@ class GroupedConv2D(keras.layers.Conv2D):
         `"channels_first"`; `C` a multiple of `groups`.
 
     Output shape:
-        As `keras.layers.Conv2D`: `filters` channels.
+        As for `keras.layers.Conv2D`: `filters` channels.
 
     Example:
 
@@ -68,15 +68,15 @@ class GroupedConv2D(keras.layers.Conv2D):
             return super().call(inputs)
         import tensorflow as tf
 
-        # Without oneDNN TensorFlow would fuse a BiasAdd, which Keras makes of this sum, and the
-        # activation into an operation that takes no groups.
+        # Keras turns this sum into a BiasAdd, which TensorFlow without oneDNN would fuse with the
+        # activation into an operation that does not support groups.
         channels = 3 if self.data_format == "channels_last" else 1
         shape = [self.filters if axis == channels else 1 for axis in range(4)]
         bias = tf.reshape(tf.convert_to_tensor(self.bias), shape)
         return self.activation(self.convolution_op(inputs, self.kernel) + bias)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        # TensorFlow's own gives a batch of no rows the input's shape.
+        # TensorFlow's own gives an empty batch the input's shape.
         if not self._native or inputs.shape[0] == 0:
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf

@@ -1,7 +1,7 @@
 """A multiplication, an addition and an activation in one pass over the feature maps.
 
-As single operations they read and write the maps three times, which is most of what a
-Squeeze-and-Excitation block costs at inference.
+As separate operations they read and write the maps three times, which is most of the cost of a
+Squeeze-and-Excitation block at inference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _multiply_add(activation: Callable[[Any], Any], x: Any, factor: Any, summand
 
 @functools.cache
 def _compiled(activation: Callable[[Any], Any], rank: int, dtype: str) -> Any:
-    """One function for all layers: XLA compiles it once for each shape of the feature maps."""
+    """Return one function for all layers; XLA compiles it once per shape of the feature maps."""
     import tensorflow as tf
 
     return tf.function(
@@ -41,7 +41,7 @@ def _multiply_add_compiled(
 
     compiled = _compiled(activation, len(summand.shape), tf.as_dtype(summand.dtype).name)
     y = compiled(x, factor, summand)
-    # Traced once, the function does not know the shape.
+    # The function is traced only once, so it does not know the shape.
     y.set_shape(tf.broadcast_static_shape(x.shape, summand.shape))
     return y
 
@@ -58,7 +58,7 @@ class _MultiplyAddBase(keras.layers.Layer):
         self.supports_masking = True
 
     def multiply_add(self, x: Any, factor: Any, summand: Any) -> Any:
-        # TensorFlow's Metal plugin has no XLA. The other backends compile whole models.
+        # TensorFlow's Metal plugin lacks XLA; the other backends compile whole models.
         if (
             self.jit_compile
             and keras.backend.backend() == "tensorflow"
@@ -77,25 +77,25 @@ class _MultiplyAddBase(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class MultiplyAdd(_MultiplyAddBase):
-    """`activation(x * factor + summand)`: the end of a residual unit with its gates.
+    """`activation(x * factor + summand)`: the end of a residual unit with gates.
 
     Args:
         activation: A Keras activation name, a callable, or `None` (default), the identity.
-        jit_compile: On TensorFlow, whether XLA makes one loop of it, anew for each shape of the
-            input: faster, but not for every runtime. Defaults to `False`.
+        jit_compile: On TensorFlow, whether XLA compiles it into one loop per input shape: faster,
+            but not supported by every runtime. Defaults to `False`.
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        Three tensors of one rank that broadcast to the shape of the last, such as
+        Three tensors of equal rank that broadcast to the shape of the last, such as
         `(batch, height, width, C)`, `(batch, 1, 1, C)` and `(batch, height, width, C)`, or the same
         with the channels first.
 
     Output shape:
-        That of the last.
+        The shape of the last input.
 
     Raises:
         ValueError: If an argument is not one of the above, or the input is not three tensors of
-            one rank.
+            equal rank.
 
     Example:
 
@@ -111,7 +111,7 @@ class MultiplyAdd(_MultiplyAddBase):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 3 or len({len(shape) for shape in input_shape}) > 1:
             raise ValueError(
-                "`MultiplyAdd` expects a list of three tensors of one rank. "
+                "`MultiplyAdd` expects a list of three tensors of equal rank. "
                 f"Received: input_shape={input_shape}"
             )
 
@@ -126,8 +126,7 @@ class MultiplyAdd(_MultiplyAddBase):
 class ScaleOffset(_MultiplyAddBase):
     """`activation(x * scale + offset)` with a scale and an offset for each channel.
 
-    What a BatchNorm computes at inference. Under a half-precision policy it computes in float32,
-    as BatchNorm does.
+    BatchNorm computes the same at inference. Under a half-precision policy both use float32.
 
     Args:
         axis: Axis of the channels. Defaults to -1.
@@ -136,7 +135,7 @@ class ScaleOffset(_MultiplyAddBase):
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        Any with a known number of channels.
+        Any shape with a known number of channels.
 
     Output shape:
         The input's shape.
@@ -174,7 +173,7 @@ class ScaleOffset(_MultiplyAddBase):
                 f"Received: axis={self.axis}, input_shape={tuple(input_shape)}"
             )
         shape = (input_shape[axis],)
-        # The products have a precision of their own.
+        # The products have their own precision.
         options: dict[str, Any] = {"shape": shape, "autocast": False}
         self.scale = self.add_weight(name="scale", initializer="ones", **options)
         self.offset = self.add_weight(name="offset", initializer="zeros", **options)

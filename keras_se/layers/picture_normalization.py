@@ -1,4 +1,4 @@
-"""The first layer of a network: the normalisation of pictures, and what the network takes."""
+"""The first layer of a network: image normalisation and the expected input."""
 
 from __future__ import annotations
 
@@ -14,39 +14,37 @@ from keras_se.layers import _records
 from keras_se.layers._arguments import HALF_PRECISION
 
 CHANNEL_ORDERS = ("RGB", "BGR")
-# Facts of the function that a network computes; the others say how to prepare a picture for it.
+# These determine the function that a network computes; the others say how to prepare an image.
 COMPARED = ("mean", "std", "channel_order", "architecture")
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class PictureNormalization(keras.layers.Layer):
-    """Normalises pictures, and remembers what the network behind it takes.
+    """Normalises images, and stores the input that the network expects.
 
-    Channel c becomes `(x - 255 * mean[c]) / (255 * std[c])`. A picture of one channel counts for
-    each of the channels of `mean`. The other arguments change nothing that the layer computes:
-    they travel with the model through `.keras` and `.weights.h5` files, copies and models that
-    are built on its tensors, so that nobody has to say them again. A `.weights.h5` file that was
-    written by a network of another normalisation or architecture is refused.
+    Channel c becomes `(x - 255 * mean[c]) / (255 * std[c])`. An image with one channel is repeated
+    for each channel of `mean`. The other arguments do not affect the computation: they are kept in
+    `.keras` and `.weights.h5` files, in copies, and in models built on its tensors. Loading a
+    `.weights.h5` file from a network with another normalisation or architecture raises an error.
 
     Args:
         mean: Means of the channels in 0..1, in RGB order.
         std: Standard deviations of the channels in 0..1.
         channel_order: `"RGB"` (default), or `"BGR"`: the channels are reversed afterwards.
-        size: Height and width of the pictures that the network is evaluated on. Defaults to
-            `None`, for not known.
-        crop: Share of the resized picture's shorter side that is kept in the evaluation, above 0
-            and at most 1. Defaults to `None`, for not known.
-        interpolation: `"bilinear"` (default) or `"bicubic"`, of the resize.
-        architecture: What the network behind the layer is: its builder, and in which settings it
-            differs from the builder's defaults. Defaults to `None`, for not known.
+        size: Height and width of the images for evaluation. Defaults to `None`: unknown.
+        crop: Share of the resized image's shorter side that is kept for evaluation, above 0 and
+            at most 1. Defaults to `None`: unknown.
+        interpolation: Interpolation of the resize, `"bilinear"` (default) or `"bicubic"`.
+        architecture: The network's builder, and its settings that differ from the builder's
+            defaults. Defaults to `None`: unknown.
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` under Keras' `"channels_first"`; C is
-        one, or the number of means.
+        one or the number of means.
 
     Output shape:
-        The input's, with as many channels as there are means.
+        The input's shape, with as many channels as there are means.
 
     Raises:
         ValueError: If an argument is not one of the above, or the number of channels does not fit.
@@ -73,12 +71,12 @@ class PictureNormalization(keras.layers.Layer):
         super().__init__(**layer_kwargs)
         if len(mean) != len(std) or not len(mean):
             raise ValueError(
-                "`mean` and `std` must have one number a channel. "
+                "`mean` and `std` must have one number per channel. "
                 f"Received: mean={mean!r}, std={std!r}"
             )
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(unknown_choice("channel_order", channel_order, CHANNEL_ORDERS))
-        # Tuples and text: Keras wraps lists and mappings of a layer.
+        # Keras wraps lists and mappings that are layer attributes, hence tuples and `_Frozen`.
         self.mean = tuple(map(float, mean))
         self.std = tuple(map(float, std))
         self.channel_order = channel_order
@@ -90,7 +88,7 @@ class PictureNormalization(keras.layers.Layer):
 
     @property
     def architecture(self) -> dict[str, Any] | None:
-        """What the network behind the layer is, where it is known."""
+        """The network's builder and settings, if known."""
         return None if self._architecture is None else dict(self._architecture.value)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -98,7 +96,7 @@ class PictureNormalization(keras.layers.Layer):
         channels = input_shape[axis]
         if channels not in (1, len(self.mean)):
             raise ValueError(
-                f"{self.name}: expected pictures of 1 or {len(self.mean)} channels. "
+                f"{self.name}: expected images with 1 or {len(self.mean)} channels. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
@@ -107,7 +105,7 @@ class PictureNormalization(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         first = self.data_format == "channels_first"
         shape = (-1, 1, 1) if first else (-1,)
-        # Plain numbers: tensors made once would be missing in exported graphs.
+        # NumPy values: cached tensors would be missing from exported graphs.
         precise = "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
         mean, std = (
             np.asarray(255 * np.asarray(values), precise).reshape(shape)
@@ -123,7 +121,7 @@ class PictureNormalization(keras.layers.Layer):
         return tuple(shape)
 
     def record(self) -> dict[str, Any]:
-        """The layer's own arguments, as JSON can hold them."""
+        """Return the layer's own arguments as JSON values."""
         return {
             "mean": list(self.mean),
             "std": list(self.std),
@@ -149,7 +147,7 @@ class PictureNormalization(keras.layers.Layer):
             theirs = record.get(key)
             if theirs is not None and own[key] is not None and theirs != own[key]:
                 raise ValueError(
-                    f"the weights are those of a network with {key}={_short(theirs)}. "
+                    f"the weights belong to a network with {key}={_short(theirs)}. "
                     f"Received: a network with {key}={_short(own[key])}"
                 )
         if self.crop is None:
@@ -158,7 +156,7 @@ class PictureNormalization(keras.layers.Layer):
 
 
 class _Frozen:
-    """Holds a mapping where Keras does not look into it."""
+    """Hides a mapping from Keras' attribute tracking."""
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""The random sum of Shake-Shake."""
+"""The random combination of Shake-Shake."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ BACKWARD = ("shake", "even")
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class ShakeShake(keras.layers.Layer):
-    """A random convex combination of two branches, in training.
+    """A random convex combination of two branches during training.
 
-    Forward `alpha * x1 + (1 - alpha) * x2` with an alpha of its own for each picture, uniform in
-    0..1; the gradient flows back with another number in alpha's place. At inference it is the mean
-    of both.
+    The forward pass computes `alpha * x1 + (1 - alpha) * x2` with one alpha per image, uniform in
+    0..1; the backward pass uses another number in place of alpha. At inference it is the mean of
+    both branches.
 
     Args:
-        backward: `"shake"` (default): the number for the gradient is drawn anew for each picture;
+        backward: `"shake"` (default): the number for the backward pass is drawn for each image;
             `"even"`: it is one half.
-        seed: Integer that fixes the draws, or `None` (default).
+        seed: Random seed, an integer or `None` (default).
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        Two tensors of one shape, `(batch, height, width, C)` or `(batch, C, height, width)`.
+        Two tensors of equal shape, `(batch, height, width, C)` or `(batch, C, height, width)`.
 
     Output shape:
-        The shape of one of them.
+        The shape of either input.
 
     Raises:
-        ValueError: If `backward` is not one of the above, or the input is not two tensors of one
+        ValueError: If `backward` is not one of the above, or the input is not two tensors of equal
             shape.
 
     Reference:
@@ -54,7 +54,7 @@ class ShakeShake(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) != 2 or input_shape[0] != input_shape[1]:
             raise ValueError(
-                "`ShakeShake` expects a list of two tensors of one shape. "
+                "`ShakeShake` expects a list of two tensors of equal shape. "
                 f"Received: input_shape={input_shape}"
             )
 
@@ -66,7 +66,7 @@ class ShakeShake(keras.layers.Layer):
         draws = {"shape": shape, "dtype": first.dtype, "seed": self.seed_generator}
         alpha = keras.random.uniform(**draws)
         beta = keras.random.uniform(**draws) if self.backward == "shake" else 0.5
-        # The value has alpha; what is differentiated has beta.
+        # The value uses alpha, the gradient beta.
         return (
             second + beta * (first - second) + ops.stop_gradient((alpha - beta) * (first - second))
         )

@@ -1,4 +1,4 @@
-"""Concurrent spatial and channel Squeeze-and-Excitation, and its settings in a network."""
+"""Concurrent spatial and channel Squeeze-and-Excitation, and its network-wide settings."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from keras_se.layers.squeeze_excite import Bottleneck
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class SpatialChannelSqueezeExcite(Bottleneck):
-    """scSE: scales by a gate for each channel and one for each position, added.
+    """scSE: scales by the sum of a gate for each channel and a gate for each position.
 
     `x -> x * s + x * q`: the channel gates `s` are those of `keras_se.SqueezeExcite`; the position
-    gate `q = gate(v x + b)` is a 1x1 convolution to one channel. Used most in the decoders of
+    gate `q = gate(v x + b)` is a 1x1 convolution to one channel. Used mostly in the decoders of
     segmentation networks.
 
     Masks and half precision: as for `keras_se.SqueezeExcite`.
 
     Args:
         ratio: Reduction ratio of the channel gates, an integer of at least 1. Defaults to 16; the
-            paper has 2.
+            paper uses 2.
         gate: `"sigmoid"` (default) or `"hard_sigmoid"`.
         activation: Activation between the fully connected layers. Defaults to `"relu"`.
-        use_bias: Whether both kinds of gates have biases. Defaults to `True`.
+        use_bias: Whether both kinds of gate have biases. Defaults to `True`.
         hidden_units: Width of the bottleneck in place of `max(1, C // ratio)`. Defaults to `None`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         **layer_kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
@@ -111,7 +111,7 @@ class SpatialChannelSqueezeExcite(Bottleneck):
 
     def multiply_adds(self, batch: int, positions: int) -> int:
         kernels = 2 * int(np.prod(self.reduce_kernel.shape))
-        # The 1x1 convolution, and the scaling by either kind of gate.
+        # The 1x1 convolution, and the scaling by both kinds of gate.
         return batch * (kernels + 3 * positions * self.channels)
 
     def make_neutral(self) -> None:
@@ -126,13 +126,13 @@ class SCSEConfig(AttentionConfig):
     """Spatial and channel Squeeze-and-Excitation in a whole network, for `se=` of every builder.
 
     Args:
-        ratio: Reduction ratio of the channel gates, an integer of at least 1; above 16 at most the
-            channels of any place in the network. Defaults to 16; the paper has 2.
+        ratio: Reduction ratio of the channel gates, an integer of at least 1; above 16 it must not
+            exceed the channels of any place in the network. Defaults to 16; the paper uses 2.
         gate: `"sigmoid"` (default) or `"hard_sigmoid"`.
         activation: Name of the activation between the fully connected layers. Defaults to `"relu"`.
-        use_bias: Whether both kinds of gates have biases. Defaults to `True`.
+        use_bias: Whether both kinds of gate have biases. Defaults to `True`.
         placement: As for `keras_se.SEConfig`. Defaults to `"standard"`.
-        stages: As for `keras_se.SEConfig`. Defaults to `None`, for all.
+        stages: As for `keras_se.SEConfig`. Defaults to `None`: all.
 
     Raises:
         ValueError: If a value is not one of the above.

@@ -1,4 +1,4 @@
-"""The Squeeze-and-Excitation block as one layer, and its settings in a network."""
+"""The Squeeze-and-Excitation block as one layer, and its network-wide settings."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ class Bottleneck(ChannelAttention):
         }
 
     def make_neutral(self) -> None:
-        """Gates of one half, with a gradient whatever the block's input is.
+        """Set the gates to one half, with a gradient for any input of the block.
 
-        The kernel's columns come in pairs of opposite sign, so that one of each pair is not cut off
-        by a ReLU. A single hidden unit starts from its bias.
+        The kernel's columns form pairs of opposite sign, so that a ReLU passes one of each pair. A
+        single hidden unit starts from its bias.
         """
         kernel = np.asarray(ops.convert_to_numpy(self.reduce_kernel)).copy()
         pairs = kernel.shape[1] // 2
@@ -110,11 +110,11 @@ class Bottleneck(ChannelAttention):
             self.expand_bias.assign(np.zeros(self.expand_bias.shape))
 
     def pruned_config(self, kept: np.ndarray) -> dict[str, Any]:
-        # The hidden width stays; the ratio would make another of it.
+        # Keep the hidden width, which the ratio would change.
         return {"hidden_units": int(self.reduce_kernel.shape[1])}
 
     def _excite(self, z: Any) -> Any:
-        """The gates of the squeezed channels `z`, `(..., C)`."""
+        """Return the gates for the squeezed channels `z`, `(..., C)`."""
         z = self._fully_connected(z, self.reduce_kernel, self.reduce_bias)
         z = self._fully_connected(self.activation(z), self.expand_kernel, self.expand_bias)
         return keras.activations.get(self.gate)(z)
@@ -134,9 +134,9 @@ class SqueezeExcite(Bottleneck):
 
     Under a half-precision policy the squeeze and the gate are computed in float32.
 
-    Positions that a mask leaves out, such as the padded steps behind `keras.layers.Masking` or
+    Masked positions, such as the padded steps after `keras.layers.Masking` or
     `Embedding(mask_zero=True)`, do not count in the squeeze, as in
-    `keras.layers.GlobalAveragePooling1D`; the squeeze of no position at all is zero.
+    `keras.layers.GlobalAveragePooling1D`; if all are masked, the squeeze is zero.
 
     Args:
         ratio: Reduction ratio r, an integer of at least 1. Defaults to 16.
@@ -147,14 +147,14 @@ class SqueezeExcite(Bottleneck):
         activation: Activation between the fully connected layers: a Keras activation name or a
             callable. Defaults to `"relu"`.
         use_bias: Whether the fully connected layers have biases. Defaults to `True`.
-        hidden_units: Width of the bottleneck, an integer of at least 1, in place of the one
-            that follows from `ratio`. Defaults to `None`.
+        hidden_units: Width of the bottleneck, an integer of at least 1; overrides `ratio`.
+            Defaults to `None`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         **layer_kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, *spatial, C)` for `"channels_last"`, `(batch, C, *spatial)` for
-        `"channels_first"`, with one, two or three spatial axes of any size, also unknown.
+        `"channels_first"`, with one, two or three spatial axes of any, even unknown, size.
 
     Output shape:
         The input's shape, with the input's mask.
@@ -238,15 +238,15 @@ class SqueezeExcite(Bottleneck):
         return [*steps, self._gates_step(rank)]
 
     def _maximum(self, x: Any, mask: Any) -> Any:
-        """The maximum of each channel, `(batch, C)`, over the positions of the mask."""
+        """Return the maximum of each channel, `(batch, C)`, over the positions of the mask."""
         rank = len(x.shape)
         axes = self._spatial_axes(rank)
         if x.shape[0] == 0:
-            # Torch has no maximum of no values.
+            # Torch has no maximum of an empty tensor.
             return ops.zeros((0, x.shape[self._channel_axis(rank)]), x.dtype)
         lowest = -float("inf")
         if mask is None:
-            # Without an initial value Keras refuses a batch of no rows.
+            # Without an initial value Keras rejects an empty batch.
             return ops.max(x, axis=axes, initial=lowest)
         mask = self._beside_channels(mask, rank)
         z = ops.max(ops.where(mask, x, lowest), axis=axes, initial=lowest)
@@ -255,7 +255,7 @@ class SqueezeExcite(Bottleneck):
 
 @dataclass(frozen=True, repr=False)
 class SEConfig(AttentionConfig):
-    """Squeeze-and-Excitation settings of a whole network.
+    """Squeeze-and-Excitation settings for a whole network.
 
     Args:
         ratio: Reduction ratio r of every block, an integer of at least 1; a block on C channels
@@ -269,11 +269,11 @@ class SEConfig(AttentionConfig):
             the released networks; the paper's ablations (Tables 10 to 16) have none.
         placement: Where the block sits in a residual unit: `"standard"` (on the branch, before
             the sum), `"pre"` (before the branch), `"post"` (after the sum), `"identity"` (on
-            the shortcut) or `"conv3x3"` (after the unit's 3x3 convolution). Others than
-            `"standard"` are for the ResNets and their like.
+            the shortcut) or `"conv3x3"` (after the unit's 3x3 convolution). All but `"standard"`
+            are for the ResNets and their like.
         stages: `None` (default) for all stages, or the paper's stage numbers, for example
             `(2, 3, 4)`: the first stage after the stem of a ResNet is stage 2. In all networks for
-            224 pixels and more, stage k has feature maps 2^k times smaller than the picture.
+            224 pixels and more, stage k has feature maps 2^k times smaller than the image.
 
     Raises:
         ValueError: If a value is not one of the above.

@@ -1,4 +1,4 @@
-"""The random depth of residual networks."""
+"""Stochastic depth for residual networks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class StochasticDepth(keras.layers.Layer):
-    """A residual branch that is left out at random, in training.
+    """Drops a residual branch at random during training.
 
-    Each picture's branch is zero with probability `rate` and divided by `1 - rate` otherwise, so
-    that its expectation is what it is at inference: the branch itself. Put it just before the sum
-    with the shortcut.
+    Each image's branch is zero with probability `rate` and divided by `1 - rate` otherwise, so that
+    its expectation is the branch itself, as at inference. Put it just before the sum with the
+    shortcut.
 
     Args:
-        rate: Probability that a branch is left out, from 0 to less than 1.
-        seed: Integer that fixes the draws, or `None` (default).
+        rate: Probability of dropping a branch, from 0 to less than 1.
+        seed: Random seed, an integer or `None` (default).
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, ...)`, such as `(batch, height, width, C)` or `(batch, C, height, width)`.
 
     Output shape:
-        That of the input.
+        The input's shape.
 
     Raises:
         ValueError: If `rate` is out of range.
@@ -57,7 +57,7 @@ class StochasticDepth(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        # One draw a picture.
+        # One draw per image.
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
         return keras.random.dropout(inputs, self.rate, noise_shape=shape, seed=self.seed_generator)
 

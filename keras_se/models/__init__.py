@@ -1,4 +1,4 @@
-"""The networks. One file a family; the stub beside this file is the list of what there is."""
+"""The networks, one file per family; the stub next to this file lists them all."""
 
 import re
 
@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def list_models() -> list[str]:
-    """The names of all builders.
+    """List the names of all builders.
 
     Returns:
         Names such as `"SEResNet50"`, by family and depth; each is a function of `keras_se`.

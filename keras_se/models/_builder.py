@@ -1,6 +1,6 @@
-"""The public builders' one signature, and what they do around a network's own layers.
+"""The signature shared by the public builders, and the work around a network's own layers.
 
-Order of work: every argument is checked first, then the graph is built, then weights are placed.
+Builders first check every argument, then build the graph, then load weights.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from keras_se.models._pretrained import (
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
 POOLINGS = (None, "avg", "max")
-# The object, not its value, tells that the caller left the argument out.
+# The identity of this object, not its value, shows that the caller omitted the argument.
 DEFAULT_SE = SEConfig()
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a family of networks assumes when it is not told.
+    """Defaults of a family of networks.
 
     Attributes:
         weights: Default of the `weights` argument.
-        classes: Number of classes without weights that tell.
+        classes: Number of classes unless the weights fix it.
         size: Height and width of the default input.
         min_size: Smallest height and width.
         mean: Channel means of the normalisation, in 0..1, RGB order.
@@ -66,7 +66,7 @@ class Defaults:
 IMAGENET = Defaults("imagenet", 1000, 224, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = Defaults("cifar10", 10, 32, 8, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
-# Families without a set of their own: those whose plain network has weights, and the others.
+# Families without their own weights: those whose plain network has weights, and the others.
 WARM_START = replace(IMAGENET, weights=BACKBONE)
 UNTRAINED = replace(IMAGENET, weights=None)
 UNTRAINED_CIFAR = replace(CIFAR, weights=None)
@@ -76,28 +76,28 @@ DOCSTRING = """{summary}
 
 Args:
     include_top: Whether to end in global average pooling and the classifier. Defaults to `True`.
-    weights: `None` for random values; a data set's name, for this network's default set for it,
-        such as `"{dataset}"`; `"imagenet_backbone"` for the weights of the plain network where
-        Keras has some, with the same function at the start; the name or entry of any of this
-        network's sets (see `keras_se.list_weights`); or the path of a `.weights.h5` file of the
-        same network. A set fixes the variant of the network that it was trained with, and so does
-        such a file, which also tells normalisation and class names. Defaults to {weights}.
+    weights: `None` for random values; a data set's name, such as `"{dataset}"`, for this network's
+        default set for it; `"imagenet_backbone"` for Keras' weights of the plain network, if there
+        are any, with the same function at the start; the name or entry of any of this network's
+        sets (see `keras_se.list_weights`); or the path of a `.weights.h5` file of the same
+        network. A set or file fixes the variant of the network; a file also holds normalisation
+        and class names. Defaults to {weights}.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
-    input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, also with
+    input_shape: Shape of one image, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, even with
         the head, else at least {min_size}. Defaults to the shape of the weights, else
         `({size}, {size}, 3)`, or `(None, None, 3)` without the head. Weights adapt to another
-        number of channels: a grey network answers as the RGB network does on the grey picture in
-        all three channels; otherwise the first kernels repeat, rescaled.
+        number of channels: with one channel the network computes the same as the RGB network on
+        the grey image repeated in all three; otherwise the first kernels repeat, rescaled.
     pooling: Without the head: `None` for the last feature maps, `"avg"` or `"max"` for a vector.
     classes: Number of classes, with the head. Defaults to those of the weights, else {classes}.
     classifier_activation: Activation of the head; `None` gives logits. Defaults to `"softmax"`.
-    include_preprocessing: `True` (default): takes RGB in 0..255, uint8 or float, and normalises
-        inside. `False`: takes what the network itself takes.
+    include_preprocessing: `True` (default): the input is RGB in 0..255, uint8 or float, and the
+        model normalises it. `False`: the input is already preprocessed.
     name: Name of the model. Defaults to `"{name}"`.
     se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks; `keras_se.ECAConfig` or
         `keras_se.SCSEConfig` for other attention blocks in their places; `None` for the plain
-        network. Defaults to those of the weights, else `keras_se.SEConfig()`.
-    variant: Fields of the network's description in which it differs from the default; see
+        network. Defaults to the setting of the weights, else `keras_se.SEConfig()`.
+    variant: Fields of the network's description that differ from the default; see
         `keras_se.models.{description}`. Defaults to `None`.
 {options}
 Returns:
@@ -153,22 +153,21 @@ def network_builder(
     reference: str,
     options: Mapping[str, str] | None = None,
 ) -> Builder:
-    """The public function that builds `network`.
+    """Create the public function that builds `network`.
 
     Args:
         builder_name: Its name.
         model_name: Default name of the models.
-        network: What it builds by default.
-        defaults: What its family assumes.
+        network: The description that it builds by default.
+        defaults: Defaults of its family.
         summary: First line of the docstring.
         reference: Last lines of the docstring.
-        options: Fields of `network` that are keyword arguments of their own, with what the
-            docstring says of them.
+        options: Fields of `network` that become keyword arguments, with their documentation.
     """
     options = options or {}
 
     def resolve(weights: Any, said: Mapping[str, Any] | None = None) -> Weights | Path | None:
-        """What `weights` stands for in a network of which the fields `said` are fixed."""
+        """Resolve `weights` for a network with the fields `said` fixed."""
         said = {key: value for key, value in (said or {}).items() if key in options}
         assumed = {key: getattr(network, key) for key in options}
         return resolve_weights(weights, builder_name, said, assumed)
@@ -270,7 +269,7 @@ def network_builder(
 
 
 def with_new_head(backbone: keras.Model, net: NetworkDescription, classes: int) -> keras.Model:
-    """A network without a head, given one for other classes: logits out.
+    """Add a new head that outputs logits to a network without one.
 
     Its kernel is zero, so that no gradient reaches the trained layers before the head has learnt
     something (Dosovitskiy et al., arXiv:2010.11929, Section 3.2).
@@ -297,7 +296,7 @@ def _input(
     input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults,
     min_size: int,
 ) -> Any:  # fmt: skip
-    """The network's input tensor, its shape checked."""
+    """Return the network's input tensor, with a checked shape."""
     trained_on = source.input_shape if isinstance(source, Weights) else None
     channels = trained_on[-1] if trained_on else 3
     if input_tensor is not None:
@@ -341,14 +340,14 @@ def _input(
 def _normalise(
     x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]
 ) -> Any:  # fmt: skip
-    """The normalised pictures; the layer remembers how pictures are prepared."""
+    """Normalise the images; the layer stores how to prepare them."""
     order, evaluation = "RGB", dict[str, Any]()
     channels = x.shape[channel_axis()]
     if isinstance(source, Weights):
         statistics = source.preprocessing
         mean, std, order = statistics.mean, statistics.std, statistics.channel_order
         if len(mean) != source.input_shape[-1]:
-            # A user's file of other channels than its publisher's.
+            # A user's file with another number of channels than its publisher's.
             count = source.input_shape[-1]
             mean, std = (sum(mean) / len(mean),) * count, (sum(std) / len(std),) * count
         if source.dataset:
@@ -361,17 +360,17 @@ def _normalise(
         record = {**source.normalization, "architecture": architecture}
         if channels not in (1, len(record["mean"])):
             raise ValueError(
-                f"`weights` takes pictures of {len(record['mean'])} channels. "
-                f"Received: pictures of {channels}, weights={str(source.path)!r}"
+                f"`weights` needs images with {len(record['mean'])} channels. "
+                f"Received: images with {channels}, weights={str(source.path)!r}"
             )
         return PictureNormalization(**record, dtype="float32", name="normalization")(x)
     else:
         mean, std = defaults.mean, defaults.std
         if channels != len(mean):
-            # No statistics are known of other pictures: the average of the three stands for each.
+            # There are no statistics for other images, so use the average of the three.
             mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
     if channels not in (1, len(mean)):
-        # The kernels behind repeat, too.
+        # The first kernels repeat, too.
         mean, std = (tuple(np.resize(values, channels).tolist()) for values in (mean, std))
         order = "RGB"
     return PictureNormalization(
@@ -403,7 +402,7 @@ def _head(
 
 
 def _meaning(source: Any, include_top: bool) -> dict[str, Any]:
-    """Names of the classes, and what makes probabilities of logits, where weights tell."""
+    """Return the class names and the function from logits to probabilities, if known."""
     if not include_top:
         return {}
     if isinstance(source, OwnFile):

@@ -1,4 +1,4 @@
-"""Inception modules as data: branches of steps, put together on the channels."""
+"""Inception modules as data: branches of steps, concatenated on the channels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Fork:
-    """Convolutions side by side, the end of a branch."""
+    """Parallel convolutions at the end of a branch."""
 
     convs: tuple[Conv, ...]
 
@@ -47,9 +47,9 @@ def module(
     conv: Callable[[Any, Conv, str], Any],
     pool: Callable[[Any, Pool, str], Any],
 ) -> Any:
-    """The concatenated branches of `x`; `conv` and `pool` build a step of that name.
+    """Build the branches and concatenate them; `conv` and `pool` build a step of that name.
 
-    The branches are numbered from 1; an empty one is left out.
+    Branches are numbered from 1; empty ones are skipped.
     """
     ends = []
     for number, branch in enumerate(branches, start=1):
@@ -72,7 +72,7 @@ def module(
 
 
 def narrowest(stages: Mapping[int, Sequence[Sequence[Branch]]], inputs: int) -> dict[int, int]:
-    """The fewest channels at the end of a module, by stage; `inputs` enter the first stage."""
+    """Return the fewest output channels of a module, by stage; `inputs` enter the first stage."""
     found = {}
     for stage, modules in stages.items():
         widths = []
@@ -84,7 +84,7 @@ def narrowest(stages: Mapping[int, Sequence[Sequence[Branch]]], inputs: int) -> 
 
 
 def channels(branches: Sequence[Branch], inputs: int) -> int:
-    """Channels at the end of the module."""
+    """Return the output channels of a module."""
     return sum(_channels(branch, inputs) for branch in branches if branch)
 
 

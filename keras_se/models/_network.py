@@ -1,10 +1,10 @@
-"""What the descriptions of all networks share: their base class and their building blocks.
+"""The base class and building blocks of all network descriptions.
 
-A description is a frozen dataclass that names everything in which the published variants of a
-family differ, and builds whatever it describes. Layer names are part of the weights' format: golden
-files pin them. A layer named `stage<k>_...` belongs to stage k; in the networks for 224 pixels and
-up that is where the feature maps are 2 ** k times smaller than the picture, and the last such
-layer is the stage's output.
+A description is a frozen dataclass whose fields cover the differences between the published
+variants of a family, and which builds the network. Layer names are part of the weight format:
+golden files pin them. A layer named `stage<k>_...` belongs to stage k; in networks for 224 pixels
+and more its feature maps are 2 ** k times smaller than the image, and the last such layer is the
+stage's output.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.layers import BatchNormalization, GroupedConv2D
 from keras_se.layers.attention import AttentionConfig
 
-# Caffe's and Torch's 0.1 in Keras' sense of the word.
 # Name of the classifier.
 HEAD = "predictions"
+# Keras' equivalent of 0.1 in Caffe and Torch.
 BATCH_NORM_MOMENTUM = 0.9
-# The ranges of the descriptions' fields that are numbers.
+# Ranges of the descriptions' numeric fields.
 NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dropout": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
     "stochastic_depth": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
@@ -38,7 +38,7 @@ NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 @dataclass(frozen=True)
 class NetworkDescription(ABC):
-    """The base of all descriptions."""
+    """The base class of all descriptions."""
 
     placements: ClassVar[tuple[str, ...]] = ("standard",)
     choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
@@ -65,7 +65,7 @@ class NetworkDescription(ABC):
     @property
     @abstractmethod
     def units(self) -> Mapping[int, int]:
-        """How many units each stage with Squeeze-and-Excitation has."""
+        """The number of units of each stage with Squeeze-and-Excitation."""
 
     @property
     @abstractmethod
@@ -74,26 +74,26 @@ class NetworkDescription(ABC):
 
     @property
     def stride(self) -> int | None:
-        """How much smaller the last feature maps are, where pictures need not be larger."""
+        """The total stride, if inputs may be that small, else `None`."""
         return None
 
     @property
     def first_convolution(self) -> str:
-        """Name of the layer that takes the picture."""
+        """Name of the first convolution."""
         return "stem_conv"
 
     @property
     def depth(self) -> int:
-        """An upper bound of the number of layers one after another."""
+        """An upper bound on the number of consecutive layers."""
         return 1000 + 20 * sum(self.units.values())
 
     @abstractmethod
     def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
-        """The fewest channels that Squeeze-and-Excitation acts on, by stage."""
+        """Return the fewest channels that Squeeze-and-Excitation acts on, by stage."""
 
     @abstractmethod
     def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
-        """The feature maps before global pooling, of normalised pictures.
+        """Build the feature maps before global pooling, from normalised images.
 
         Args:
             x: `(batch, H, W, C)` or `(batch, C, H, W)`.
@@ -101,11 +101,11 @@ class NetworkDescription(ABC):
         """
 
     def vector(self, x: Any) -> Any:
-        """What the classifier sees of the feature maps."""
+        """Build the classifier's input from the feature maps."""
         return layers.GlobalAveragePooling2D(name="avg_pool")(x)
 
     def varied(self, variant: Mapping[str, Any] | None) -> Self:
-        """This description with some fields changed, checked."""
+        """Return this description with some fields changed and checked."""
         if variant is None:
             return self
         if not isinstance(variant, Mapping):
@@ -120,7 +120,7 @@ class NetworkDescription(ABC):
         return replace(self, **variant)
 
     def check(self, se: AttentionConfig | None) -> None:
-        """Raise a `ValueError` unless `se` can be put into the network."""
+        """Raise a `ValueError` unless the network supports `se`."""
         if se is None:
             return
         if not isinstance(se, AttentionConfig):
@@ -144,18 +144,18 @@ class NetworkDescription(ABC):
             se.check_channels(narrowest[stage], f"in stage {stage}")
 
     def squeeze_excite(self, x: Any, se: AttentionConfig | None, stage: int, name: str) -> Any:
-        """`x` through a block named `name`, where the stage has blocks."""
+        """Apply a block named `name` to `x`, if the stage has blocks."""
         if se is None or not (se.stages is None or stage in se.stages):
             return x
         own = se.at(list(self.units).index(stage))
         return own.layer(x.shape[channel_axis()], self.hidden_units, name=name)(x)
 
     def is_added(self, variable: str) -> bool:
-        """Whether a plain network as others publish it lacks this `<layer>/<variable>`."""
+        """Whether the published plain network lacks this `<layer>/<variable>`."""
         return False
 
     def hidden_units(self, channels: int, ratio: int) -> int | None:
-        """Hidden width of a block, or `None` for `channels // ratio`."""
+        """Return the hidden width of a block, or `None` for `channels // ratio`."""
         return None
 
 
@@ -163,13 +163,12 @@ def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
     """Raise a `ValueError` unless every stage has both."""
     if len(blocks) != len(widths):
         raise ValueError(
-            f"`blocks` must have one number for each of the {len(widths)} `widths`. "
-            f"Received: blocks={blocks}"
+            f"`blocks` must have {len(widths)} numbers, one per width. Received: blocks={blocks}"
         )
 
 
 def _number(name: str, value: Any) -> float:
-    """`value` as a float, or a `ValueError` unless it is in the range of that field."""
+    """Return `value` as a float; raise a `ValueError` unless it is in the field's range."""
     inside, words = NUMBERS[name]
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not inside(value):
         raise ValueError(f"`{name}` must be a number {words}. Received: {name}={value!r}")
@@ -186,7 +185,7 @@ def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
 
 
 def channel_axis() -> int:
-    """Axis of the channels under Keras' current data format."""
+    """Return the channel axis under Keras' current data format."""
     return 1 if config.image_data_format() == "channels_first" else -1
 
 
@@ -201,10 +200,10 @@ def conv(
     padding: str = "symmetric",
     use_bias: bool = False,
 ) -> Any:
-    """A convolution.
+    """Apply a convolution.
 
-    `padding` is `"symmetric"`, by half the kernel on every side as in Caffe and Torch, or Keras'
-    `"same"`, which is another where the stride is 2, or `"valid"`.
+    `padding` is `"symmetric"` (half the kernel on every side, as in Caffe and Torch), Keras'
+    `"same"`, which differs at stride 2, or `"valid"`.
     """
     if padding == "symmetric":
         padding = "same"
@@ -231,7 +230,7 @@ def conv(
 def batch_norm(
     x: Any, name: str, *, epsilon: float = 1e-5, scale: bool = True, gamma: str = "ones"
 ) -> Any:
-    """BatchNorm over the channels; `gamma` is the initialiser of its scale."""
+    """Apply BatchNorm over the channels; `gamma` is the initialiser of its scale."""
     return BatchNormalization(
         axis=channel_axis(),
         epsilon=epsilon,
@@ -243,14 +242,14 @@ def batch_norm(
 
 
 def relu(x: Any, name: str) -> Any:
-    """The rectified linear function."""
+    """Apply a ReLU."""
     return layers.Activation("relu", name=name)(x)
 
 
 def ceil_max_pool(x: Any, name: str) -> Any:
-    """3x3 max-pooling with stride 2 in Caffe's ceil mode.
+    """Apply 3x3 max-pooling with stride 2 in Caffe's ceil mode.
 
-    Zeros are as good as minus infinity: what is pooled has been through a ReLU.
+    Zero padding equals minus infinity here, since the input comes from a ReLU.
     """
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name=name)(x)

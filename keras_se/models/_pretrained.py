@@ -1,4 +1,4 @@
-"""Trained weights in a network: what they demand of it, and how they get there."""
+"""Check that trained weights fit a network, and load them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from keras_se.weights.entries import Weights
 from keras_se.weights.variable_file import named_variables, place_variables
 
 PRETRAINED_ACTIVATIONS = ("softmax", None)
-# Fields of a description that matter in training only.
+# Fields of a description that only matter in training.
 TRAINING_ONLY = ("dropout", "stochastic_depth", "zero_last_gamma")
 
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A user's `.weights.h5` file, and what it says of the network that wrote it.
+    """A user's `.weights.h5` file and its description of the network that wrote it.
 
     Attributes:
         path: The file.
-        normalization: Arguments of `PictureNormalization`, or `None` if the file does not tell.
-        head: `labels` and `scores` of the classifier, empty if the file does not tell.
-        classes: Outputs of the last dense layer, or `None` if there is none.
+        normalization: Arguments of `PictureNormalization`, or `None` if not in the file.
+        head: `labels` and `scores` of the classifier, empty if not in the file.
+        classes: Number of outputs of the last dense layer, or `None` if there is none.
     """
 
     path: Path
@@ -44,12 +44,12 @@ class OwnFile:
 
     @property
     def variant(self) -> dict[str, Any]:
-        """Fields in which the network differs from its builder's default."""
+        """Fields of the network that differ from its builder's default."""
         return dict(self._architecture.get("variant") or {})
 
     @property
     def se(self) -> dict[str, Any] | None:
-        """Settings of its attention blocks; `None` without these or if the file does not tell."""
+        """Settings of its attention blocks, or `None` if there are none or they are unknown."""
         return self._architecture.get("se")
 
     @property
@@ -58,10 +58,10 @@ class OwnFile:
 
 
 def read_own_file(path: Path) -> OwnFile:
-    """What a `.weights.h5` file says of itself.
+    """Read the description in a `.weights.h5` file.
 
     Raises:
-        ValueError: If it is no such file.
+        ValueError: If it is not such a file.
     """
     try:
         records = _records.read_file(path)
@@ -83,7 +83,7 @@ def read_own_file(path: Path) -> OwnFile:
 def architecture_of(
     builder: str, default: NetworkDescription, net: NetworkDescription, se: AttentionConfig | None
 ) -> dict[str, Any]:
-    """What a network is, as JSON can hold it: two equal ones compute the same of equal weights."""
+    """Describe a network as JSON; equal descriptions and weights give equal outputs."""
     names = [field.name for field in fields(net) if field.name not in TRAINING_ONLY]
     differing = {n: getattr(net, n) for n in names if getattr(net, n) != getattr(default, n)}
     described = {
@@ -91,7 +91,7 @@ def architecture_of(
         "variant": differing,
         "se": None if se is None else se.settings(),
     }
-    # Tuples become lists, as they do in a file.
+    # Tuples become lists, as in a file.
     return dict(json.loads(json.dumps(described)))
 
 
@@ -113,7 +113,7 @@ def check_fits(
             f"weights={entry.name!r} with `include_top=True` has {entry.classes} classes. "
             f"Received: classes={classes}"
         )
-    # A user's own checkpoint, which is of no known data set, may have been trained with any.
+    # A user's own checkpoint, without a known data set, may use any activation.
     if include_top and entry.dataset and activation not in PRETRAINED_ACTIVATIONS:
         raise ValueError(
             "With pretrained weights and `include_top=True`, `classifier_activation` must be "
@@ -125,7 +125,7 @@ def check_fits(
                 f"weights={entry.name!r} needs a gate that is one half at zero, one of "
                 f"{NEUTRAL_GATES}. Received: se={se!r}"
             )
-        # On the way of a shortcut nothing can make up for the gates.
+        # Nothing can compensate for gates on a shortcut.
         if se is not None and se.placement in ("post", "identity"):
             raise ValueError(
                 f"weights={entry.name!r} needs `placement` to be 'standard', 'pre' or 'conv3x3'. "
@@ -133,17 +133,17 @@ def check_fits(
             )
     elif se != (trained := entry.attention()):
         raise ValueError(
-            f"weights={entry.name!r} was trained with se={trained!r}; use weights=None for another "
-            f"one. Received: se={se!r}"
+            f"weights={entry.name!r} was trained with se={trained!r}; use weights=None for "
+            f"another. Received: se={se!r}"
         )
 
 
 def check_file(file: OwnFile, include_top: bool, classes: int) -> None:
-    """Raise a `ValueError` unless the file's classifier has as many classes."""
+    """Raise a `ValueError` unless the file's classifier has that many classes."""
     if include_top and file.classes is not None and file.classes != classes:
         raise ValueError(
-            f"`weights` has {file.classes} classes: give classes={file.classes}, or "
-            f"include_top=False for a head of your own. Received: classes={classes}, "
+            f"`weights` has {file.classes} classes; use classes={file.classes}, or "
+            f"include_top=False for your own head. Received: classes={classes}, "
             f"weights={str(file.path)!r}"
         )
 
@@ -151,12 +151,12 @@ def check_file(file: OwnFile, include_top: bool, classes: int) -> None:
 def check_variant(
     weights: str, names: Iterable[str], asked: NetworkDescription, trained: NetworkDescription
 ) -> None:
-    """Raise a `ValueError` if a field differs from what the weights were trained with."""
+    """Raise a `ValueError` if a field differs from the network that the weights come from."""
     for name in names:
         if name not in TRAINING_ONLY and getattr(trained, name) != getattr(asked, name):
             raise ValueError(
                 f"weights={weights!r} fixes the variant of the network "
-                f"({name}={getattr(trained, name)!r}); use weights=None for another one. "
+                f"({name}={getattr(trained, name)!r}); use weights=None for another. "
                 f"Received: {name}={getattr(asked, name)!r}"
             )
 
@@ -164,7 +164,7 @@ def check_variant(
 def place_set(
     model: keras.Model, net: NetworkDescription, entry: Weights, include_top: bool
 ) -> None:
-    """Give a network the weights of a published set, adapted to its number of channels."""
+    """Load a published set into a network, adapted to its number of channels."""
     shapes = _shapes(model, net, entry.classes)
     blocks = {layer.name for layer in model.layers if isinstance(layer, ChannelAttention)}
     added = {n for n in shapes if n.split("/")[0] in blocks or net.is_added(n)}
@@ -175,7 +175,7 @@ def place_set(
     before = _before(model, net.first_convolution) if channels != published else []
     if before and channels == 1:
         raise ValueError(
-            f"`include_preprocessing` must be True for pictures of one channel with "
+            f"`include_preprocessing` must be True for images with one channel and "
             f"weights={entry.name!r}. Received: include_preprocessing=False"
         )
     asked = dict(shapes)
@@ -194,14 +194,14 @@ def place_set(
 
 
 def adapt_kernel(kernel: np.ndarray, channels: int, reverse: bool = False) -> np.ndarray:
-    """The first kernel for pictures of another number of channels.
+    """Adapt the first kernel to another number of channels.
 
-    One channel: the sum, so that a grey picture counts as one with equal channels. More: the
-    kernels repeat in their order and are rescaled, so that equal channels have the same effect.
+    One channel: sum the kernel, so that a grey image counts as one with equal channels. Otherwise
+    repeat the kernel in order and rescale it, so that equal channels have the same effect.
 
     Args:
         kernel: `(height, width, channels, filters)`.
-        channels: How many there will be.
+        channels: New number of channels.
         reverse: Whether the kernel takes blue first; the result takes red first.
     """
     published = kernel.shape[-2]
@@ -209,13 +209,13 @@ def adapt_kernel(kernel: np.ndarray, channels: int, reverse: bool = False) -> np
         return kernel.sum(axis=-2, keepdims=True)
     kernel = kernel[..., ::-1, :] if reverse else kernel
     repeated = np.arange(channels) % published
-    # Channels that stand for the same one share its weight.
+    # Copies of the same channel share its weight.
     share = max(1, published / channels) / np.bincount(repeated)[repeated]
     return (kernel[..., repeated, :] * share[:, None]).astype(kernel.dtype)
 
 
 def place_file(model: keras.Model, file: OwnFile) -> None:
-    """Keras' own `load_weights`, its complaints about another network's file in one line."""
+    """Load with Keras' `load_weights`; report files that do not fit in one line."""
     head = next((layer for layer in model.layers if layer.name == HEAD), None)
     labels = file.head.get("labels")
     if head is not None and labels is not None and not isinstance(labels, str):
@@ -234,8 +234,8 @@ def check_architecture(file: OwnFile, asked: Mapping[str, Any]) -> None:
     for key, value in asked.items():
         if own is not None and own.get(key) != value:
             raise ValueError(
-                f"`weights` was written by a network with {key}={_short(own.get(key))}: build that "
-                f"one. Received: {key}={_short(value)}, weights={str(file.path)!r}"
+                f"`weights` was written by a network with {key}={_short(own.get(key))}; build that "
+                f"network. Received: {key}={_short(value)}, weights={str(file.path)!r}"
             )
 
 
@@ -256,14 +256,14 @@ def _short(value: Any) -> str:
 def _shapes(
     model: keras.Model, net: NetworkDescription, classes: int
 ) -> dict[str, tuple[int, ...]]:
-    """The variables of the network with its head, which `model` may lack."""
+    """Return the variable shapes of the network including the head, which `model` may lack."""
     head = {f"{HEAD}/kernel": (net.features, classes), f"{HEAD}/bias": (classes,)}
     shapes = {name: tuple(variable.shape) for name, variable in named_variables(model).items()}
     return shapes | head if classes else shapes
 
 
 def _before(model: keras.Model, convolution: str) -> list[str]:
-    """Variables of the layers before the first convolution: one value a channel."""
+    """List the variables before the first convolution, which have one value per channel."""
     names: list[str] = []
     for layer in model.layers:
         if layer.name == convolution:

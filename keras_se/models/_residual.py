@@ -1,8 +1,8 @@
-"""Residual networks of the SE paper and of the published weights, as one description.
+"""One description for the residual networks of the SE paper and of the published weights.
 
-`ResidualNetwork` names everything in which the published variants differ. Two networks differ in
-data only. Stages have the paper's numbers: the stem is stage 1, the first stage of residual units
-is stage 2.
+The fields of `ResidualNetwork` cover all differences between the published variants, so networks
+differ only in data. Stages have the paper's numbers: the stem is stage 1, the first stage of
+residual units is stage 2.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ EXPANSION = 4
 
 @dataclass(frozen=True)
 class ResidualNetwork(NetworkDescription):
-    """What a residual network looks like.
+    """Description of a residual network.
 
     Attributes:
         blocks: Units of each stage.
         widths: Width of each stage: the channels of a unit's 3x3 convolution before `base_width`
             and `groups` are applied. A unit's output has four times as many (`bottleneck`) or as
             many (basic) channels.
-        bottleneck: 1x1, 3x3, 1x1 convolutions, or two 3x3 ones.
+        bottleneck: Units of 1x1, 3x3, 1x1 convolutions, or of two 3x3 ones.
         groups: Groups of the 3x3 convolution (ResNeXt's cardinality).
         base_width: Channels of one group at width 64 (ResNeXt's 4d is 4).
-        unit_widths: Filters of the convolutions of each unit, of all stages in a row, in place of
-            those that follow from `widths` (timm's pruned networks). Defaults to `None`.
+        unit_widths: Filters of the convolutions of each unit, all stages in one list, in place of
+            those derived from `widths` (timm's pruned networks). Defaults to `None`.
         reduce_divisor: The first 1x1 convolution has this many times fewer channels than the 3x3
             (2 in SENet-154).
-        stem_widths: One: a single convolution; three: three 3x3 convolutions (deep stem).
+        stem_widths: One number: a single convolution; three: three 3x3 convolutions (deep stem).
         stem_kernel: Kernel size of a single stem convolution.
         stem_stride: Stride of the first stem convolution.
         stem_pool: `"ceil"`: 3x3/2 max-pool padded right and below (Caffe's ceil mode);
             `"pad1"`: padded by one on every side (Torch); `"average"`: 2x2/2 average; `None`.
-        stride_on: Which convolution of a bottleneck halves the resolution.
-        shortcut: The projection, where a unit changes the shape: a `"1x1"` convolution; a `"3x3"`
+        stride_on: The convolution of a bottleneck that halves the resolution.
+        shortcut: The projection where a unit changes the shape: a `"1x1"` convolution; a `"3x3"`
             one where the resolution halves; `"average_pool"`: 2x2 average, then 1x1;
             `"zero_pad"`: subsampling and zero channels, without parameters (option A).
         preactivation: BatchNorm and ReLU before each convolution.
         input_norm: BatchNorm without a scale on the input (MXNet's networks).
         stem_norm: BatchNorm and ReLU after the last convolution of the stem.
         final_norm: In a pre-activation network, BatchNorm and ReLU after the last unit.
-        project_first: The first unit of every stage has a projection, also where it keeps the
+        project_first: The first unit of every stage has a projection, even where it keeps the
             shape (MXNet's networks).
         epsilon: Added to BatchNorm's variances.
-        antialias: The resolution halves in a 2x2 average after the 3x3 convolution instead.
-        hidden_divisor: Hidden widths of SE are rounded to multiples of this, and never below it
+        antialias: A 2x2 average after the 3x3 convolution halves the resolution instead.
+        hidden_divisor: Hidden widths of SE are rounded to multiples of this, but never below it
             (8 in timm); `None`: `channels // ratio`.
         relu_before_se: An additional ReLU before SE (timm's legacy SE-ResNet-18 and 34).
-        dropout: Rate of dropout before the classifier, in training.
-        stochastic_depth: Rate at which the branch of the last unit is left out in training, each
-            picture's by itself; those of the units rise with depth, linearly from 0 at the stem
+        dropout: Dropout rate before the classifier, in training.
+        stochastic_depth: Rate of dropping the last unit's branch in training, independently for
+            each image; the rates of the units rise linearly with depth, from 0 at the stem
             (Huang et al., arXiv:1603.09382, Equation 4).
-        zero_last_gamma: The scale of the last BatchNorm of every branch starts at zero, and so
-            every unit as its shortcut (Goyal et al., arXiv:1706.02677, Section 5.1).
+        zero_last_gamma: The scale of the last BatchNorm of every branch starts at zero, so that
+            every unit starts as its shortcut (Goyal et al., arXiv:1706.02677, Section 5.1).
     """
 
     placements: ClassVar[tuple[str, ...]] = PLACEMENTS
@@ -166,7 +166,7 @@ class ResidualNetwork(NetworkDescription):
 
     def check(self, se: AttentionConfig | None) -> None:
         super().check(se)
-        # Zero times zero has no gradient either.
+        # Zero times zero has no gradient.
         dead = se is not None and se.placement == "standard" and not se.starts_neutral
         if self.zero_last_gamma and dead:
             raise ValueError(
@@ -176,7 +176,7 @@ class ResidualNetwork(NetworkDescription):
 
     def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         if self.hidden_divisor:
-            # Rounded up to it, whatever the ratio.
+            # Any ratio rounds up to it.
             return dict.fromkeys(self.stages, sys.maxsize)
         scaled = {"conv3x3": int(self.bottleneck)}.get(se.placement, -1)
         channels = [
@@ -188,7 +188,7 @@ class ResidualNetwork(NetworkDescription):
         return dict(zip(self.stages, channels, strict=False))
 
     def filters(self, stage: int, block: int) -> tuple[int, ...]:
-        """The filters of each convolution of a unit."""
+        """Return the filters of each convolution of a unit."""
         index = self.stages.index(stage)
         if self.unit_widths is not None:
             return self.unit_widths[sum(self.blocks[:index]) + block - 1]
@@ -230,7 +230,7 @@ def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
         x = conv(
             x, width, kernel, f"stem_conv{suffix}", stride=net.stem_stride if index == 1 else 1
         )
-        # Where it has none the first unit's own follow (He et al. 2016b).
+        # Without a norm here, the first unit's own follows (He et al. 2016b).
         if net.stem_norm or not last:
             x = batch_norm(x, f"stem_bn{suffix}", epsilon=net.epsilon)
             x = relu(x, f"stem_relu{suffix}")
@@ -245,7 +245,7 @@ def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
 
 
 def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, name: str) -> Any:
-    """The shortcut of a unit that projects."""
+    """Build the shortcut of a unit with a projection."""
     name = f"{name}_shortcut"
     if net.shortcut == "zero_pad":
         missing = filters - x.shape[channel_axis()]
@@ -265,7 +265,7 @@ def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, n
 def _convolutions(
     net: ResidualNetwork, stage: int, block: int, stride: int
 ) -> list[tuple[int, int, int, int]]:
-    """(filters, kernel, stride, groups) of each convolution of a unit."""
+    """Return (filters, kernel, stride, groups) for each convolution of a unit."""
     if not net.bottleneck:
         forms = [(3, stride, 1), (3, 1, 1)]
     else:
@@ -278,11 +278,11 @@ def _unit(
     x: KerasTensor, net: ResidualNetwork, se: AttentionConfig | None, stage: int, block: int,
     rate: float,
 ) -> Any:  # fmt: skip
-    """One residual unit, whose branch is left out in training at that rate.
+    """Build one residual unit; training drops its branch at the given rate.
 
-    Where the paper does not say: `"pre"` acts on the branch's input after the shortcut has left;
-    `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow the
-    3x3 convolution, the first one in a basic unit.
+    Where the paper leaves it open: `"pre"` acts on the branch's input after the shortcut splits
+    off; `"identity"` after the projection; `"conv3x3"` after the BatchNorm and ReLU that follow
+    the 3x3 convolution, the first one in a basic unit.
     """
     name = f"stage{stage}_block{block}"
     stride = 2 if block == 1 and stage > net.stages[0] else 1
@@ -295,7 +295,7 @@ def _unit(
     filters = convolutions[-1][0]
     projects = stride > 1 or x.shape[channel_axis()] != filters
     projects = projects or (net.project_first and block == 1)
-    # A projection too starts from the activation (He et al. 2016b), and so does the first
+    # A projection also starts from the activation (He et al. 2016b), and so does the first
     # shortcut after a stem without one.
     shared = net.preactivation and (projects or (name == "stage2_block1" and not net.stem_norm))
     if shared:

@@ -1,4 +1,4 @@
-"""The types of builders with arguments of their own, beside those that all have."""
+"""The types of builders with additional arguments."""
 
 from __future__ import annotations
 

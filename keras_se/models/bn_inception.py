@@ -27,7 +27,7 @@ from keras_se.models._network import (
 def _module(
     single: int, triple: tuple[int, int], double: tuple[int, int, int], pool: str, projected: int
 ) -> list[Branch]:
-    """Columns of the published table: 1x1; 3x3 reduced, 3x3; double 3x3; pool, projected."""
+    """Columns of the published table: 1x1; reduced 3x3, 3x3; double 3x3; pool, projected."""
     return [
         [Conv(single)],
         [Conv(triple[0]), Conv(triple[1], 3)],
@@ -68,7 +68,7 @@ STEM_OUTPUT = 192
 
 @dataclass(frozen=True)
 class BNInception(NetworkDescription):
-    """What a BN-Inception looks like; there is one."""
+    """Description of BN-Inception, which has no variants."""
 
     @property
     def units(self) -> Mapping[int, int]:
@@ -105,8 +105,8 @@ def _pool(x: Any, step: Pool, name: str) -> Any:
         # Caffe counts the padding in its averages.
         x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         return layers.AveragePooling2D(3, strides=1, name=f"{name}_pool")(x)
-    # Of even sizes this is Caffe's ceil mode; of odd ones, which Caffe refuses since the branches
-    # would differ, it is as large as the convolutions beside it.
+    # For even sizes this is Caffe's ceil mode; for odd ones, where Caffe fails because the
+    # branches would differ in size, it matches the convolutions of the other branches.
     return layers.MaxPooling2D(3, strides=step.stride, padding="same", name=f"{name}_pool")(x)
 
 

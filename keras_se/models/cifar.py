@@ -1,8 +1,8 @@
-"""SE-ResNet, SE-PreResNet and SE-WRN for small pictures (32 x 32 and 28 x 28).
+"""SE-ResNet, SE-PreResNet and SE-WRN for small images (32 x 32 and 28 x 28).
 
 The paper's CIFAR networks (Tables 4 and 5) are the pre-activation ResNets of He et al. 2016b and a
 Wide ResNet; their hidden width is `C // 16`, which is 1 at 16 channels. The post-activation
-networks are those of He et al. 2015, for which published sets of weights exist.
+networks are those of He et al. 2015, for which weights are published.
 
 |          | SEResNet     | SEPreResNet110 | SEPreResNet164 | SEWRN16x8     |
 | -------- | ------------ | -------------- | -------------- | ------------- |
@@ -12,7 +12,7 @@ networks are those of He et al. 2015, for which published sets of weights exist.
 | order    | conv-BN-ReLU | BN-ReLU-conv   | BN-ReLU-conv   | BN-ReLU-conv  |
 
 Other published variants are fields of `ResidualNetwork`: the zero-padding shortcut of He et al.
-2015 is `shortcut="zero_pad"`, the post-activation 164 is `bottleneck=True` on 18 units a stage.
+2015 is `shortcut="zero_pad"`, the post-activation 164 is `bottleneck=True` with 18 units per stage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _POST = ResidualNetwork(
     stem_widths=(16,), stem_kernel=3, stem_stride=1, stem_pool=None,
 )  # fmt: skip
 _PRE = replace(_POST, preactivation=True, stem_norm=False)
-# Depths of which sets are published.
+# Depths with published weights.
 TRAINED = (20, 56, 110)
 
 
@@ -37,7 +37,7 @@ def _se_resnet(depth: int) -> Builder:
         f"se_resnet{depth}",
         replace(_POST, blocks=((depth - 2) // 6,) * 3),
         CIFAR if depth in TRAINED else UNTRAINED_CIFAR,
-        summary=f"SE-ResNet-{depth} for 32 x 32 pictures, post-activation.",
+        summary=f"SE-ResNet-{depth} for 32 x 32 images, post-activation.",
         reference="Hu et al. (arXiv:1709.01507), Section 3; He et al. (arXiv:1512.03385), 4.2.",
     )
 
@@ -48,7 +48,7 @@ def _pre_activation(name: str, title: str, network: ResidualNetwork, reference: 
         f"se_{name.lower()}",
         network,
         UNTRAINED_CIFAR if name == "WRN16x8" else CIFAR,
-        summary=f"SE-{title} for 32 x 32 pictures, pre-activation, as in the paper.",
+        summary=f"SE-{title} for 32 x 32 images, pre-activation, as in the paper.",
         reference=f"Hu et al. (arXiv:1709.01507), Tables 4 and 5; {reference}.",
     )
 

@@ -1,6 +1,6 @@
 """SE-DenseNet, an extension: the authors of SE did not train one.
 
-The plain network is `keras.applications.DenseNet121` and its like. Stage k is dense block conv<k>.
+The plain networks are `keras.applications.DenseNet121` etc. Stage k is dense block conv<k>.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ EPSILON = 1.001e-5
 
 @dataclass(frozen=True)
 class DenseNet(NetworkDescription):
-    """What a DenseNet-BC looks like.
+    """Description of a DenseNet-BC.
 
     Attributes:
         blocks: Layers of each dense block.
         growth_rate: Channels that each layer adds (k).
         stem_width: Channels of the stem's convolution.
-        se_position: `"block+transition"`: on the output of every dense block and of every
-            transition; `"block"`: of every dense block; `"layer"`: on what each layer adds.
+        se_position: `"block+transition"`: on the output of every dense block and every
+            transition; `"block"`: of every dense block; `"layer"`: on the channels that each layer
+            adds.
     """
 
     choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
@@ -44,7 +45,7 @@ class DenseNet(NetworkDescription):
         return dict(enumerate(self.blocks, start=2))
 
     def outputs(self) -> dict[int, int]:
-        """Channels at the end of each dense block."""
+        """Return the output channels of each dense block."""
         channels, found = self.stem_width, {}
         for stage, count in self.units.items():
             found[stage] = channels + count * self.growth_rate

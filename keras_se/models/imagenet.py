@@ -1,4 +1,4 @@
-"""SE-ResNet, SE-ResNeXt and SENet-154 for ImageNet-sized pictures.
+"""SE-ResNet, SE-ResNeXt and SENet-154 for ImageNet-sized images.
 
 The defaults are the networks of the paper and of the authors' release (Table 1, Section 5.1):
 

@@ -1,8 +1,8 @@
 """SE-Inception-ResNet-v2 (Table 2): SE on the branch of every residual module.
 
 The plain network is `keras.applications.InceptionResNetV2`: mixed_5b and block35 are stage 3 here,
-mixed_6a and block17 stage 4, mixed_7a and block8 stage 5. The paper prints 11.75 GFLOPs, which
-no known definition of the network has; this one has 13.16.
+mixed_6a and block17 stage 4, mixed_7a and block8 stage 5. The paper states 11.75 GFLOPs, which
+matches no known definition of the network; this one has 13.16.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class InceptionResNetV2(NetworkDescription):
-    """What an Inception-ResNet-v2 looks like.
+    """Description of an Inception-ResNet-v2.
 
     Attributes:
         se_position: In a residual module, `"branch"`: on the branch after its last 1x1
@@ -117,7 +117,7 @@ class InceptionResNetV2(NetworkDescription):
 
     def _block(self, x: Any, se: AttentionConfig | None, number: int, n: int) -> Any:
         stage, name = STAGES[number], f"stage{number}_block{n}"
-        # The very last one is added as it is, and no ReLU follows.
+        # The very last branch is added unscaled, and no ReLU follows.
         last = number == max(STAGES) and n == stage.blocks
         branch = module(x, stage.residual, name, conv=inception_conv, pool=inception_pool)
         if self.se_position == "concat":

@@ -78,21 +78,21 @@ STEM_OUTPUT = 192
 def inception_conv(
     x: Any, step: Conv, name: str, *, scale: bool = False, padding: str | None = None
 ) -> Any:
-    """Convolution, BatchNorm, ReLU; without padding where the resolution halves."""
+    """Apply convolution, BatchNorm and ReLU, without padding where the resolution halves."""
     padding = padding or ("valid" if step.stride > 1 else "same")
     x = conv(x, step.filters, step.kernel, f"{name}_conv", stride=step.stride, padding=padding)
     return relu(batch_norm(x, f"{name}_bn", epsilon=EPSILON, scale=scale), f"{name}_relu")
 
 
 def inception_pool(x: Any, step: Pool, name: str) -> Any:
-    """Pooling without padding where the resolution halves; an average does not count padding."""
+    """Apply pooling, without padding where the resolution halves; averages exclude padding."""
     if step.kind == "max":
         return layers.MaxPooling2D(3, strides=step.stride, name=f"{name}_pool")(x)
     return layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
 
 
 def inception_stem(x: Any, scale: bool = False) -> Any:
-    """The stem of Inception-v3 and of Inception-ResNet-v2, up to the pool that begins stage 3."""
+    """Build the stem of Inception-v3 and Inception-ResNet-v2, up to the pool before stage 3."""
 
     def step(x: Any, of: Conv, name: str, padding: str) -> Any:
         return inception_conv(x, of, name, scale=scale, padding=padding)
@@ -108,11 +108,11 @@ def inception_stem(x: Any, scale: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class InceptionV3(NetworkDescription):
-    """What an Inception-v3 looks like.
+    """Description of an Inception-v3.
 
     Attributes:
         norm_scale: Whether BatchNorm has a scale. Keras' has none; with the weights of a plain
-            network it takes the factor of two that makes up for the gates.
+            network the scale absorbs the factor of two that compensates for the gates.
         se_on_reductions: Whether SE is also on the modules that halve the resolution.
     """
 

@@ -1,6 +1,6 @@
 """SE-MobileNet (Table 3): SE on the pointwise convolution of every separable block.
 
-The plain network is `keras.applications.MobileNet`, to the last digit of its function.
+The plain network computes exactly the same as `keras.applications.MobileNet`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ STAGES: dict[int, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class MobileNet(NetworkDescription):
-    """What a MobileNet (version 1) looks like.
+    """Description of a MobileNet (version 1).
 
     Attributes:
         alpha: Width multiplier: every layer has `int(alpha * channels)` channels.
-        strides: Strides of the stem and of the first block of each stage, 1 or 2. Small pictures
-            want fewer halvings: `(1, 1, 1, 2, 2, 2)` leaves maps of 4 x 4 of 28 x 28 pixels.
-        dropout: Rate of dropout before the classifier, in training.
+        strides: Strides of the stem and of the first block of each stage, 1 or 2. Small images
+            need fewer halvings: `(1, 1, 1, 2, 2, 2)` turns 28 x 28 pixels into 3 x 3 maps.
+        dropout: Dropout rate before the classifier, in training.
         se_position: Where SE sits in a separable block: `"pointwise"`, at its end, after BatchNorm
             and ReLU6; `"pointwise_linear"`, between that BatchNorm and ReLU6; `"depthwise"`, after
             the depthwise convolution's BatchNorm and ReLU6.
@@ -64,7 +64,7 @@ class MobileNet(NetworkDescription):
             )
 
     def width(self, channels: int) -> int:
-        """Channels of a layer that has `channels` at width 1."""
+        """Return the channels of a layer that has `channels` at width 1."""
         return int(channels * self.alpha)
 
     @property
@@ -125,7 +125,7 @@ class MobileNet(NetworkDescription):
 
 
 def relu6(x: Any, name: str) -> Any:
-    """The rectified linear function, cut off at 6."""
+    """Apply a ReLU capped at 6."""
     return layers.ReLU(6.0, name=name)(x)
 
 

@@ -1,4 +1,4 @@
-"""SE-Shake-Shake for 32 x 32 pictures (Tables 4 and 5): SE on the shaken sum of the two branches.
+"""SE-Shake-Shake for 32 x 32 images (Tables 4 and 5): SE on the random sum of the two branches.
 
 |            | SEShakeShake26 (2x96d) | SEShakeShake29 (2x4x64d)    |
 | ---------- | ---------------------- | --------------------------- |
@@ -35,16 +35,16 @@ BRANCHES = (1, 2)
 
 @dataclass(frozen=True)
 class ShakeShakeNetwork(NetworkDescription):
-    """What a Shake-Shake network looks like.
+    """Description of a Shake-Shake network.
 
     Attributes:
         blocks: Units of each stage.
         stem_width: Channels of the stem's convolution.
-        widths: Channels that the units of each stage put out.
+        widths: Output channels of the units of each stage.
         bottleneck: Branches of 1x1, grouped 3x3 and 1x1 convolutions, or of two 3x3 ones.
         groups: Groups of the 3x3 convolution of a bottleneck.
         backward: The gradient of a unit: `"shake"` or `"even"`.
-        se_position: `"sum"`: on the shaken sum, before the shortcut is added; `"branch"`: on each
+        se_position: `"sum"`: on the random sum, before the shortcut is added; `"branch"`: on each
             branch.
     """
 
@@ -64,7 +64,7 @@ class ShakeShakeNetwork(NetworkDescription):
     def __post_init__(self) -> None:
         super().__post_init__()
         same_length(self.blocks, self.widths)
-        # Each half of a shortcut has half of the channels.
+        # Each half of a shortcut has half the channels.
         if any(width % 2 for width in self.widths):
             raise ValueError(f"`widths` must be even. Received: widths={self.widths}")
         if any(width % self.groups for width in self.widths):
@@ -112,7 +112,7 @@ class ShakeShakeNetwork(NetworkDescription):
         return layers.Add(name=f"{name}_add")([y, shortcut])
 
     def _branch(self, x: Any, width: int, stride: int, name: str) -> Any:
-        """The branch after its first ReLU."""
+        """Build the branch after its first ReLU."""
         convs = [(3, stride, 1), (3, 1, 1)]
         if self.bottleneck:
             convs = [(1, 1, 1), (3, stride, self.groups), (1, 1, 1)]
@@ -125,7 +125,7 @@ class ShakeShakeNetwork(NetworkDescription):
 
 
 def _shortcut(x: Any, width: int, stride: int, name: str) -> Any:
-    """Two 1x1 convolutions on the pixels and on those a step up and to the left of them."""
+    """Build two 1x1 convolutions, on the pixels and on those one step up and to the left."""
     name = f"{name}_shortcut"
     shifted = layers.Cropping2D(((0, 1), (0, 1)), name=f"{name}_crop")(x)
     shifted = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
@@ -142,7 +142,7 @@ SEShakeShake26 = network_builder(
     "se_shake_shake26",
     ShakeShakeNetwork(),
     UNTRAINED_CIFAR,
-    summary="SE-Shake-Shake 26 2x96d for 32 x 32 pictures.",
+    summary="SE-Shake-Shake 26 2x96d for 32 x 32 images.",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 4; Gastaldi\n"
         "    (arXiv:1705.07485), Table 1."
@@ -153,7 +153,7 @@ SEShakeShake29 = network_builder(
     "se_shake_shake29",
     ShakeShakeNetwork((3, 3, 3), 64, (256, 512, 1024), True, groups=4, backward="even"),
     UNTRAINED_CIFAR,
-    summary="SE-Shake-Even 29 2x4x64d for 32 x 32 pictures.",
+    summary="SE-Shake-Even 29 2x4x64d for 32 x 32 images.",
     reference=(
         "Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Table 5; Gastaldi\n"
         "    (arXiv:1705.07485), Table 2."

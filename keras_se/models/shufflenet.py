@@ -1,7 +1,7 @@
 """SE-ShuffleNet (Table 3): SE on the branch of every unit.
 
 The ShuffleNet paper's stages 2, 3 and 4 are stages 3, 4 and 5 here, where the feature maps are 8,
-16 and 32 times smaller than the picture.
+16 and 32 times smaller than the image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BLOCKS = {3: 4, 4: 8, 5: 4}
 
 @dataclass(frozen=True)
 class ShuffleNet(NetworkDescription):
-    """What a ShuffleNet (version 1) looks like.
+    """Description of a ShuffleNet (version 1).
 
     Attributes:
         groups: Groups of the pointwise convolutions: 1, 2, 3, 4 or 8.
@@ -55,8 +55,8 @@ class ShuffleNet(NetworkDescription):
         super().__post_init__()
         if self.groups not in WIDTHS:
             raise ValueError(unknown_choice("groups", self.groups, WIDTHS))
-        # A unit's inner width is a quarter, and both widths are split into the groups; so is
-        # what the first unit adds to the stem's channels.
+        # A unit's inner width is a quarter of its width. Groups divide both, and also the
+        # channels that the first unit adds to the stem's.
         first, multiple = self.widths[3], 4 * self.groups
         if first % multiple or first <= STEM_WIDTH or (first - STEM_WIDTH) % self.groups:
             raise ValueError(
@@ -81,7 +81,7 @@ class ShuffleNet(NetworkDescription):
     def narrowest(self, se: AttentionConfig) -> Mapping[int, int]:
         if self.se_position != "branch":
             return self.widths
-        # The first unit of a stage adds to the channels that come in.
+        # The first unit of a stage appends to its input channels.
         return {n: width - self.widths.get(n - 1, STEM_WIDTH) for n, width in self.widths.items()}
 
     def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:

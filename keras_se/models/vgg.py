@@ -1,6 +1,6 @@
 """SE-VGG-16 with BatchNorm (Table 2): SE after the ReLU of every convolution.
 
-Stage k has the convolutions conv<k> and ends in its pool.
+Stage k consists of the convolutions conv<k> and the pool after them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
 
-# The feature maps at 224 pixels, which the fully connected layers take.
+# Size of the feature maps at 224 pixels, the input of the fully connected layers.
 POOLED = 7
 
 
 @dataclass(frozen=True)
 class VGG(NetworkDescription):
-    """What a VGG network with BatchNorm looks like.
+    """Description of a VGG network with BatchNorm.
 
     Attributes:
         blocks: Convolutions of each stage.
         widths: Channels of each stage.
         fully_connected: Widths of the fully connected layers before the classifier.
-        conv_bias: Whether the convolutions have biases, which BatchNorm makes idle.
-        dropout: Rate of dropout after each fully connected layer, in training.
+        conv_bias: Whether the convolutions have biases, which BatchNorm makes redundant.
+        dropout: Dropout rate after each fully connected layer, in training.
     """
 
     blocks: tuple[int, ...] = (2, 2, 3, 3, 3)
@@ -72,7 +72,7 @@ class VGG(NetworkDescription):
         return x
 
     def vector(self, x: Any) -> Any:
-        # At another size the maps are averaged to the size that the weights are for.
+        # At other sizes, average the maps to the size that the weights expect.
         x = AdaptiveAveragePooling2D(POOLED, name="avg_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         for n, width in enumerate(self.fully_connected, start=1):

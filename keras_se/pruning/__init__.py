@@ -1,1 +1,1 @@
-"""Smaller networks: channels removed by their gates, stages without their gates."""
+"""Smaller networks: remove channels by their gates, or all gates of a stage."""

@@ -1,4 +1,4 @@
-"""The blocks of a network, and what was measured of them."""
+"""The blocks of a network and their measured gates."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def check_model(model: Any) -> None:
 
 
 def blocks_in(graph: EditableGraph) -> dict[str, Copy]:
-    """The blocks that the network calls itself, by their names in `Excitations`."""
+    """Return the blocks that the network itself calls, by their names in `Excitations`."""
     nodes: list[Copy] = graph.nodes(Copy)
     return {node.label: node for node in nodes if isinstance(node.source, ChannelAttention)}
 
 
 def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
-    """The mean gates of every block, `(C,)`; each class counts alike, and each call of a block.
+    """Return the mean gates of every block, `(C,)`, with equal weight per class and call.
 
     Raises:
         ValueError: If they were not measured on this model or one like it.
     """
     if not isinstance(excitations, Excitations):
         raise ValueError(
-            "`excitations` must be what `keras_se.excitations` found. "
+            "`excitations` must be a result of `keras_se.excitations`. "
             f"Received: excitations of type {type(excitations).__name__}"
         )
     widths = {name: block.channels for name, block in blocks_of(model).items()}
@@ -59,8 +59,8 @@ def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
         if calls[0].shape[1] != widths[name]:
             raise ValueError(
                 f"`excitations` must be measured on this model. Received: block {name!r} with "
-                f"{calls[0].shape[1]} channels, in the model {widths[name]}"
+                f"{calls[0].shape[1]} channels, not {widths[name]} as in the model"
             )
     if not excitations.counts.any():
-        raise ValueError("`excitations` must be of at least one picture. Received: none")
+        raise ValueError("`excitations` must cover at least one image. Received: none")
     return {name: np.concatenate(calls).mean(0) for name, calls in found.items()}

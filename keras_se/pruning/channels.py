@@ -1,4 +1,4 @@
-"""Which channels of a network belong together: what is removed or kept as one."""
+"""Find the channels of a network that must be kept or removed together."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from keras_se.pruning.rules import channel_axis, mixes_channels, rule_of
 
 
 class Channels:
-    """The units of a network: channels that are in it or not in it as one.
+    """The units of a network: channels that are kept or removed together.
 
-    A convolution puts out a new unit for each filter. A sum makes one unit of those that it adds,
-    so that the channels of a stage's residual stream and of all convolutions that add to it are
-    the same units. Units that something else than the rules describe takes are fixed.
+    A convolution creates a new unit for each filter. A sum joins the units that it adds, so that
+    the channels of a stage's residual stream and of all convolutions that add to it are the same
+    units. Units that enter a layer without a rule are fixed.
 
     Attributes:
-        ends: For each node with weights of channels: its rule, and the units of its `"input"`,
+        ends: For each node with per-channel weights: its rule, and the units of its `"input"`,
             `"output"` and `"inside"`.
     """
 
@@ -43,19 +43,19 @@ class Channels:
                 for x in call.inputs:
                     self._fix(x, f"layer {name!r} of type {kind} takes them")
         for x in graph.outputs:
-            self._fix(x, "the model puts them out")
+            self._fix(x, "the model outputs them")
 
     def of(self, x: Any) -> np.ndarray | None:
-        """The units of a tensor's channels; `None` if they are not known."""
+        """Return the units of a tensor's channels, or `None` if unknown."""
         units = self._units.get(id(x))
         return None if units is None else self.roots(units)
 
     def roots(self, units: np.ndarray) -> np.ndarray:
-        """The one number that stands for each unit."""
+        """Return the representative number of each unit."""
         return np.array([self._find(unit) for unit in units.tolist()], int)
 
     def reason(self, unit: int) -> str | None:
-        """Why a unit must stay; `None` if it need not."""
+        """Return why a unit must stay, or `None` if it can be removed."""
         return self._fixed.get(self._find(unit))
 
     def _find(self, unit: int) -> int:
@@ -85,16 +85,16 @@ class Channels:
         return True
 
     def _take(self, x: Any, axis: int) -> np.ndarray | None:
-        """The units of an input, which has its channels on that axis; `None` if on another one."""
+        """Return the units of an input, or `None` unless its channels are on that axis."""
         if id(x) not in self._units:
             if x.shape[axis] is None:
                 return None
             self._put(x, axis, self._new(x.shape[axis]))
-            self._fix(x, "they come from a layer that is not understood, or from the input")
+            self._fix(x, "they come from an unsupported layer or from the input")
         return self._units[id(x)] if self._axes[id(x)] == axis else None
 
     def _follow(self, call: Call, layer: Any, rule: ChannelFlow) -> bool:
-        """Give the output its units; False if the call is not understood."""
+        """Assign units to the output; False if the call is not supported."""
         if rule.variables or isinstance(layer, ChannelAttention):
             return self._weigh(call, layer, rule)
         known = [self._axes[id(x)] for x in call.inputs if id(x) in self._axes]
@@ -112,11 +112,11 @@ class Channels:
             return False
         if hasattr(layer, "data_format") and channel_axis(layer, rank) != axis:
             return False
-        # Global pooling leaves but the channels; an operation may average over anything.
+        # Global pooling leaves only the channels; an operation may average over any axis.
         to = axis if len(y.shape) == rank else 1
         if len(y.shape) != rank and not isinstance(layer, keras.layers.Layer):
             return False
-        # Others would be broadcast along the channels.
+        # Others would broadcast along the channels.
         if any(len(x.shape) != rank or x.shape[axis] != y.shape[to] for x in call.inputs):
             return False
         merged = [self._take(x, axis) for x in call.inputs]
@@ -164,7 +164,7 @@ class Channels:
 
 
 def _plain_arguments(call: Call) -> bool:
-    """Whether the call takes no arrays besides the network's own tensors."""
+    """Whether the call takes no arrays other than the network's tensors."""
     return all(
         all(map(keras.utils.is_keras_tensor, keras.tree.flatten(x)))
         or x is None

@@ -1,4 +1,4 @@
-"""`prune`: a network without the channels that its gates close."""
+"""`prune`: remove the channels that the gates of a network close."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SCORES = ("gate", "norm", "random")
 
 @dataclass(frozen=True)
 class Pruning:
-    """What `keras_se.prune` did; `str()` lists it.
+    """The changes made by `keras_se.prune`; `str()` lists them.
 
     Args:
-        kept: For each layer that puts out fewer channels, by its name in the model: the channels
+        kept: For each layer that outputs fewer channels, by its name in the model: the channels
             that it kept, ascending.
-        widths: How many channels each of these layers had.
-        left: The blocks whose channels could not be removed, all or some, with the reason.
+        widths: The original number of channels of each of these layers.
+        left: The blocks with channels that could not be removed, with the reason.
 
     Example:
 
@@ -62,7 +62,7 @@ class Pruning:
 
 
 class _Smaller(Copy):
-    """A layer with some of its channels."""
+    """A layer with only some of its channels."""
 
     def __init__(
         self, source: Any, path: tuple[str, ...], rule: ChannelFlow, kept: Mapping[str, np.ndarray]
@@ -99,43 +99,41 @@ def prune(
     by: str = "gate",
     seed: int = 0,
 ) -> keras.Model:
-    """A smaller network: without the channels that its gates close.
+    """Return a smaller network without the channels that its gates close.
 
-    Of the convolutions whose output a gate scales, whole channels are removed, and with them all
-    that belongs to them: the entries of BatchNorm and of Squeeze-and-Excitation, and the input
-    channels of the layers that follow. Channels that are added are removed together: in a residual
-    network these are those of a whole stage, of its first convolution or shortcut and of the last
-    convolution of every unit. What the new network computes is what the model would, if the layers
-    that take the removed channels, the squeezes of the blocks among them, saw zeros in their
-    place; it wants a short fine-tuning.
+    Whole channels are removed from the convolutions whose output a gate scales, together with
+    their entries in BatchNorm and Squeeze-and-Excitation and the input channels of the layers that
+    follow. Channels that are added are removed together: in a residual network, those of a whole
+    stage, from its first convolution or shortcut and the last convolution of every unit. The new
+    network computes the same as the model would if the layers that take the removed channels,
+    including the squeezes of the blocks, saw zeros in their place; it needs a short fine-tuning.
 
-    The model stays as it is. The new one has variables of its own and plain Keras layers and blocks
-    only; layers keep their names, settings and whether they train, blocks their hidden width.
-    Nested models are dissolved into it, as by `keras_se.fuse`, which takes it, as
-    `keras_se.export` and `keras_se.cost` do.
+    The model itself is unchanged. The new model has its own variables and only Keras layers and
+    blocks; layers keep their names, settings and `trainable`, blocks their hidden width. Nested
+    models are flattened, as in `keras_se.fuse`. `keras_se.fuse`, `keras_se.export` and
+    `keras_se.cost` accept the result.
 
     Args:
         model: A functional or built Sequential model with attention blocks: a network of this
-            package, fine-tuned with a head of your own, or made by `keras_se.add_squeeze_excite`;
-            channels first or last.
-        excitations: What `keras_se.excitations` measured on it, or on the same network with other
+            package, one fine-tuned with your own head, or one made by
+            `keras_se.add_squeeze_excite`; channels first or last.
+        excitations: Result of `keras_se.excitations` for it, or for the same network with other
             weights.
-        keep: The share of the channels to keep of each convolution, or of each set of convolutions
+        keep: Share of the channels to keep in each convolution, or in each set of convolutions
             whose outputs are added, above 0 and at most 1; at least one channel is kept. Defaults
-            to 0.7, at which a residual network for small pictures has about 30 % fewer
-            multiply-adds; one without shortcuts is at about the square.
-        by: What a channel is worth: `"gate"` (default): the mean gate, each class alike, times the
-            L1 norm of the filter that the gate scales, added up over the filters that are removed
-            together (a filter that no gate scales has the gate 1); to compare with, `"norm"`: the
-            L1 norms alone, and `"random"`.
+            to 0.7, which leaves a residual network for small images about 30 % fewer
+            multiply-adds; in one without shortcuts they fall to about the square of `keep`.
+        by: Score of a channel: `"gate"` (default): the mean gate, with equal weight per class,
+            times the L1 norm of the filter that it scales, summed over the filters that are
+            removed together (a filter without a gate counts with gate 1); for comparison,
+            `"norm"`: the L1 norms alone, and `"random"`.
         seed: Integer of at least 0 for `by="random"`. Defaults to 0.
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled. Its
-        attribute `pruning`, which is not saved, says which channels each layer kept and which
-        blocks were left, with the reason: print it. Left are channels that a grouped convolution
-        or a layer of another kind takes that is not known to keep channels apart, and those that
-        the model puts out.
+        attribute `pruning`, which is not saved, lists the channels that each layer kept and the
+        blocks left, with the reason: print it. Channels stay if they enter a grouped convolution
+        or another layer that is not known to keep channels apart, or if the model outputs them.
 
     Raises:
         ValueError: If `keep` is not above 0 and at most 1; if the model is not functional, has no
@@ -157,7 +155,7 @@ def prune(
         what is added, 3.3; the gates are those of Hu et al. (arXiv:1709.01507), Eq. 3.
     """
     if not isinstance(keep, numbers.Real) or isinstance(keep, bool) or not 0 < keep <= 1:
-        raise ValueError(f"`keep` must be a number above 0, at most 1. Received: keep={keep!r}")
+        raise ValueError(f"`keep` must be a number above 0 and at most 1. Received: keep={keep!r}")
     if by not in SCORES:
         raise ValueError(unknown_choice("by", by, SCORES))
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
@@ -173,7 +171,7 @@ def prune(
         name, reason = next(iter(left.items()))
         raise ValueError(
             "`model` must have a block whose channels can be removed. "
-            f"Received: model={model.name!r}, of whose block {name!r} they cannot: {reason}"
+            f"Received: model={model.name!r}, whose block {name!r} must keep them: {reason}"
         )
     units = [unit for group in groups for unit in group]
     if by == "random":
@@ -192,7 +190,7 @@ def prune(
 
 
 def _groups(channels: Channels, blocks: Mapping[str, Copy]) -> list[list[int]]:
-    """The units that may be removed, together those that the same layers put out."""
+    """Return the removable units, grouped by the layers that output them."""
     gated: set[int] = set()
     for node in blocks.values():
         if node in channels.ends:
@@ -212,12 +210,12 @@ def _groups(channels: Channels, blocks: Mapping[str, Copy]) -> list[list[int]]:
 def _left(
     channels: Channels, means: Mapping[str, np.ndarray], blocks: Mapping[str, Copy]
 ) -> dict[str, str]:
-    """The blocks with channels that must stay, and why."""
+    """Return the blocks with channels that must stay, with the reason."""
     left = {}
     for name in means:
         node = blocks.get(name)
         if node not in channels.ends:
-            left[name] = "it is inside a layer that is not understood"
+            left[name] = "it is inside an unsupported layer"
             continue
         units = channels.roots(channels.ends[node][1]["input"]).tolist()
         reasons = [reason for unit in units if (reason := channels.reason(unit))]
@@ -229,7 +227,7 @@ def _left(
 def _remove(
     graph: EditableGraph, channels: Channels, removed: set[int], left: Mapping[str, str]
 ) -> Pruning:
-    """Put smaller nodes in the place of those that lose channels."""
+    """Replace the nodes that lose channels by smaller ones."""
     kept: dict[str, np.ndarray] = {}
     widths: dict[str, int] = {}
     smaller: dict[Node, Copy] = {}

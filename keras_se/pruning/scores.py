@@ -1,4 +1,4 @@
-"""What the channels of a network are worth."""
+"""Scores of the channels of a network."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Scores = dict[int, float]
 
 
 def random_scores(units: list[int], seed: int) -> Scores:
-    """Numbers from 0 to 1, in no relation to the channels."""
+    """Return random numbers from 0 to 1."""
     return dict(zip(units, np.random.default_rng(seed).random(len(units)).tolist(), strict=True))
 
 
 def weight_scores(
     graph: EditableGraph, channels: Channels, gates: Mapping[Node, np.ndarray]
 ) -> Scores:
-    """For each unit, added up over the filters that put it out: their L1 norm times their gate.
+    """Return for each unit the L1 norm times the gate, summed over the filters that output it.
 
     Args:
         graph: The network's graph.
         channels: Its units.
-        gates: Mean gates of the blocks to take into account, `(C,)`.
+        gates: Mean gates of the blocks to consider, `(C,)`.
     """
     factors = _factors(graph, channels, gates)
     scores: Scores = defaultdict(float)
@@ -44,7 +44,7 @@ def weight_scores(
 
 
 def filter_norms(node: Node) -> np.ndarray:
-    """The L1 norm of each filter of a convolution or dense layer."""
+    """Return the L1 norm of each filter of a convolution or dense layer."""
     assert isinstance(node, Copy)
     name = "pointwise_kernel" if hasattr(node.source, "pointwise_kernel") else "kernel"
     kernel = np.abs(numbers(getattr(node.source, name)))
@@ -56,7 +56,7 @@ def filter_norms(node: Node) -> np.ndarray:
 def _factors(
     graph: EditableGraph, channels: Channels, gates: Mapping[Node, np.ndarray]
 ) -> dict[tuple[Node, int], float]:
-    """For each convolution and unit the gate of the first block that its output goes through."""
+    """Return for each convolution and unit the gate of the first block after it."""
     found: dict[tuple[Node, int], float] = {}
     for block, means in gates.items():
         for call in graph.calls_of(block):
@@ -69,7 +69,7 @@ def _factors(
 
 
 def _producers(graph: EditableGraph, channels: Channels, block: Call) -> set[Node]:
-    """The layers that put out the channels that a block scales, with no other block between."""
+    """Return the layers that output a block's channels, with no other block between."""
     found: set[Node] = set()
     seen: set[int] = set()
     tensors = [block.inputs[0]]

@@ -1,4 +1,4 @@
-"""`drop_stage`: a network without the gates of a stage."""
+"""`drop_stage`: remove the gates of a stage."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
 def drop_stage(
     model: keras.Model, stage: int, excitations: Excitations | None = None
 ) -> keras.Model:
-    """The network without the Squeeze-and-Excitation of a stage: the paper's cheaper variant.
+    """Return the network without Squeeze-and-Excitation in a stage: the paper's cheaper variant.
 
-    The gates of the last stage are the most costly ones, and in the paper hardly matter: without
-    them the parameters that SE adds to ResNet-50 fall from 10 % to 4 %, at less than 0.1 points of
-    top-5 accuracy, after training. The model stays as it is. The new one has variables of its own;
-    layers keep their names, settings and whether they train; nested models are dissolved into it,
-    as by `keras_se.fuse`.
+    The gates of the last stage cost most and, in the paper, hardly matter: without them the
+    parameters that SE adds to ResNet-50 fall from 10 % to 4 %, at a loss of less than 0.1 points
+    of top-5 accuracy after training. The model itself is unchanged. The new model has its own
+    variables; layers keep their names, settings and `trainable`; nested models are flattened, as
+    in `keras_se.fuse`.
 
     Args:
-        model: A functional or built Sequential model with attention blocks, each of which is
-            named by its stage, as in the networks of this package.
-        stage: The paper's number of the stage, as `keras_se.excitations` names it: 2 to 5, or 4 in
-            the networks for small pictures.
-        excitations: What `keras_se.excitations` measured on the model: each of the blocks becomes
-            a multiplication by its mean gates, constants (a `keras_se.layers.ScaleOffset`, which
-            trains, and which `keras_se.fuse` folds away). Defaults to `None`: nothing takes the
-            place of the blocks, as in the paper; what they scaled is then larger than before, and
-            the network must be trained.
+        model: A functional or built Sequential model whose attention blocks are named by stage, as
+            in the networks of this package.
+        stage: The paper's stage number, as in `keras_se.excitations`: 2 to 5, or 2 to 4 in the
+            networks for small images.
+        excitations: Result of `keras_se.excitations` for the model: each block becomes a constant
+            multiplication by its mean gates (a trainable `keras_se.layers.ScaleOffset`, which
+            `keras_se.fuse` folds away). Defaults to `None`: the blocks are removed without a
+            replacement, as in the paper; the values that they scaled are then larger than before,
+            and the network must be trained.
 
     Returns:
         A functional `keras.Model` with the inputs, outputs and name of `model`, not compiled.
 
     Raises:
-        ValueError: If the model is not functional or has no blocks, none of them is of that stage,
-            or the excitations are of another network.
+        ValueError: If the model is not functional, has no blocks or none in that stage, or the
+            excitations are of another network.
 
     Example:
 
@@ -76,7 +76,7 @@ def drop_stage(
 
 
 def _constant(block: Copy, gates: np.ndarray) -> New:
-    """A multiplication by constants in the place of a block."""
+    """Create a multiplication by constants to replace a block."""
     source: Any = block.source
     axis = 1 if source.data_format == "channels_first" else -1
     node = New(ScaleOffset, block.name, axis=axis, dtype=source.dtype_policy)

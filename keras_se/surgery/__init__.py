@@ -1,1 +1,1 @@
-"""Attention blocks for a network that has none, without a change of its function."""
+"""Insert attention blocks into a network without changing its function."""

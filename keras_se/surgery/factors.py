@@ -1,4 +1,4 @@
-"""Which weights beside a block take its factor of two, so that neutral gates change nothing.
+"""Find the weights next to a block that absorb its factor of two, so that gates of 1/2 cancel.
 
 Powers of two are exact in floating point.
 """
@@ -26,7 +26,7 @@ class Scope:
     """One functional model, the given one or a nested one.
 
     Attributes:
-        path: Its name within the given model, with a slash, or "".
+        path: Its path within the given model, with a trailing slash, or "".
         graph: Its graph.
         places: The layers that a block follows, or the blocks themselves.
     """
@@ -47,10 +47,10 @@ class Scope:
         return [call for call in self.graph.calls if call.layer is layer]
 
     def data_format(self, x: Any) -> str:
-        """That of the nearest layer before `x` that has one."""
+        """Return the data format of the nearest layer before `x` that has one."""
         while call := self.producers.get(id(x)):
             layer, rank = call.layer, len(call.outputs[0].shape)
-            # Flatten's is seldom that of its input.
+            # Flatten's seldom matches its input.
             if hasattr(layer, "data_format") and not isinstance(layer, layers.Flatten):
                 return layer.data_format
             if (
@@ -74,14 +74,14 @@ class Scope:
 
 
 class Factors:
-    """Where blocks go, and which weights take their factors of two.
+    """The places of blocks, and the weights that absorb their factors of two.
 
     Args:
         model: The given model.
-        blocks: Whether the places are blocks that the model has, not layers that one follows.
+        blocks: Whether the places are existing blocks, not layers that a block will follow.
 
     Attributes:
-        scopes: The given model and the nested ones, by their identity.
+        scopes: The given model and the nested ones, by `id`.
         powers: The power of two for `(layer, "all")`, all its weights, or `(layer, "kernel")`.
     """
 
@@ -109,7 +109,7 @@ class Factors:
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
     def weigh(self, requirement: str) -> None:
-        """Find the weights beside every place that make up for gates of one half.
+        """Find the weights next to every place that compensate for gates of one half.
 
         Raises:
             ValueError: If there are none; the message begins with `requirement`.
@@ -122,9 +122,9 @@ class Factors:
                 self.powers.update(found)
 
     def beside(self, scope: Scope, place: Any) -> dict[tuple[Any, str], int] | None:
-        """The powers of two that double what `place` puts out; `None` if no weights can take them.
+        """Return the powers of two that double the output of `place`, or `None`.
 
-        Those before it, else those behind it.
+        Weights before the place are preferred to those after it.
         """
         calls = scope.calls_of(place)
         after = [call.outputs[0] for call in calls]
@@ -138,7 +138,7 @@ class Factors:
                 powers: dict[tuple[Any, str], list[int]] = {}
                 for (call, part), power in found.items():
                     powers.setdefault((call.layer, part), []).append(power)
-                # A layer with further calls would change them, too.
+                # Scaling a layer would also change its other calls.
                 if all(
                     len(same) == self._uses[id(layer)] and len(set(same)) == 1
                     for (layer, _), same in powers.items()
@@ -147,14 +147,14 @@ class Factors:
         return None
 
     def _before(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
-        """Add to `found` the calls whose weights, doubled, double `x`; False if there are none."""
+        """Add to `found` the calls whose weights, doubled, double `x`; False if none do."""
         call = scope.producers.get(id(x))
         if call is None or not known(call.layer):
             return False
         layer, inputs = call.layer, call.inputs
         if facts_of(layer).normalises:
             found[call, "all"] += 1
-            # The copy of a BatchNorm can be given a scale.
+            # The copy of a BatchNorm can get a scale.
             given = isinstance(layer, layers.BatchNormalization) and not self.blocks
             return given or layer.gamma is not None
         if facts_of(layer).kernel and layer.activation in HOMOGENEOUS and has_own_kernel(layer):
@@ -165,7 +165,7 @@ class Factors:
         return all(scope.only_use(y, call) and self._before(scope, y, found) for y in inputs)
 
     def _behind(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
-        """Add to `found` the calls whose kernels, doubled, make up for `x` halved."""
+        """Add to `found` the calls whose kernels, doubled, compensate for halving `x`."""
         consumers = scope.consumers.get(id(x), [])
         if id(x) in scope.outputs or not consumers:
             return False

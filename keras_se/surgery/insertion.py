@@ -1,7 +1,7 @@
-"""Attention blocks for a network that has none, without a change of its function.
+"""Insert attention blocks into a network without changing its function.
 
-New blocks have gates of one half everywhere, whose gradient is alive; the factor of two goes into a
-linear operation beside each. Called eagerly, the network's outputs are the same bits.
+All gates of new blocks are one half and get a gradient; the factor of two goes into an adjacent
+linear operation. In eager mode the network's outputs are bit-identical.
 """
 
 from __future__ import annotations
@@ -27,37 +27,36 @@ def add_squeeze_excite(
     se: AttentionConfig = SEConfig(),  # noqa: B008
     name: str | None = None,
 ) -> keras.Model:
-    """A copy of a CNN with Squeeze-and-Excitation, whose function is the same at the start.
+    """Return a copy of a CNN with Squeeze-and-Excitation that initially computes the same.
 
-    The copy has its own weights, with the values of the model's; the model stays as it was. Each
-    new block `<layer>_se` has gates of exactly one half, whose gradient is alive; the factor of
-    two is in the kernel and bias of a convolution beside it, or in the scale and offset of a
-    normalisation (a BatchNorm without a scale is given one). In float32 the outputs of the copy
-    are the same bits where the backend computes operations one by one, as `model(x)` does;
-    `predict` compiles them, and may differ in the last bits, about 1e-7 of the output. Layers that
-    do not train in the model do not in the copy; the new blocks do.
+    The copy has its own weights, initialised from the model's; the model is unchanged. Each new
+    block `<layer>_se` has gates of exactly one half that get a gradient; the factor of two goes
+    into the kernel and bias of an adjacent convolution, or into the scale and offset of a
+    normalisation (a BatchNorm without a scale gets one). In float32 the copy's outputs are
+    bit-identical where the backend runs operations one by one, as `model(x)` does; `predict`
+    compiles them and may differ in the last bits, about 1e-7 of the output. Frozen layers stay
+    frozen; the new blocks train.
 
     Args:
         model: A functional or built Sequential model, channels first or last, with any number
             of inputs and outputs; it may hold nested models and shared layers.
-        where: Behind which layers: `None` (default), behind the last linear convolution or
-            normalisation of every residual branch, or, in a model without branches that end so,
-            behind every convolution with its normalisation and ReLU, depthwise ones excepted;
-            a list of layer names, a regular expression that is searched for in the names, or a
-            function from layers to booleans. The name of a layer in a nested model is
-            `"nested/layer"`, and `"layer"` alone will do. A layer that is called several times
-            shares its block among its calls.
+        where: Layers that a block follows: `None` (default), the last linear convolution or
+            normalisation of every residual branch or, in a model without such branches, every
+            convolution with its normalisation and ReLU, except depthwise ones; a list of layer
+            names, a regular expression to search for in the names, or a function from layers to
+            booleans. The name of a layer in a nested model is `"nested/layer"` or just `"layer"`.
+            All calls of a shared layer share its block.
         se: Settings of the blocks; gate `"sigmoid"` or `"hard_sigmoid"`, placement `"standard"`,
-            stages `None`, since the places are those of `where`. Defaults to `SEConfig()`.
-        name: Name of the copy. Defaults to `se_` and the model's name.
+            stages `None`, since `where` selects the places. Defaults to `SEConfig()`.
+        name: Name of the copy. Defaults to `se_` plus the model's name.
 
     Returns:
         A functional `keras.Model`, not compiled, with the inputs and outputs of `model`.
 
     Raises:
         ValueError: If the model is not functional, or has a layer that its configuration does
-            not describe; if `where` finds no layer, or one behind which a block cannot be put or
-            has no linear operation beside it; if a `ratio` above the default exceeds a layer's
+            not describe; if `where` finds no layer, or one that a block cannot follow or that has
+            no linear operation next to it; if a `ratio` above the default exceeds a layer's
             channels; if `se` is none of the above.
 
     Example:
@@ -81,7 +80,7 @@ def add_squeeze_excite(
         )
     if se.placement != "standard" or se.stages is not None:
         raise ValueError(
-            "`se` must have placement='standard' and stages=None: `where` says where. "
+            "`se` must have placement='standard' and stages=None; `where` selects the layers. "
             f"Received: se={se!r}"
         )
     factors = Factors(model)
@@ -91,28 +90,28 @@ def add_squeeze_excite(
             check_place(scope, place, se)
     if se.block.neutral_gate != 1:
         factors.weigh(
-            "`where` must name layers with a convolution or normalisation beside them that can "
-            "take a factor of two, with nothing but ReLU and pooling between"
+            "`where` must name layers next to a convolution or normalisation that can absorb a "
+            "factor of two, with only ReLU and pooling between"
         )
     with recursion(sum(len(scope.graph.calls) for scope in factors.scopes.values())):
         return _copy(factors, model, name or f"se_{model.name}", se)
 
 
 def start_neutral(model: keras.Model, names: Collection[str]) -> None:
-    """Make the attention blocks of these names a multiplication by one.
+    """Turn the attention blocks of these names into the identity.
 
-    The gates become one half and the factor of two goes into a linear operation beside each
-    block, as with `add_squeeze_excite`: the model computes what it would without its blocks.
+    The gates become one half and the factor of two goes into a linear operation next to each
+    block, as in `add_squeeze_excite`: the model computes the same as without its blocks.
 
     Raises:
-        ValueError: If there is no such operation beside a block.
+        ValueError: If there is no such operation next to a block.
     """
     factors = Factors(model, blocks=True)
     scope = factors.scopes[id(model)]
     called = dict.fromkeys(call.layer for call in scope.graph.calls)
     scope.places = [x for x in called if isinstance(x, ChannelAttention) and x.name in names]
     if any(block.neutral_gate != 1 for block in scope.places):
-        factors.weigh("`model` must have weights beside every block that can take a factor of two")
+        factors.weigh("`model` must have weights next to each block that can absorb a factor of 2")
     for (layer, part), power in factors.powers.items():
         multiply(layer, part, 2.0**power)
     for block in scope.places:
@@ -120,7 +119,7 @@ def start_neutral(model: keras.Model, names: Collection[str]) -> None:
 
 
 def _copy(factors: Factors, model: keras.Model, name: str, se: AttentionConfig) -> keras.Model:
-    """The copy of the whole model, with its blocks and weights."""
+    """Copy the whole model, with its blocks and weights."""
     copies: dict[int, tuple[Any, Any]] = {}
     blocks: list[ChannelAttention] = []
     normalised = (layer for layer, _ in factors.powers)
@@ -145,7 +144,7 @@ def _copy(factors: Factors, model: keras.Model, name: str, se: AttentionConfig) 
         followers: dict[int, ChannelAttention] = {}
 
         def clone(layer: Any) -> Any:
-            # The blocks of a frozen model train, so it is its other layers that do not.
+            # The blocks of a frozen model train, so freeze its other layers instead.
             new = copied(layer, frozen or not model.trainable)
             if layer in scope.places:
                 places[id(new)] = layer
@@ -161,7 +160,7 @@ def _copy(factors: Factors, model: keras.Model, name: str, se: AttentionConfig) 
                 blocks.append(followers[id(layer)])
             return keras.tree.map_structure(followers[id(layer)], outputs)
 
-        # A model of its own: cloning the user's would compile the clone, too.
+        # Cloning the user's model itself would also compile the clone.
         bare = keras.Model(*ends(model), name=name)
         return keras.models.clone_model(bare, clone_function=clone, call_function=call)
 
@@ -179,7 +178,7 @@ def _copy(factors: Factors, model: keras.Model, name: str, se: AttentionConfig) 
 def _block(
     place: Any, scope: Scope, taken: set[str], x: Any, se: AttentionConfig
 ) -> ChannelAttention:
-    """The block that follows a layer, whose output in the copy is `x`."""
+    """Create the block after a layer whose output in the copy is `x`."""
     name, number = f"{place.name}_se", 1
     while name in taken:
         number += 1

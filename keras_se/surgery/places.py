@@ -1,4 +1,4 @@
-"""Behind which layers blocks go."""
+"""Choose the layers that blocks follow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from keras_se.graph.facts import facts_of
 from keras_se.layers import AttentionConfig
 from keras_se.surgery.factors import LINEAR, Factors, Scope, homogeneous
 
-# Behind which blocks are put by default; depthwise ones are in the middle of a block.
+# Blocks follow these by default; depthwise convolutions are in the middle of a block.
 CONVOLUTIONS = ("convolution", "transposed", "separable")
 
 Where = Iterable[str] | str | re.Pattern[str] | Callable[[Any], bool] | None
 
 
 def choose(factors: Factors, where: Where) -> None:
-    """Set the places of every model."""
+    """Set the places in every model."""
     scopes = factors.scopes.values()
     if where is None:
         for search in (_branch_ends, _block_ends):
@@ -47,11 +47,11 @@ def choose(factors: Factors, where: Where) -> None:
 
 
 def _chosen(names: dict[str, tuple[Scope, Any]], where: Any) -> Iterable[tuple[Scope, Any]]:
-    """The entries of `names` that `where` stands for."""
+    """Return the entries of `names` that `where` selects."""
     if callable(where) and not isinstance(where, keras.Operation):
         found = {name for name, (_, layer) in names.items() if where(layer)}
         if not found:
-            raise ValueError(f"`where` must be true of a layer. Received: where={where!r}")
+            raise ValueError(f"`where` must select a layer. Received: where={where!r}")
     elif isinstance(where, str | re.Pattern):
         try:
             found = {name for name in names if re.search(where, name)}
@@ -62,7 +62,7 @@ def _chosen(names: dict[str, tuple[Scope, Any]], where: Any) -> Iterable[tuple[S
         if not found:
             raise ValueError(
                 f"`where` must match the name of a layer. Received: where={where!r}, which matches "
-                f"none of {', '.join(list(names)[:5])} and so on"
+                f"none of {', '.join(list(names)[:5])} etc."
             )
     else:
         found = set()
@@ -77,10 +77,11 @@ def _chosen(names: dict[str, tuple[Scope, Any]], where: Any) -> Iterable[tuple[S
 
 
 def _branch_ends(scope: Scope) -> Iterable[list[Any]]:
-    """The last linear layer of every residual branch: of the inputs of a sum the one with the
-    most convolutions of its own.
+    """Yield the last linear layer of every residual branch.
+
+    The branch is the input of a sum with the most convolutions of its own.
     """
-    before: dict[int, int] = {}  # The calls before each tensor, as bits.
+    before: dict[int, int] = {}  # The calls before each tensor, as a bit mask.
     weighted = 0
     for number, call in enumerate(scope.graph.calls):
         bits = 1 << number
@@ -109,7 +110,7 @@ def _branch_ends(scope: Scope) -> Iterable[list[Any]]:
 
 
 def _last_linear(scope: Scope, x: Any) -> Any:
-    """The convolution or normalisation that `x` comes from without a nonlinearity."""
+    """Return the convolution or normalisation before `x`, with no nonlinearity between."""
     while call := scope.producers.get(id(x)):
         layer = call.layer
         if facts_of(layer).normalises:
@@ -129,13 +130,13 @@ def rectifies(layer: Any) -> bool:
 
 
 def _block_ends(scope: Scope) -> Iterable[list[Any]]:
-    """Every convolution with its normalisation and rectifier, the last layer first."""
+    """Yield every convolution with its normalisation and rectifier, the last layer first."""
     for call in scope.graph.calls:
         if facts_of(call.layer).kernel not in CONVOLUTIONS:
             continue
         axis = scope.axis(call.outputs[0])
         spatial = [n for i, n in enumerate(call.outputs[0].shape) if i not in (0, axis)]
-        # A classifier or gate in the form of a convolution.
+        # A classifier or gate written as a convolution.
         if all(n == 1 for n in spatial):
             continue
         block = [call]
@@ -153,14 +154,14 @@ def _block_ends(scope: Scope) -> Iterable[list[Any]]:
 
 
 def check_place(scope: Scope, place: Any, se: AttentionConfig) -> None:
-    """Raise a `ValueError` unless a block can follow."""
+    """Raise a `ValueError` unless a block can follow the layer."""
     for call in scope.calls_of(place):
         what = f"layer {scope.label(place)}"
         x = call.outputs[0]
         if len(call.outputs) != 1 or len(x.shape) not in (3, 4, 5) or "float" not in x.dtype:
             received = ", ".join(f"{x.shape} of {x.dtype}" for x in call.outputs)
             raise ValueError(
-                "`where` must name layers that put out floating-point feature maps of rank 3, 4 "
+                "`where` must name layers that output floating-point feature maps of rank 3, 4 "
                 f"or 5. Received: {what} with {received}"
             )
         channels = x.shape[scope.axis(x)]
@@ -169,4 +170,4 @@ def check_place(scope: Scope, place: Any, se: AttentionConfig) -> None:
                 "`where` must name layers with a known number of channels. "
                 f"Received: {what} with {x.shape}"
             )
-        se.check_channels(channels, f"behind {what}")
+        se.check_channels(channels, f"after {what}")

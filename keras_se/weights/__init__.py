@@ -1,1 +1,1 @@
-"""Trained weights: the registry, and how files are read and placed."""
+"""Trained weights: the registry, and reading and loading files."""

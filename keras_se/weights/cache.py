@@ -1,8 +1,8 @@
-"""Published files on this machine: fetched once, checked, converted once.
+"""The local cache of published files: each is downloaded, verified and converted once.
 
 `$KERAS_SE_HOME/published` holds the publishers' files under their own names; the folder can serve
 other machines as `KERAS_SE_MIRROR`. `$KERAS_SE_HOME/converted` holds the same weights in this
-package's format, with a hash beside each, and is enough to build networks from.
+package's format, each with its hash, and suffices to build networks.
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ from keras_se.weights.variable_file import write_arrays
 if TYPE_CHECKING:
     from keras_se.weights.layouts import Shapes
 
-# Part of the key of converted files: raise it whenever the same file would convert differently.
+# Part of the key of converted files; raise it whenever the same file would convert differently.
 CONVERTER_VERSION = 1
 DIGITS = "[0-9a-f]{64}"
-# What a server may have stated, noted beside the file.
+# Hashes stated by a server, stored next to the file.
 STATED = {"sha256": DIGITS, "md5": "[0-9a-f]{32}"}
 
 
 def home() -> Path:
-    """The cache folder: `KERAS_SE_HOME`, else `keras_se` in Keras' own."""
+    """Return the cache folder: `KERAS_SE_HOME`, else `keras_se` in Keras' own."""
     if folder := os.environ.get("KERAS_SE_HOME"):
         return Path(folder).expanduser()
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_se"
 
 
 def published_path(entry: Weights) -> Path:
-    """Where the published file of a set lies in the cache."""
+    """Return the path of a set's published file in the cache."""
     return home() / "published" / entry.file
 
 
 def converted_path(entry: Weights) -> Path:
-    """Where the converted file of a set lies: its name tells the source and the converter."""
+    """Return the path of a set's converted file, named by source and converter version."""
     source = (entry.sha or f"revision:{entry.revision or 'unpinned'}").split(":")[1][:12]
     return home() / "converted" / f"{entry.name}.{source}.{CONVERTER_VERSION}.h5"
 
 
 def converted(entry: Weights, shapes: Shapes) -> Path:
-    """The converted file of a set, fetched and converted if it is not there yet.
+    """Return the converted file of a set; download and convert it if it is missing.
 
     Args:
         entry: The set.
-        shapes: The variables of its network with the head.
+        shapes: The variable shapes of its network including the head.
     """
     path = converted_path(entry)
-    # A folder that may only be read is enough when the file is there.
+    # If the file exists, a read-only folder is enough.
     if not path.exists():
         with _locked(path):
             if not path.exists():
@@ -79,7 +79,7 @@ def converted(entry: Weights, shapes: Shapes) -> Path:
 
 
 def _stated(path: Path) -> str:
-    """The hash of a converted file, from beside it."""
+    """Return the recorded hash of a converted file."""
     try:
         stated = json.loads(_record(path).read_text("utf-8"))["sha"]
         if not re.fullmatch(f"sha256:{DIGITS}", stated):
@@ -97,9 +97,9 @@ def _record(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time for the file `path`, whose folder is made.
+    """Lock the file `path` against other processes; create its folder.
 
-    What a killed process left half-written for it is removed.
+    Removes half-written leftovers of killed processes.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,8 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{path.parent}: cannot be written ({error.strerror}); set KERAS_SE_HOME to a folder "
-            "that can",
+            f"{path.parent}: cannot be written ({error.strerror}); set KERAS_SE_HOME to a "
+            "writable folder",
         ) from None
     with held:
         for name in (path.name, _record(path).name):
@@ -119,7 +119,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def verify() -> Iterator[tuple[Path, str | None]]:
-    """Every file in the cache that this package put there, and what is wrong with it, or `None`."""
+    """Yield every cached file of a registered set with its error, or `None`."""
     for entry in list_weights():
         for path, check in (
             (published_path(entry), _check_published),
@@ -139,14 +139,14 @@ def _check_converted(path: Path, entry: Weights) -> None:
 
 
 def fetched(entry: Weights) -> Path:
-    """The published file of a set, downloaded if it is nowhere near; its hash checked."""
+    """Return the published file of a set; download it if it is missing, and verify its hash."""
     path = _found(entry)
     _check_published(path, entry)
     return path
 
 
 def _found(entry: Weights) -> Path:
-    """The published file of a set, downloaded if it is nowhere near."""
+    """Return the published file of a set; download it unless the cache or mirror has it."""
     mirror, path = os.environ.get("KERAS_SE_MIRROR", ""), published_path(entry)
     if not path.exists() and mirror and "://" not in mirror:
         path = Path(mirror).expanduser() / entry.file
@@ -160,7 +160,7 @@ def _found(entry: Weights) -> Path:
 
 
 def _most_bytes(entry: Weights) -> int:
-    """What a file of a set may have, zipped or not: twice its float32 values, and some more."""
+    """Return the size limit of a set's file, zipped or not: twice its float32 values, plus some."""
     return 2 * 4 * entry.params_total + 2**26
 
 
@@ -169,7 +169,7 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
     if os.environ.get("KERAS_SE_OFFLINE", "0") not in ("", "0"):
         raise FileNotFoundError(
             errno.ENOENT,
-            f"{entry.name} is not here and KERAS_SE_OFFLINE is set: get {entry.url} and put it at",
+            f"{entry.name} is not in the cache and KERAS_SE_OFFLINE is set; save {entry.url} as",
             str(path),
         )
     with _locked(path):
@@ -187,9 +187,9 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
                 with atomic(path.with_name(f"{path.name}.{algorithm}")) as noted:
                     noted.write_text(f"{digits}  {path.name}\n", "utf-8")
             elif not mirror:
-                raise ValueError(f"{url}: the server states no hash of the file")
+                raise ValueError(f"{url}: the server provides no hash of the file")
             else:
-                # Nothing tells whether it is the right one, but a file of weights it has to be.
+                # Nothing identifies the file, so only check that it is a weights file.
                 with one_line(unchecked), open_tensors(unchecked):
                     pass
         except ValueError as error:
@@ -200,7 +200,7 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on stderr, where somebody can see it."""
+    """Show a progress bar on stderr, if it is a terminal or notebook."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -213,10 +213,10 @@ def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def _check_published(path: Path, entry: Weights) -> None:
-    """Raise a `ValueError` unless the file's hash, in a zip its only member's, is the entry's.
+    """Raise a `ValueError` unless the hash of the file, or of a zip's only member, matches.
 
-    Where the registry knows no hash, the server's statement was checked after the download and
-    noted beside the file; a mirror need not state one.
+    If the registry has no hash, the server's was checked after the download and stored next to
+    the file; a mirror need not provide one.
     """
     expected = entry.sha
     if expected is None:
@@ -225,9 +225,7 @@ def _check_published(path: Path, entry: Weights) -> None:
             if noted.exists():
                 match = re.match(rf"{digits}\b", noted.read_text("utf-8", "replace"))
                 if not match:
-                    raise ValueError(
-                        f"{path}: the hash beside it, {noted.name}, is damaged; delete both"
-                    )
+                    raise ValueError(f"{path}: its hash file {noted.name} is damaged; delete both")
                 expected = f"{algorithm}:{match[0]}"
     if entry.file.endswith(".zip"):
         with _member(path, entry) as data:
@@ -239,7 +237,7 @@ def _check_published(path: Path, entry: Weights) -> None:
 
 @contextmanager
 def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
-    """The blocks of the one file in a zip, whatever path it claims."""
+    """Open the blocks of the only file in a zip; ignore its path."""
     limit = _most_bytes(entry)
     with ExitStack() as stack:
         with _sound_zip(path):
@@ -252,7 +250,7 @@ def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
                 f"{path}: expected at most {limit} bytes unzipped. Received: {members[0].file_size}"
             )
         with _sound_zip(path):
-            # Reads no more than the size that the archive states.
+            # Reads at most the size that the archive states.
             file = stack.enter_context(archive.open(members[0]))
         yield _unzipped(path, file)  # type: ignore[arg-type]
 
@@ -268,12 +266,12 @@ def _sound_zip(path: Path) -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError,
             NotImplementedError, RuntimeError, EOFError, IndexError) as error:  # fmt: skip
-        raise ValueError(f"{path}: expected a sound zip. Received: {error}") from None
+        raise ValueError(f"{path}: expected a valid zip. Received: {error}") from None
 
 
 @contextmanager
 def _plain(path: Path, entry: Weights) -> Iterator[Path]:
-    """The file itself, or what is in the zip, in a private folder; its hash checked."""
+    """Return the file, or the unzipped file in a private folder, after verifying its hash."""
     if not entry.file.endswith(".zip"):
         _check_published(path, entry)
         yield path
@@ -288,7 +286,7 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
 
 
 def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes) -> None:
-    """Write the converted file and, before it takes its name, its record."""
+    """Write the converted file; its record is written before the file is renamed into place."""
     from keras_se.weights.checkpoint import described
     from keras_se.weights.conversion import convert
 

@@ -1,4 +1,4 @@
-"""Caffe's `.caffemodel` files: a protocol buffer of layers with their arrays."""
+"""Read Caffe's `.caffemodel` files: a protocol buffer of layers with their arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 # The part of caffe.proto that holds weights: message -> (field, number, type, repeated).
-# An array's packed floats are declared as the bytes that they are on the wire.
+# An array's packed floats are declared as bytes, their wire format.
 MESSAGES = {
     "BlobShape": (("dim", 1, "int64", True),),
     "BlobProto": (
@@ -34,7 +34,7 @@ MESSAGES = {
         ("layer", 100, "LayerParameter", True),
     ),
 }
-# What the arrays of a layer are, in their order.
+# Names of a layer's arrays, in order.
 BLOBS = {
     "Convolution": ("weight", "bias"),
     "InnerProduct": ("weight", "bias"),
@@ -45,7 +45,7 @@ BLOBS = {
 
 @cache
 def net_parameter() -> Any:
-    """The class of Caffe's `NetParameter` messages."""
+    """Return the class of Caffe's `NetParameter` messages."""
     file = descriptor_pb2.FileDescriptorProto(
         name="keras_se_caffe.proto", package="keras_se_caffe", syntax="proto2"
     )
@@ -71,20 +71,20 @@ def net_parameter() -> Any:
 
 
 def caffe_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]]:
-    """(shape, function that reads it) of every array by `<layer>|<what it is>`.
+    """Return (shape, function that reads it) for every array, by `<layer>|<array>`.
 
-    A BatchNorm layer holds sums of statistics and what to divide them by: they come divided.
+    A BatchNorm layer holds sums of statistics and a divisor; the arrays are already divided.
     """
     try:
         net = net_parameter().FromString(path.read_bytes())
     except DecodeError:
-        raise ValueError("not a sound .caffemodel file") from None
+        raise ValueError("not a valid .caffemodel file") from None
     tensors: dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]] = {}
     for layer in net.layer:
         if not layer.blobs:
             continue
         if layer.type not in BLOBS:
-            raise ValueError(f"layer {layer.name!r} is of the unexpected type {layer.type!r}")
+            raise ValueError(f"layer {layer.name!r} has the unexpected type {layer.type!r}")
         blobs = list(layer.blobs)
         factor = np.float32(1)
         if layer.type == "BatchNorm":
@@ -109,11 +109,11 @@ def caffe_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], Callable[[], n
 
 
 def _array(blob: Any, layer: str) -> np.ndarray:
-    """A view of the message's bytes."""
+    """Return a view of the message's bytes."""
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
     else:
-        # Before Caffe had shapes all arrays had four axes; vectors and matrices came last.
+        # Before Caffe had shapes, all arrays had four axes; vectors and matrices used the last.
         shape = (blob.num, blob.channels, blob.height, blob.width)
         while len(shape) > 1 and shape[0] == 1:
             shape = shape[1:]

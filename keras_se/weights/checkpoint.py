@@ -1,4 +1,4 @@
-"""A publisher's file, or a user's of the same layout, as a network of ours."""
+"""Load a publisher's file, or a user's of the same layout, into a network of this package."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, l
 from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, one_line, open_tensors
 
-# What wrappers of a network put before the names of its tensors, some within others.
+# Prefixes that wrappers put before tensor names, possibly nested.
 PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model|network|net|encoder|backbone)\.)+")
-# The functions for files that are no publisher's.
+# The functions for files of Keras 3.
 INSTEAD = {
     ".keras": "`keras.models.load_model`",
     ".weights.h5": "the builder's `weights=`",
@@ -41,23 +41,23 @@ def load_checkpoint(
     include_preprocessing: bool = True,
     classifier_activation: Any = "softmax",
 ) -> keras.Model:
-    """A network with the weights of a publisher's file, or of one that was trained from it.
+    """Load a network from a publisher's file, or from one that was trained from it.
 
     The conversion is strict: every tensor is used once, every variable filled, every shape and
-    value checked. The number of classes and of input channels are the file's; a file without a
-    classifier gives a network without the head.
+    value checked. The file determines the number of classes and input channels; without a
+    classifier it gives a network without the head.
 
     Args:
         path: The file: HDF5 of Keras 2, safetensors, `.pth` (needs Torch; also a training
-            checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`. A prefix of
-            its names such as `module.`, `model.`, `encoder.` or `backbone.` is left out.
-        layout: Whose names are in it: `"osmr"`, `"timm"`, `"qubvel"` or `"caffe"`.
+            checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`. Prefixes of
+            its names such as `module.`, `model.`, `encoder.` or `backbone.` are removed.
+        layout: Publisher whose names it uses: `"osmr"`, `"timm"`, `"qubvel"` or `"caffe"`.
         model: A builder such as `"SEResNet50"`, or the publisher's name of one of its networks,
             such as `"seresnet50b"`, where several of them have the same tensors.
         input_shape: As for the builder. Defaults to the builder's, with the file's channels.
-        include_preprocessing: `True` (default): takes RGB in 0..255 and does what the publisher
-            does with it. `False`: takes what the publisher's own network takes, for `"caffe"` BGR
-            minus (104, 117, 123).
+        include_preprocessing: `True` (default): the input is RGB in 0..255, and the model applies
+            the publisher's preprocessing. `False`: the input is that of the publisher's network,
+            for `"caffe"` BGR minus (104, 117, 123).
         classifier_activation: `"softmax"` (default), `None` for logits, or any activation.
 
     Returns:
@@ -86,7 +86,7 @@ def convert_file(
     """Convert a file to a `.keras` or `.weights.h5` file.
 
     Returns:
-        The network, and our variables to the tensors that each is made of.
+        The network, and for each of our variables its source tensors.
     """
     target = Path(target)
     suffix = next((s for s in (".keras", ".weights.h5") if target.name.endswith(s)), None)
@@ -95,7 +95,7 @@ def convert_file(
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
     network, sources = _converted(Path(source), layout, model, None, True, "softmax")
-    # Keras tells formats by the suffix.
+    # Keras detects formats by suffix.
     with writing(target), atomic(target, suffix) as temporary:
         (network.save if suffix == ".keras" else network.save_weights)(temporary)
     return network, sources
@@ -103,17 +103,17 @@ def convert_file(
 
 @dataclass(frozen=True, kw_only=True)
 class _LocalFile(Weights):
-    """A file of the user's, as a set of weights; `sources` says what went where, afterwards."""
+    """A user's file as a set of weights; `sources` is filled when it is converted."""
 
     tensors: TensorFile
     sources: Sources = field(default_factory=dict)
 
     def fetch(self) -> None:
-        """It is here."""
+        """Do nothing: the file is local."""
 
     @contextmanager
     def arrays(self, shapes: Shapes) -> Iterator[Mapping[str, Any]]:
-        """The file's tensors for variables of these shapes."""
+        """Convert the file's tensors to variables of these shapes."""
         conversion = convert(self.tensors, self.layout, shapes, described(self))
         self.sources.update(conversion.sources)
         yield conversion.arrays
@@ -123,13 +123,13 @@ def _converted(
     path: Path, layout: str, model: str, input_shape: Any, include_preprocessing: bool,
     activation: Any,
 ) -> tuple[keras.Model, Sources]:  # fmt: skip
-    """The network of the file, and what went where."""
+    """Return the network of the file, and the source tensors of its variables."""
     candidates = _candidates(layout, model)
     _check_kind(path)
     with one_line(path), open_tensors(path) as opened:
         file = _without_prefixes(opened)
         plausible = [network for network in candidates if _plausible(file, network)]
-        # The network of the very name comes first, and is meant where others fit, too.
+        # A network of that exact name comes first and wins even if others fit.
         plausible.sort(key=lambda network: network.name != model.lower())
         fits, reason = [], None
         for network in plausible or candidates[:1]:
@@ -144,7 +144,7 @@ def _converted(
                     include_preprocessing=include_preprocessing,
                 )
             except MismatchError as mismatch:
-                reason = reason or f"the tensors are not those of {network.name}; {mismatch}"
+                reason = reason or f"the tensors do not match {network.name}; {mismatch}"
                 continue
             fits.append((network.name, built, entry.sources))
             if network.name == model.lower():
@@ -161,14 +161,14 @@ def _converted(
 
 
 def _check_kind(path: Path) -> None:
-    """Raise a `ValueError` for the files of Keras 3, which hold networks of ours already."""
+    """Raise a `ValueError` for Keras 3 files, which need no conversion."""
     for suffix, instead in INSTEAD.items():
         if path.name.endswith(suffix) and path.is_file():
             raise ValueError(f"{path}: use {instead} for a {suffix} file. Received: {path.name}")
 
 
 def _without_prefixes(file: TensorFile) -> TensorFile:
-    """The file with the names that its tensors have in the network itself, without a wrapper's."""
+    """Return the file with wrapper prefixes removed from its tensor names."""
     names = {name: PREFIXES.sub("", name) for name in file.tensors}
     if len(set(names.values())) < len(names):
         return file
@@ -204,14 +204,14 @@ def _candidates(layout: str, model: str) -> list[PublishedNetwork]:
 
 
 def _names(file: TensorFile, network: PublishedNetwork) -> tuple[Sources, NetworkDescription]:
-    """Our names of the file's tensors, as far as their own tell."""
+    """Return our names for the file's tensors, as far as their names determine them."""
     net = described(network)
     shapes = {name: t.shape for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
     return LAYOUTS[network.layout](shapes, {}, net), net
 
 
 def _plausible(file: TensorFile, network: PublishedNetwork) -> bool:
-    """Whether the names in the file are those of the network, whose tensors they then are."""
+    """Whether the names in the file match the network's."""
     names, net = _names(file, network)
     if not names:
         return True
@@ -228,25 +228,25 @@ def _plausible(file: TensorFile, network: PublishedNetwork) -> bool:
 
 
 def _channels(file: TensorFile, network: PublishedNetwork) -> int:
-    """The channels of the pictures."""
+    """Return the number of input channels."""
     names, net = _names(file, network)
     stem = names.get(f"{net.first_convolution}/kernel")
     shape = file.tensors[stem[0]].shape if stem else ()
-    # Of another shape than a kernel's, it fits no network anyway.
+    # A tensor that is not a kernel fits no network anyway.
     return shape[1 if file.out_first else 2] if len(shape) == 4 else 3
 
 
 def _classes(file: TensorFile) -> int:
-    """The classes of the classifier, the one tensor with two axes; 0 if there is none."""
+    """Return the classes of the classifier, the only tensor with two axes; 0 if there is none."""
     shapes = [tensor.shape for tensor in file.tensors.values() if len(tensor.shape) == 2]
     return shapes[0][0 if file.out_first else -1] if len(shapes) == 1 else 0
 
 
 def builder_of(network: PublishedNetwork | Weights) -> Any:
-    """The function that builds it."""
+    """Return the builder of the network."""
     return getattr(importlib.import_module("keras_se.models"), network.model)
 
 
 def described(network: PublishedNetwork | Weights) -> NetworkDescription:
-    """Its description."""
+    """Return the description of the network."""
     return builder_of(network).network.varied(network.variant)

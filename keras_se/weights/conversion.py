@@ -1,7 +1,7 @@
-"""A publisher's tensors for the variables of a network of ours, strictly.
+"""Strictly convert a publisher's tensors to the variables of a network of this package.
 
-Every tensor is used once, every variable is filled, every shape agrees; nothing is read before
-that is known.
+Every tensor is used once, every variable is filled, and every shape agrees; this is checked before
+any tensor is read.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from keras_se.weights.tensors import Tensor, TensorFile
 
 
 class MismatchError(ValueError):
-    """A file that does not fit a network."""
+    """Raised if a file does not fit a network."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What goes where.
+    """A mapping from a file's tensors to our variables.
 
     Attributes:
-        sources: Our variable to the tensors that it is made of.
-        arrays: Our variable to its array, read and converted by `np.asarray`.
+        sources: For each of our variables, its source tensors.
+        arrays: For each of our variables, its array, read and converted by `np.asarray`.
     """
 
     sources: Mapping[str, list[str]]
@@ -40,7 +40,7 @@ class Conversion:
 def convert(
     file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: NetworkDescription
 ) -> Conversion:
-    """The conversion of a file's tensors to variables of these shapes.
+    """Map a file's tensors to variables of these shapes.
 
     Raises:
         MismatchError: If a tensor is left over or used twice, a variable remains empty, or shapes
@@ -63,7 +63,7 @@ def convert(
         ("missing", [name for name in variables if name not in sources]),
         ("unexpected", unexpected),
         ("used twice", [name for name in tensors if uses[name] > 1]),
-        ("of a wrong shape", wrong),
+        ("wrong shape", wrong),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -95,7 +95,7 @@ def _is_mean(ours: str) -> bool:
 def _converted_shape(
     shape: tuple[int, ...], groups: int, rank: int, out_first: bool
 ) -> tuple[int, ...]:
-    """The shape of `groups` such tensors together after `_read`."""
+    """Return the shape of `groups` such tensors combined by `_read`."""
     if out_first and len(shape) in (2, 4):
         shape = (*shape[:1:-1], *shape[1::-1])
     if len(shape) == rank + 2 and shape[:2] == (1, 1):
@@ -118,15 +118,15 @@ def _read(
         with np.errstate(over="ignore"):
             array = array.astype("float32", copy=False)
         if not np.isfinite(array).all():
-            raise ValueError(f"tensor {name} holds values that are not finite")
+            raise ValueError(f"tensor {name} contains values that are not finite")
         if out_first and array.ndim in (2, 4):
             array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
         parts.append(array)
     if mean and len(parts) == 2:
-        # Of a convolution with a bias, which BatchNorm subtracts again.
+        # The convolution has a bias, which BatchNorm's mean absorbs.
         parts = [parts[0] - parts[1]]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-    # A 1x1 convolution as a fully connected layer, one along the channels as its kernel.
+    # Turns a 1x1 convolution into a fully connected layer, and a 1-D convolution into its kernel.
     array = array.reshape(shape)
     if order is not None:
         array = array[..., order]
@@ -134,7 +134,7 @@ def _read(
 
 
 def _class_order() -> np.ndarray:
-    """Which output of the authors' networks stands for each class of ImageNet's usual order."""
+    """Return the output index of the authors' networks for each class in ImageNet's usual order."""
     text = resources.files("keras_se.weights").joinpath("caffe_classes.txt").read_text("utf-8")
     position = {synset: index for index, synset in enumerate(text.split())}
     return np.array([position[synset] for synset, _ in class_names("imagenet")])

@@ -1,8 +1,7 @@
-"""Files from publishers' servers.
+"""Download files from publishers' servers.
 
-`requests` speaks HTTP and `urllib3` retries what a server refuses for the moment; what is here
-continues a broken transfer where it stopped and lets nothing take the file's name that is not
-whole.
+`requests` speaks HTTP and `urllib3` retries temporary errors; this module resumes broken transfers
+and renames a file into place only when it is complete.
 """
 
 from __future__ import annotations
@@ -20,49 +19,49 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.exceptions import TimeoutError as ServerTimeout
 from urllib3.util import Retry
 
-# Seconds until a connection, and between two blocks.
+# Timeouts in seconds: to connect, and between two blocks.
 TIMEOUT = (10, 60)
-# Transfers in a row that may break without a new byte.
+# Consecutive transfers that may break without a new byte.
 ATTEMPTS = 5
-# What a broken connection costs at most: requests hands out whole blocks only.
+# The most bytes that a broken connection loses, since requests only returns whole blocks.
 BLOCK = 2**16
 RETRY = Retry(
     total=5,
-    # Silence is not worth as many attempts as a refusal.
+    # Retry timeouts less often than errors.
     read=1,
     backoff_factor=0.5,
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=("GET",),
     raise_on_status=False,
 )
-# Hugging Face states the SHA-256 of a large file before it redirects to where the file lies;
-# Google's storage states the MD5.
+# Hugging Face sends the SHA-256 of a large file before it redirects to the file; Google's storage
+# sends the MD5.
 STATED_SHA256 = "x-linked-etag"
 STATED_HASHES = "x-goog-hash"
 
 
 class _BrokenError(Exception):
-    """A transfer that ended before the file did."""
+    """Raised if a transfer ends before the file is complete."""
 
 
 def download(
     url: str, path: Path, max_bytes: int, progress: Callable[[int, int | None], None]
 ) -> str | None:
-    """Download `url` to `path`, by way of `<path>.part`.
+    """Download `url` to `path` via `<path>.part`.
 
-    A part left from an earlier time is continued if the server can do that.
+    Resumes an earlier partial download if the server supports it.
 
     Args:
-        url: What to download.
-        path: Where to put it; appears only when it is complete.
+        url: The URL to download.
+        path: The target, which appears only when it is complete.
         max_bytes: The most bytes to accept.
-        progress: Called with the bytes there are and the total, if it is known.
+        progress: Called with the bytes received and the total, if known.
 
     Returns:
-        `"<algorithm>:<hexadecimal digits>"` as the server states it for the file, or `None`.
+        The server's hash of the file as `"<algorithm>:<hexadecimal digits>"`, or `None`.
 
     Raises:
-        OSError: One line that says why there is no file.
+        OSError: With a one-line reason, if the download fails.
     """
     part = path.with_name(f"{path.name}.part")
     with requests.Session() as session:
@@ -84,7 +83,7 @@ def download(
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     part.unlink(missing_ok=True)
-                reason = f"{part}: {error.strerror}; it is for {url}"
+                reason = f"{part}: {error.strerror}; downloading {url}"
                 raise OSError(error.errno, reason) from None
     os.replace(part, path)
     return stated
@@ -97,29 +96,29 @@ def _transfer(
     max_bytes: int,
     progress: Callable[[int, int | None], None],
 ) -> str | None:
-    """One request: from the end of `part` if there is one and the server can."""
+    """Make one request, from the end of `part` if it exists and the server can resume."""
     offset = part.stat().st_size if part.exists() else 0
-    # Compressed on the way, the offsets would be those of other bytes.
+    # With compression, offsets would refer to other bytes.
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416 and offset:
             part.unlink()
-            raise _BrokenError("the part that was there is not of this file")
+            raise _BrokenError("the partial download does not belong to this file")
         if response.status_code not in (200, 206):
-            raise requests.HTTPError(f"the server answers {response.status_code} {response.reason}")
+            raise requests.HTTPError(f"the server sent {response.status_code} {response.reason}")
         answers = [*response.history, response]
         insecure = [answer.url for answer in answers if not answer.url.startswith("https:")]
         if url.startswith("https:") and insecure:
             raise requests.HTTPError(f"redirected to an insecure address, {insecure[0]}")
         if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise requests.HTTPError("the server sends a web page, not a file of weights")
+            raise requests.HTTPError("the server sent a web page, not a weights file")
         if response.status_code == 200:
             offset = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             part.unlink(missing_ok=True)
-            raise _BrokenError("the server continues elsewhere than asked")
+            raise _BrokenError("the server resumed at the wrong offset")
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length and length.isdigit() else None
         if (total or 0) > max_bytes:
@@ -134,7 +133,7 @@ def _transfer(
                     progress(offset, total)
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 late = isinstance(error.args[0], ServerTimeout)
-                why = "the server does not answer in time" if late else "the connection broke"
+                why = "the server timed out" if late else "the connection broke"
                 raise _BrokenError(f"{why} after {offset} of {total or 'unknown'} bytes") from None
             file.flush()
             os.fsync(file.fileno())
@@ -152,13 +151,13 @@ def _transfer(
 
 
 def _reason(error: Exception) -> str:
-    """One short line."""
+    """Return the reason in one short line."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", None) or cause
-    # urllib3 counts refusals among the timeouts.
+    # urllib3 counts refused connections as timeouts.
     silent = isinstance(cause, ServerTimeout) and not isinstance(cause, NewConnectionError)
     if silent or isinstance(error, requests.Timeout):
-        return "the server does not answer in time"
+        return "the server timed out"
     if isinstance(error, requests.exceptions.SSLError):
         return " ".join(f"no secure connection ({cause})".split())[:200]
     if isinstance(error, requests.ConnectionError):

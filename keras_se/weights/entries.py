@@ -1,4 +1,4 @@
-"""The registry: what is known of every trained set of weights."""
+"""The registry of all trained sets of weights."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ BACKBONE = "imagenet_backbone"
 class Preprocessing:
     """The evaluation transform of a set of weights.
 
-    The shorter side is resized to `floor(size / crop)` pixels with `interpolation`, the centre
-    `size` x `size` is cut out, and channel c becomes `(x / 255 - mean[c]) / std[c]`. `mean` and
-    `std` are in RGB order; the network then takes the channels in `channel_order`.
+    Resize the shorter side to `floor(size / crop)` pixels with `interpolation`, crop the central
+    `size` x `size` pixels, and map channel c to `(x / 255 - mean[c]) / std[c]`. `mean` and `std`
+    are in RGB order; the network then takes the channels in `channel_order`.
     """
 
     size: int
@@ -41,9 +41,9 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a set of weights; `measured` tells ours from a publisher's claim.
+    """One metric of a set of weights; `measured` tells ours from a publisher's claim.
 
-    `name` is `top1` or `top5`, with `@288` behind it for pictures of that size.
+    `name` is `top1` or `top5`, with a suffix such as `@288` for images of that size.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """A network as its publisher built it: a builder of ours, and in which fields it differs.
+    """A publisher's network: one of our builders and its variant.
 
     Attributes:
-        publisher: Who built it.
-        name: Its name there, such as `"seresnet50b"`.
+        publisher: The publisher.
+        name: The publisher's name, such as `"seresnet50b"`.
         model: Our builder.
-        layout: How its tensors are named; a key of `keras_se.weights.layouts.LAYOUTS`.
-        variant: Fields of the builder's description in which it differs from the builder's default.
-        normalisation: What it does to pictures: `mean`, `std` and maybe `channel_order` of
+        layout: Layout of its tensor names, a key of `keras_se.weights.layouts.LAYOUTS`.
+        variant: Fields of the description that differ from the builder's default.
+        normalisation: Its image normalisation: `mean`, `std` and maybe `channel_order` of
             `Preprocessing`.
         se: Settings of its attention blocks, as `AttentionConfig.settings` gives them.
     """
@@ -77,7 +77,7 @@ class PublishedNetwork:
     se: dict[str, Any] = field(default_factory=dict)
 
     def attention(self) -> AttentionConfig:
-        """Its attention blocks."""
+        """Return the settings of its attention blocks."""
         return _attention(self.se)
 
 
@@ -86,29 +86,29 @@ class Weights:
     """One published set of weights.
 
     Attributes:
-        name: Unique name, `<network>.<publisher and what it was trained on>`.
+        name: Unique name, `<network>.<publisher and training data>`.
         model: Builder that it belongs to.
         network: The publisher's name of the network.
         dataset: Data set that it was trained on.
         default: Whether `weights="<dataset>"` means this set.
-        publisher: Who trained it.
-        url: Where it is published, or `None` for a set that is part of this package.
+        publisher: The publisher.
+        url: URL of the published file, or `None` for a set that is part of this package.
         file: Name of the published file; its path below `KERAS_SE_MIRROR`.
-        layout: How tensors are named in the file.
-        sha: `"<algorithm>:<hexadecimal digits>"` of the file, inside a zip of what is in it; maybe
-            only the first digits, where the publisher gives no more. `None` if the publisher's
-            server states it.
+        layout: Layout of the tensor names in the file.
+        sha: `"<algorithm>:<hexadecimal digits>"` of the file, or of the file inside a zip; maybe
+            only the first digits, if the publisher gives no more. `None` if the publisher's server
+            provides it.
         revision: Git revision of the publisher's repository that `url` names, or `None`.
-        size: Size of the file in bytes, or `None` if it is not known.
+        size: Size of the file in bytes, or `None` if unknown.
         licence: SPDX identifier.
-        note: What else a user must know, or "".
-        input_shape: Shape of one picture for evaluation, channels last.
+        note: Further remarks for the user, or "".
+        input_shape: Shape of one image for evaluation, channels last.
         classes: Number of classes; 0 for a set without a classifier.
         preprocessing: Its evaluation transform.
-        metrics: Its figures.
+        metrics: Its metrics.
         params_trainable: Number of trainable parameters.
         params_total: The same with BatchNorm's moving statistics.
-        variant: Fields in which its network differs from the builder's default.
+        variant: Fields of its network that differ from the builder's default.
         se: Settings of its attention blocks that differ from `keras_se.SEConfig()`.
     """
 
@@ -137,15 +137,15 @@ class Weights:
 
     @property
     def plain(self) -> bool:
-        """Whether it is of the plain network: Squeeze-and-Excitation starts without an effect."""
+        """Whether it is of the plain network, so that SE starts as the identity."""
         return self.dataset == BACKBONE
 
     def attention(self) -> AttentionConfig:
-        """The attention blocks of its network; those to insert where it is of a plain network."""
+        """Return the settings of its attention blocks, or of those to insert if it is plain."""
         return _attention(self.se)
 
     def fetch(self) -> None:
-        """See to it that the set is on this machine, its hash checked."""
+        """Download the set if it is missing, and verify its hash."""
         if self.url is None:
             check_hash(self._bundled, str(self.sha))
             return
@@ -156,12 +156,11 @@ class Weights:
 
     @contextmanager
     def arrays(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Mapping[str, Any]]:
-        """The arrays by `<layer>/<variable>`, in an open file; `np.asarray` reads one.
+        """Open the arrays by `<layer>/<variable>`; `np.asarray` reads one.
 
         Args:
-            shapes: The variables of the network with its head, for which a published set is
-                converted when it is used for the first time; of the plain network for a set of
-                one.
+            shapes: Variable shapes of the network including the head (of the plain network for a
+                set of one), used to convert a published set on first use.
         """
         path = self._bundled
         if self.url:
@@ -184,10 +183,10 @@ def _attention(settings: Mapping[str, Any]) -> AttentionConfig:
 
 @functools.cache
 def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
-    """The networks by `<publisher>/<name>`, and the sets by name.
+    """Read the networks by `<publisher>/<name>`, and the sets by name.
 
-    In `registry.json` a set names its network; what all sets of a publisher share, and how a
-    network normalises pictures, is said once.
+    In `registry.json` a set names its network; fields shared by a publisher's sets, and
+    normalisations, appear once.
     """
     text = resources.files("keras_se.weights").joinpath("registry.json").read_text("utf-8")
     registry = json.loads(text)
@@ -228,16 +227,16 @@ def _registry() -> dict[str, Weights]:
 
 
 def list_networks() -> list[PublishedNetwork]:
-    """The publishers' networks, also those without published weights."""
+    """List the publishers' networks, including those without published weights."""
     return list(_read_registry()[0].values())
 
 
 def list_weights(model: str | None = None) -> list[Weights]:
-    """The known sets of weights, in the order of the registry.
+    """List the known sets of weights, in registry order.
 
     Args:
         model: Builder name such as `"SEResNet50"`, to list only that network's sets. Defaults to
-            `None`, for all.
+            `None`: all.
 
     Returns:
         A list of `Weights`.
@@ -258,7 +257,7 @@ def list_weights(model: str | None = None) -> list[Weights]:
 
 
 def get_weights(name: Any) -> Weights:
-    """The registry entry of that name, or a `ValueError` with the names that there are."""
+    """Return the registry entry of that name, or raise a `ValueError` with the known names."""
     entry = _registry().get(name) if isinstance(name, str) else None
     if entry is None:
         raise ValueError(unknown_choice("weights", name, _registry()))
@@ -271,27 +270,27 @@ def resolve_weights(
     said: Mapping[str, Any] | None = None,
     assumed: Mapping[str, Any] | None = None,
 ) -> Weights | Path | None:
-    """What the `weights` argument of the builder `model` stands for.
+    """Resolve the `weights` argument of the builder `model`.
 
     Args:
         weights: The argument.
         model: Name of the builder.
-        said: Fields of the description that are fixed and tell apart the default sets of one data
-            set, such as a MobileNet's `alpha`. Defaults to `None`.
+        said: Fixed fields of the description that distinguish the default sets of one data set,
+            such as a MobileNet's `alpha`. Defaults to `None`.
         assumed: Values of these fields that choose among several sets. Defaults to `None`.
 
     Returns:
         `None`, a registry entry of that network, or the path of an existing `.weights.h5` file.
 
     Raises:
-        ValueError: If it stands for nothing known.
+        ValueError: If it is none of these.
     """
     if weights is None:
         return None
     if isinstance(weights, Weights) and weights.model == model:
         return weights
     entries = [entry for entry in _registry().values() if entry.model == model]
-    # Anything but text, such as an array, matches no name.
+    # Non-strings match no name.
     name = weights if isinstance(weights, str) else ""
     for entry in entries:
         if name == entry.name:

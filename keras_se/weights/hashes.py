@@ -1,4 +1,4 @@
-"""Hashes of files, as publishers state them."""
+"""Hashes of files in the publishers' form."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ BLOCK = 2**20
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The rest of a file, 1 MiB at a time."""
+    """Yield the rest of a file, 1 MiB at a time."""
     while block := file.read(BLOCK):
         yield block
 
 
 def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
-    """`"<algorithm>:<hexadecimal digits>"` of all blocks."""
+    """Return `"<algorithm>:<hexadecimal digits>"` of all blocks."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     for block in data:
         digest.update(block)
@@ -25,7 +25,7 @@ def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """`"<algorithm>:<hexadecimal digits>"` of a file."""
+    """Return `"<algorithm>:<hexadecimal digits>"` of a file."""
     with open(path, "rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
@@ -36,12 +36,12 @@ def check_hash(path: Path, expected: str, name: Path | None = None) -> None:
     Args:
         path: The file.
         expected: `"<algorithm>:<hexadecimal digits>"`.
-        name: What the error calls the file. Defaults to `None`, its path.
+        name: Name of the file in the error. Defaults to `None`: its path.
     """
     compare_hash(name or path, expected, file_hash(path, expected.split(":")[0]))
 
 
 def compare_hash(path: Path, expected: str, received: str) -> None:
-    """Raise a `ValueError` that names `path` unless one hash begins with the other's digits."""
+    """Raise a `ValueError` that names `path` unless `received` begins with `expected`."""
     if not received.startswith(expected):
         raise ValueError(f"{path}: expected {expected}. Received: {received}")

@@ -1,4 +1,4 @@
-"""How publishers name the tensors of their networks: tables from their names to ours.
+"""Tables from publishers' tensor names to ours.
 
 `pretrained/layouts.md` explains each of them.
 """
@@ -12,21 +12,21 @@ from typing import Any
 from keras_se.models._residual import ResidualNetwork
 
 Shapes = Mapping[str, tuple[int, ...]]
-# Our variable -> the tensors that it is made of: one, or the groups of a convolution in order.
+# Our variable -> its source tensors: one, or the groups of a convolution in order.
 Sources = dict[str, list[str]]
 
-# Pieces of patterns. The number of a stage or unit, of a convolution, of a fully connected layer.
+# Pieces of patterns: the number of a stage, unit, convolution or fully connected layer, etc.
 PIECES = {
     "stage": r"(?P<stage>\d+)",
     "block": r"(?P<block>\d+)",
     "n": r"(?P<n>[123])",
     "se": r"(?P<se>1|2|down|up)",
     "v": r"(?P<v>weight|kernel|bias)",
-    # Keras' own networks: between bar and variable there may be a path.
+    # Keras' own networks: there may be a path between bar and variable.
     "v2": r"(?:.*/)?(?P<v>kernel|depthwise_kernel)",
     "b2": r"(?:.*/)?(?P<v>bias)",
     "bn2": r"(?:.*/)?(?P<bn>gamma|beta|moving_mean|moving_variance)",
-    # A convolution's bias, which BatchNorm's mean takes in.
+    # A convolution's bias, which BatchNorm's mean absorbs.
     "shift": r"(?:.*/)?(?P<shift>bias)",
     "bn": r"(?P<bn>weight|gamma|bias|beta|(running_|moving_)?mean|(running_|moving_)?var(iance)?)",
 }
@@ -47,13 +47,13 @@ UNIT = "stage{stage}_block{block}"
 def by_name(
     names: Iterable[str], table: Mapping[str, str], *, first_stage: int = 1, first_block: int = 1
 ) -> Sources:
-    """Our names for those that match a pattern of the table.
+    """Return our names for the tensors that match a pattern of the table.
 
     Args:
         names: The tensors' names.
-        table: Patterns to layers of ours.
-        first_stage: How the publisher numbers the first stage of residual units (ours is 2).
-        first_block: How the publisher numbers the first unit of a stage (ours is 1).
+        table: Patterns to our layers.
+        first_stage: The publisher's number of the first stage of residual units (ours is 2).
+        first_block: The publisher's number of the first unit of a stage (ours is 1).
     """
     patterns = [(re.compile(_expand(pattern)), layer) for pattern, layer in table.items()]
     found: dict[str, list[tuple[int, str]]] = {}
@@ -83,7 +83,7 @@ def _expand(pattern: str) -> str:
 
 
 def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
-    """The networks of timm's `resnet.py`."""
+    """Map the networks of timm's `resnet.py`."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
     conv, norm = (1, 2) if net.shortcut == "average_pool" else (0, 1)
     table = {
@@ -106,7 +106,7 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
 
 
 def cadene(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
-    """Cadene's `pretrainedmodels`, and so timm's `legacy_` networks."""
+    """Map Cadene's `pretrainedmodels`, and thus timm's `legacy_` networks."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
     table = {
         r"layer0\.conv<n>\.<v>": "stem_conv" if single else "stem_conv{n}",
@@ -122,7 +122,7 @@ def cadene(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
 
 
 def osmr(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
-    """The networks of imgclsmob: `pytorchcv` and, under the same paths, `tf2cv`."""
+    """Map the networks of imgclsmob: `pytorchcv` and, under the same paths, `tf2cv`."""
     unit = r"features\.stage<stage>\.unit<block>\."
     table = {
         r"features\.init_block\.conv\.<v>": "stem_conv",
@@ -144,13 +144,13 @@ def osmr(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
 
 
 def _osmr_path(name: str) -> str:
-    """The dotted path of a tensor; tf2cv repeats names, and begins with the network's class."""
+    """Return a tensor's dotted path; tf2cv repeats names and starts with the network's class."""
     parts = name.split("|")[1].split("/")[1:] if "|" in name else name.split(".")
     return ".".join(part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1])
 
 
 def caffe(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
-    """The authors' Caffe networks."""
+    """Map the authors' Caffe networks."""
     unit = "conv<stage>_<block>_"
     table = {
         r"conv1/7x7_s2\|<v>": "stem_conv",
@@ -169,11 +169,11 @@ def caffe(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
 
 
 def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
-    """The networks of `classification_models`: numbered layers, told apart by kind and order.
+    """Map the networks of `classification_models`: numbered layers, matched by kind and order.
 
-    Within a kind the order is that of the network, however the layers were numbered:
-    convolutions without a bias, those with one (of Squeeze-and-Excitation), BatchNorms, the
-    classifier. A grouped convolution is stored as one convolution a group.
+    Within a kind the order is that of the network, whatever the numbers: convolutions without a
+    bias, those with one (of Squeeze-and-Excitation), BatchNorms, the classifier. A grouped
+    convolution is stored as one convolution per group.
     """
     if not variables:
         return {}
@@ -198,7 +198,7 @@ def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
 
 
 def _take(sources: Sources, queue: list[list[str]], prefix: str, groups: int) -> None:
-    """Move the next layers of a queue to the variables that begin with `prefix`."""
+    """Assign the next layers of a queue to the variables that begin with `prefix`."""
     for members in queue[:groups]:
         for name in members:
             sources.setdefault(prefix + name.rsplit("/", 1)[1], []).append(name)
@@ -221,14 +221,14 @@ def _kind(names: list[str], shapes: list[tuple[int, ...]]) -> str:
 
 
 def _position(layer: str) -> tuple[int, int, str]:
-    """Sorts layers of ours into the order of the computation, within a kind."""
+    """Sort key that puts our layers of one kind in order of computation."""
     if match := re.match(r"stage(\d+)_block(\d+)_(.*)", layer):
         return int(match[1]), int(match[2]), match[3]
     return (99 if layer in ("post_bn", "predictions") else 1), 0, layer
 
 
 def caffe_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """The authors' SE-BN-Inception."""
+    """Map the authors' SE-BN-Inception."""
     table = {
         r"conv1/7x7_s2\|<v>": "stem_conv",
         r"conv1/7x7_s2/bn(/scale)?\|<bn>": "stem_bn",
@@ -248,7 +248,7 @@ def caffe_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
     return by_name(tensors, table)
 
 
-# The authors count 3c and 4e, which halve the resolution, to the stages before.
+# The authors assign 3c and 4e, which halve the resolution, to the previous stages.
 INCEPTION_MODULES = {
     "3a": "stage3_block1", "3b": "stage3_block2",
     "3c": "stage4_block1", "4a": "stage4_block2", "4b": "stage4_block3", "4c": "stage4_block4",
@@ -258,7 +258,7 @@ INCEPTION_MODULES = {
 
 
 def keras_resnet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """`keras.applications.ResNet50` and such, whose convolutions have biases."""
+    """Map `keras.applications.ResNet50` etc., whose convolutions have biases."""
     unit = r"conv<stage>_block<block>_"
     table = {
         r"conv1_conv\|<v2>": "stem_conv",
@@ -276,7 +276,7 @@ def keras_resnet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
 
 
 def keras_densenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """`keras.applications.DenseNet121` and such."""
+    """Map `keras.applications.DenseNet121` etc."""
     unit = r"conv<stage>_block<block>_"
     table = {
         r"conv1[_/]conv\|<v2>": "stem_conv",
@@ -294,7 +294,7 @@ def keras_densenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
 
 
 def keras_mobilenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """`keras.applications.MobileNet`, which numbers its blocks through."""
+    """Map `keras.applications.MobileNet`, which numbers its blocks consecutively."""
     table = {
         r"conv1\|<v2>": "stem_conv",
         r"conv1_bn\|<bn2>": "stem_bn",
@@ -310,9 +310,9 @@ def keras_mobilenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
 
 
 def keras_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """`keras.applications.InceptionV3` and `InceptionResNetV2`.
+    """Map `keras.applications.InceptionV3` and `InceptionResNetV2`.
 
-    Most layers are numbered as they were made, branch by branch, and so are ours; a few of
+    Most layers are numbered in order of creation, branch by branch, as ours are; a few of
     Inception-ResNet-v2 have names.
     """
     table = {KERAS_CLASSIFIER: "predictions"}
@@ -329,7 +329,7 @@ def keras_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
             for name in tensors
             if (match := re.match(rf"{theirs}(?:_(\d+))?(?=\|)", name))
         }
-        # Too few or too many are found out by what is missing or left over.
+        # Missing or extra tensors reveal a wrong count later.
         for layer, (_, prefix) in zip(layers, sorted(numbered.items()), strict=False):
             for name in tensors:
                 if name.startswith(f"{prefix}|"):
@@ -339,7 +339,7 @@ def keras_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
 
 
 def _creation(layer: str) -> list[Any]:
-    """Sorts the layers of an Inception network by when they are made."""
+    """Sort key for the layers of an Inception network, in order of creation."""
     for word, number in (("stem", "0"), ("stage", "1_"), ("mixed", "block0")):
         layer = layer.replace(word, number)
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
@@ -357,5 +357,5 @@ LAYOUTS: dict[str, Callable[[Any, Any, Any], Sources]] = {
     "keras_mobilenet": keras_mobilenet,
     "keras_inception": keras_inception,
 }
-# Tensors that are no weights.
+# Tensors that are not weights.
 COUNTERS = re.compile(r".*\.num_batches_tracked")

@@ -1,6 +1,6 @@
-"""Publishers' files as named tensors that are read one at a time.
+"""Read publishers' files as named tensors, one at a time.
 
-Each reader checks what the file claims before it trusts it, and opens no other file.
+Readers validate the file's metadata and never open another file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TensorFile:
 
 @contextmanager
 def one_line(path: Path) -> Iterator[None]:
-    """Whatever a reader raises on an unfit file becomes one line that names it."""
+    """Turn any error of a reader into one line that names the file."""
     try:
         yield
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def one_line(path: Path) -> Iterator[None]:
 
 @contextmanager
 def keras_hdf5(path: Path) -> Iterator[TensorFile]:
-    """The tensors of a Keras 2 HDF5 file (weights or model), `<layer>|<weight>`, in file order."""
+    """Open a Keras 2 HDF5 file (weights or model): tensors by `<layer>|<weight>`, in file order."""
     with h5py.File(path, "r") as file:
         root = file.get("model_weights", file)
         tensors: dict[str, Tensor] = {}
@@ -69,9 +69,9 @@ def keras_hdf5(path: Path) -> Iterator[TensorFile]:
             for weight in _names(group, "weight_names"):
                 dataset = _item(group, weight, h5py.Dataset)
                 if dataset.external or dataset.is_virtual:
-                    raise ValueError(f"{weight!r} lies in another file")
+                    raise ValueError(f"{weight!r} is stored in another file")
                 if dataset.shape is None:
-                    raise ValueError(f"{weight!r} is no array")
+                    raise ValueError(f"{weight!r} is not an array")
                 name = f"{layer}|{weight.split(':')[0]}"
                 if name in tensors:
                     raise ValueError(f"{weight!r} occurs twice")
@@ -87,7 +87,7 @@ def _read(dataset: Any, name: str) -> np.ndarray:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names that Keras may have split over several attributes."""
+    """Return a list of names that Keras may have split over several attributes."""
     attributes = group.attrs
     if attribute in attributes:
         chunks = [attribute]
@@ -95,13 +95,13 @@ def _names(group: Any, attribute: str) -> list[str]:
         chunks = [key for key in attributes if re.fullmatch(rf"{attribute}\d+", key)]
         chunks.sort(key=lambda key: int(key.removeprefix(attribute)))
         if not chunks:
-            raise ValueError(f"no attribute {attribute!r}, so no weights file of Keras 2")
+            raise ValueError(f"no attribute {attribute!r}, so not a Keras 2 weights file")
     names = [name for chunk in chunks for name in attributes[chunk]]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _item(group: Any, name: str, kind: type) -> Any:
-    """The item at a path of hard links, so that it lies in this very file."""
+    """Return the item at a path of hard links, which stay within this file."""
     parent = group
     for part in name.split("/"):
         link = parent.get(part, getlink=True) if isinstance(parent, h5py.Group) else None
@@ -116,15 +116,15 @@ def _item(group: Any, name: str, kind: type) -> Any:
 
 @contextmanager
 def safetensors(path: Path) -> Iterator[TensorFile]:
-    """The tensors of a safetensors file."""
+    """Open a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     def read(name: str) -> np.ndarray:
-        # What is read stays in memory until the file is closed.
+        # Tensors stay in memory until the file is closed, so open it for each.
         try:
             with safe_open(path, framework="numpy") as file:
                 return file.get_tensor(name)
-        # NumPy lacks some of the types, and each says so in another way.
+        # NumPy lacks some of the types, each with a different error.
         except (SafetensorError, AttributeError, TypeError) as error:
             raise ValueError(f"tensor {name} cannot be read ({error})") from None
 
@@ -132,33 +132,31 @@ def safetensors(path: Path) -> Iterator[TensorFile]:
         with safe_open(path, framework="numpy") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.offset_keys()}
     except SafetensorError as error:
-        raise ValueError(f"not a sound safetensors file ({error})") from None
+        raise ValueError(f"not a valid safetensors file ({error})") from None
     tensors = {name: Tensor(shape, partial(read, name)) for name, shape in shapes.items()}
     yield TensorFile(tensors, out_first=True)
 
 
 @contextmanager
 def torch_file(path: Path) -> Iterator[TensorFile]:
-    """The tensors of a `.pth` file: a state dict, or a training checkpoint that holds one.
+    """Open a `.pth` file: a state dict, or a training checkpoint that contains one.
 
-    Of a checkpoint with averaged weights the averaged ones are taken, as timm does.
+    Averaged weights in a checkpoint are preferred, as in timm.
     """
     try:
         import torch
     except ImportError:
-        raise ValueError(
-            "a .pth file needs Torch to be read: pip install keras-se[torch]"
-        ) from None
+        raise ValueError("reading a .pth file needs Torch: pip install keras-se[torch]") from None
     import pickle
 
     try:
-        # timm's training script stores its arguments beside the weights.
+        # timm's training script stores its arguments with the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError("holds Python objects other than tensors, which are not loaded") from None
+        raise ValueError("has Python objects other than tensors, which are not loaded") from None
     except Exception as error:
-        raise ValueError(f"not a sound .pth file ({' '.join(str(error).split())[:100]})") from None
+        raise ValueError(f"not a valid .pth file ({' '.join(str(error).split())[:100]})") from None
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -166,7 +164,7 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
     if not isinstance(loaded, dict) or not all(
         isinstance(value, torch.Tensor) for value in loaded.values()
     ):
-        raise ValueError("holds no state dict")
+        raise ValueError("contains no state dict")
     tensors: dict[str, Tensor] = {}
     for key, value in loaded.items():
         name = str(key).removeprefix("module.")
@@ -181,20 +179,20 @@ def torch_file(path: Path) -> Iterator[TensorFile]:
 
 @contextmanager
 def caffe_model(path: Path) -> Iterator[TensorFile]:
-    """The tensors of a `.caffemodel`, BatchNorm's statistics divided by their scale factor."""
+    """Open a `.caffemodel`; BatchNorm's statistics are divided by their scale factor."""
     tensors = {name: Tensor(shape, read) for name, (shape, read) in caffe_tensors(path).items()}
     yield TensorFile(tensors, out_first=True)
 
 
 def open_tensors(path: Path) -> AbstractContextManager[TensorFile]:
-    """The tensors of a file, whose kind its first bytes tell."""
+    """Open a file of any supported format, detected from its first bytes."""
     with open(path, "rb") as file:
         start = file.read(16)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return keras_hdf5(path)
     if start[8:9] == b"{":
         return safetensors(path)
-    # Torch writes zip files, before 1.6 bare pickles.
+    # Torch writes zip files; before 1.6 it wrote bare pickles.
     if start.startswith((b"PK\x03\x04", b"\x80\x02")):
         return torch_file(path)
     # The tag of a name or of a layer.

@@ -1,7 +1,7 @@
-"""HDF5 files that hold each variable of a model under its own path.
+"""HDF5 files that store each variable of a model under its own path.
 
-Keras' own weights files address layers by class and order, so that two exchanged layers of the
-same shapes load without a word. Here every variable has its name, and loading is strict.
+Keras' own weights files address layers by class and order, so that two swapped layers of the same
+shape load without an error. Here every variable has its name, and loading is strict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keras_se.files import atomic, writing
 
 
 def named_variables(model: Any) -> dict[str, Any]:
-    """The weights of a flat functional model by `<layer name>/<variable name>`."""
+    """Return the weights of a flat functional model by `<layer name>/<variable name>`."""
     return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.weights}
 
 
@@ -28,8 +28,8 @@ def write_variables(model: Any, path: Path) -> None:
 
 
 def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
-    """Write arrays, or what `np.asarray` makes one of, one at a time, to `path`, atomically."""
-    # No time stamps: equal weights make equal bytes.
+    """Write arrays, or objects that `np.asarray` accepts, to `path` one at a time, atomically."""
+    # No time stamps, so that equal weights give equal bytes.
     with (
         writing(path),
         atomic(path) as temporary,
@@ -41,7 +41,7 @@ def write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
 
 @contextmanager
 def open_variables(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
-    """The arrays of a file that `write_variables` wrote, by name, still in the file."""
+    """Open the arrays of a file from `write_variables`, by name, without reading them."""
     datasets: dict[str, h5py.Dataset] = {}
 
     def collect(name: str, item: Any) -> None:
@@ -54,7 +54,7 @@ def open_variables(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file that `write_variables` wrote, by name."""
+    """Read all arrays of a file from `write_variables`, by name."""
     with open_variables(path) as datasets:
         return {name: dataset[()] for name, dataset in datasets.items()}
 
@@ -65,18 +65,17 @@ def place_variables(
     unused: tuple[str, ...] = (),
     kept: Container[str] = (),
 ) -> None:
-    """Assign every array to the variable of its name, strictly.
+    """Strictly assign every array to the variable of its name.
 
     Args:
         model: A flat functional model.
-        arrays: Arrays by `<layer name>/<variable name>`; also ones still in a file, that
-            `np.asarray` reads.
+        arrays: Arrays by `<layer name>/<variable name>`, or anything that `np.asarray` reads.
         unused: Layers whose arrays may be left over (the head of a headless model).
         kept: Variables that have no array and keep their values.
 
     Raises:
-        ValueError: If a variable has no array, an array no variable, or shapes differ; nothing
-            is assigned then.
+        ValueError: If a variable has no array, an array has no variable, or shapes differ; then
+            nothing is assigned.
     """
     variables = named_variables(model)
     missing = [name for name in variables if name not in arrays and name not in kept]
@@ -88,8 +87,8 @@ def place_variables(
     ]
     for what, names in (
         ("missing", missing),
-        ("without a place", extra),
-        ("of a wrong shape", wrong),
+        ("unexpected", extra),
+        ("wrong shape", wrong),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
