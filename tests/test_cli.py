@@ -359,7 +359,7 @@ def test_a_mistake_is_found_without_a_backend(model: str) -> None:
     "statement",
     [
         "import keras_se",
-        "from keras_se import SEConfig, decode_predictions, list_models, load_image",
+        "from keras_se import decode_predictions, list_models, load_image",
         "import keras_se; keras_se.list_weights(); keras_se.list_models()",
     ],
 )

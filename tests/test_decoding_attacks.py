@@ -50,6 +50,7 @@ def mutant(data: bytes, generator: random.Random) -> bytes:
     ])  # fmt: skip
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", SOUND)
 def test_damage_at_any_place(name: str, rgb: Decode) -> None:
     """Costs its own row, and what is decoded is what `load_image` gives."""
@@ -125,6 +126,7 @@ SOUND_BUT_RARE = {
 }  # fmt: skip
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name", SOUND_BUT_RARE)
 def test_sound_but_rare(name: str, rgb: Decode) -> None:
     data = SOUND_BUT_RARE[name]

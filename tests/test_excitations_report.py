@@ -243,7 +243,7 @@ def test_mistakes_of_the_command(run, garments, tmp_path):
         ("se_resnet20.fashion",): f"Did you mean '{NAME}'?",
         ("absent.keras", garments): "does not exist",
         (tmp_path / "plain.keras",): "`data` must be a folder",
-        (tmp_path / "plain.keras", garments): "`model` must hold `SqueezeExcite`",
+        (tmp_path / "plain.keras", garments): "`model` must hold attention blocks",
         (NAME, "absent"): "`data` must be a folder",
         (NAME, tmp_path): "every folder must be a class",
         (NAME, "--samples-per-class", "some"): "or 'all'",

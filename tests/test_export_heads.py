@@ -93,7 +93,7 @@ MAPS: dict[str, Callable[[Any], Any]] = {
 # What is applied to outputs that are known to be logits.
 SCORES = {"known logits": ops.softmax, "known sigmoids": ops.sigmoid}
 # In the default suite.
-QUICK = ("one unit", "BatchNorm", "outputs by name", "dense maps")
+QUICK = ("one unit", "outputs by name")
 
 
 @pytest.fixture(scope="module")
