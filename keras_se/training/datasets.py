@@ -161,5 +161,5 @@ def check_labels(where: str, labels: np.ndarray, classes: int) -> None:
     if len(wrong):
         raise ValueError(
             f"{where}: expected labels from 0 to {classes - 1}. "
-            f"Received: {labels[wrong[0]]} for picture {wrong[0]} ({len(wrong)} such labels)"
+            f"Received: {labels[wrong[0]]}, of picture {wrong[0]} ({len(wrong)} such labels)"
         )
