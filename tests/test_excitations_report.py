@@ -117,7 +117,7 @@ def test_files_that_are_none(found, tmp_path):
     }
     for name, data in cases.items():
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="expected a file that") as caught:
+        with pytest.raises(ValueError, match="expected a file written by") as caught:
             Excitations.load(path)
         assert len(str(caught.value).splitlines()) == 1, name
     with pytest.raises(FileNotFoundError):
@@ -243,7 +243,7 @@ def test_mistakes_of_the_command(run, garments, tmp_path):
         ("se_resnet20.fashion",): f"Did you mean '{NAME}'?",
         ("absent.keras", garments): "does not exist",
         (tmp_path / "plain.keras",): "`data` must be a folder",
-        (tmp_path / "plain.keras", garments): "`model` must hold `SqueezeExcite`",
+        (tmp_path / "plain.keras", garments): "`model` must hold attention blocks",
         (NAME, "absent"): "`data` must be a folder",
         (NAME, tmp_path): "every folder must be a class",
         (NAME, "--samples-per-class", "some"): "or 'all'",

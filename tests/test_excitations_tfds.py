@@ -129,7 +129,7 @@ def test_mistakes(run, prepared, tmp_path):
         excitations(model, x, [0, 1], data_dir=prepared)
     with pytest.raises(ValueError, match="`labels` must be None"):
         excitations(model, "tfds:tiny_grey", [0, 1], data_dir=prepared)
-    with pytest.raises(ValueError, match="`class_names` must be as many as the classes"):
+    with pytest.raises(ValueError, match="`class_names` must have one name per class"):
         excitations(model, "tfds:tiny_grey", class_names=["a"], data_dir=prepared)
 
 
