@@ -237,7 +237,7 @@ def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, i
     *own, channels = network_of(model).shape
     height, width = (known or size or SIZE for known in own)
     if size is not None and (height, width) != (size, size):
-        raise ValueError(f"`size` must be {height}x{width} for {what}. Received: size={size}")
+        raise ValueError(f"`size` must be that of {what}, {height}x{width}. Received: size={size}")
     return height, width, channels
 
 
