@@ -576,6 +576,6 @@ def test_damaged_model_file_is_one_line(config, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, config if name == "config.json" else content)
-    with pytest.raises(ValueError, match=r"deep\.keras: expected a model of Keras") as caught:
+    with pytest.raises(ValueError, match=r"deep\.keras: expected a Keras model") as caught:
         excitations_of(str(path), str(tmp_path), "all")
     assert len(str(caught.value).splitlines()) == 1
