@@ -1,8 +1,8 @@
 """Squeeze-and-Excitation networks for Keras: the layer, the networks, trained weights.
 
-Names are loaded when first used (the stub beside this file lists them), so that the command line
-starts without Keras. The layers are registered with Keras as soon as Keras is imported: a saved
-model loads after nothing more than `import keras_se`.
+Names are loaded on first use (the stub beside this file lists them), so that the command line
+starts without Keras. The layers are registered as soon as Keras is imported, so a saved model loads
+after just `import keras_se`.
 """
 
 import importlib

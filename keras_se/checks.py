@@ -1,4 +1,4 @@
-"""Checks of arguments, and the wording of their errors."""
+"""Argument checks and their error messages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-# Characters of a list of choices that is shown whole, and the names that stand for a longer one.
+# Longest list of choices to show in full, in characters, and names to show of a longer one.
 LONGEST, NEAREST = 160, 3
-# Files of networks, and how they are read.
+# Suffixes of network files, and how to read them.
 READERS = {
     ".safetensors": "keras_se.load_checkpoint reads it",
     ".pth": "keras_se.load_checkpoint reads it",
@@ -25,18 +25,18 @@ READERS = {
 
 
 def reader_of(name: str) -> str | None:
-    """What to do with a file of that name, `None` for one that no network is in."""
+    """How to read a network file of that name; `None` if the suffix is not known."""
     return next((use for suffix, use in READERS.items() if name.endswith(suffix)), None)
 
 
 def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str = "") -> str:
-    """One line: what was expected and received, and the nearest valid name; of a long list three.
+    """A one-line error with the valid names and the nearest; of a long list only the nearest three.
 
     Args:
         what: The argument's name.
         received: Its value.
         choices: The valid values.
-        more: A valid value that cannot be listed, in words.
+        more: Description of valid values that cannot be listed.
     """
     choices = list(choices)
     names = [choice for choice in choices if isinstance(choice, str)]
@@ -68,7 +68,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """`value`, or a `ValueError` that names the argument unless it is True or False."""
+    """`value` if it is True or False, else a `ValueError` that names the argument."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
     return value

@@ -1,6 +1,6 @@
 """The command line: `keras-se`.
 
-A user's mistake ends in one line on stderr and exit code 2.
+User errors end with one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; users' mistakes become one line and exit code 2."""
+    """Run the command line; user errors become one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         cli.main(standalone_mode=False)

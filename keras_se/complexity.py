@@ -1,4 +1,4 @@
-"""`cost`: what a network costs, counted as the paper counts."""
+"""`cost`: parameters and multiply-adds of a network, by the paper's convention."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Shape = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one call of a layer costs.
+    """The cost of one call of a layer.
 
     Attributes:
-        name: The layer's name; one in a nested model follows the model's name and a slash.
+        name: The layer's name, prefixed with the name of a nested model and a slash.
         kind: Its class.
         output_shape: Shape of its output for one picture.
-        params: Its parameters; 0 if it was called before.
+        params: Its parameters; 0 if the layer was called before.
         macs: Multiply-adds for one picture; `None` if they are not counted.
         squeeze_excite: Whether it is an attention block.
     """
@@ -48,11 +48,11 @@ class Cost:
         params_trainable: Trainable parameters.
         params_total: All parameters, with BatchNorm's moving statistics: the paper's "Params".
         macs: Multiply-adds for one picture: the paper's "FLOPs".
-        se_params: The parameters of the attention blocks among `params_total`.
-        se_macs: Their multiply-adds among `macs`.
-        layers: A `LayerCost` for each call of a layer that has parameters or multiply-adds, in
-            the order of the calls.
-        not_counted: Names of layers that may multiply, of a kind that is not counted.
+        se_params: Parameters of the attention blocks, part of `params_total`.
+        se_macs: Multiply-adds of these blocks, part of `macs`.
+        layers: A `LayerCost` for each call of a layer with parameters or multiply-adds, in call
+            order.
+        not_counted: Names of layers that may multiply but are of an unsupported kind.
 
     Example:
 
@@ -101,19 +101,19 @@ def _share(part: int, whole: int) -> str:
 def cost(
     model: keras.Model, input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None
 ) -> Cost:
-    """Counts the parameters and the multiply-adds of a network by the paper's convention.
+    """Count the parameters and the multiply-adds of a network by the paper's convention.
 
-    Multiply-adds are those of convolutions and fully connected layers, one for each element of
-    the kernel at each position, and of Squeeze-and-Excitation: its two fully connected layers and
-    the scaling, one for each element of the feature maps. Pooling, normalisation, activations,
-    sums and biases are none. Layers of other kinds that may multiply, such as recurrent ones and
-    attention, are named in `Cost.not_counted`.
+    Multiply-adds are those of convolutions and fully connected layers, one per kernel element and
+    position, and of Squeeze-and-Excitation: its two fully connected layers and the scaling, one per
+    element of the feature maps. Pooling, normalisation, activations, sums and biases have none.
+    Other layers that may multiply, such as recurrent ones and attention, are listed in
+    `Cost.not_counted`.
 
     Args:
-        model: Any functional or built Sequential model; nested models and layers called several
-            times are counted as often as they are called, their parameters once.
+        model: Any functional or built Sequential model; multiply-adds of nested models and shared
+            layers are counted once per call, their parameters once.
         input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`, a tuple of integers; for a
-            model with several inputs a list of one for each. Defaults to the model's own.
+            model with several inputs a list of shapes. Defaults to the model's own.
 
     Returns:
         The counts for one picture.
@@ -133,7 +133,7 @@ def cost(
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 4, Eq. 5 and
         Table 2.
     """
-    # One picture as a batch of one: layers may fold other axes into the batch.
+    # Batch size 1, since layers may fold other axes into the batch.
     graph = trace(model, input_shape, batch_size=1)
     batch = graph.inputs[0].shape[0]
     if any(None in x.shape[1:] for x in graph.inputs):
@@ -170,7 +170,7 @@ def cost(
 
 
 def _calls(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Any, list[Shape], list[Shape]]]:
-    """Name, layer, shapes of the inputs and of the outputs of every call, in nested models too."""
+    """Name, layer, input shapes and output shapes of every call, in nested models too."""
     for call in graph.calls:
         inputs, outputs = ([tuple(x.shape) for x in xs] for xs in (call.inputs, call.outputs))
         yield from _inside(prefix + call.layer.name, call.layer, inputs, outputs)
@@ -182,11 +182,11 @@ def _inside(
     if not _known(inputs):
         yield name, layer, inputs, outputs
     elif is_functional(layer):
-        # Behind its inputs there may be masks.
+        # Its inputs may be followed by masks.
         shapes = [shape[1:] for shape in inputs[: len(layer.inputs)]]
         yield from _calls(trace(layer, shapes, inputs[0][0]), f"{name}/")
     elif isinstance(layer, layers.TimeDistributed):
-        # Time is another axis of the batch.
+        # Fold time into the batch.
         folded = [[(x[0] * x[1], *x[2:]) for x in shapes] for shapes in (inputs, outputs)]
         yield from _inside(f"{name}/{layer.layer.name}", layer.layer, *folded)
     else:
@@ -199,7 +199,7 @@ def _macs(layer: Any, inputs: list[Shape], outputs: list[Shape]) -> int | None:
         return 0
     form = facts_of(layer).kernel
     if form == "einsum" and _known(inputs):
-        # The sizes of its output are not always known to Keras.
+        # Keras does not always know its output shape.
         return _einsum(layer.equation, inputs[0], layer.kernel.shape)
     if not _known(inputs + outputs):
         return None
@@ -227,7 +227,7 @@ def _macs(layer: Any, inputs: list[Shape], outputs: list[Shape]) -> int | None:
 def _multiplies(layer: Any) -> bool:
     if isinstance(layer, ChannelAttention):
         return True
-    # A subclass may multiply where its base does not.
+    # By the exact class, since a subclass may multiply even if its base does not.
     said = FACTS.get(type(layer).__name__, UNKNOWN).multiplies
     return any(len(weight.shape) > 1 for weight in _weights(layer)) if said is None else said
 
@@ -245,7 +245,7 @@ def _size(weights: list[Any]) -> int:
 
 
 def _einsum(equation: str, input_shape: Shape, kernel_shape: Shape) -> int:
-    """The product of the sizes of all indices; the output has none that both lack."""
+    """The product of the sizes of all indices; every output index is in one of the inputs."""
     left, right, _ = re.split(",|->", equation)
     before, _, after = left.partition("...")
     more = len(input_shape) - len(before) - len(after)

@@ -1,6 +1,6 @@
-"""`Description`: what a network takes and what it answers. Of a set the registry tells it.
+"""`Description`: a network's inputs and outputs; for a set of weights, from the registry.
 
-Keras is not needed here, so that a bad picture is refused before Keras is imported.
+This module does not need Keras, so that a bad picture is refused before Keras is imported.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from keras_se.weights.entries import Weights, list_weights, resolve_weights
 
 @dataclass(frozen=True)
 class Description:
-    """What a model takes and what it answers.
+    """The inputs and outputs of a model.
 
     Attributes:
         height: Height of its pictures, `None` for any.
         width: Width of its pictures, `None` for any.
-        channels: Their channels.
-        channels_first: Whether they are `(C, H, W)`.
-        size: Height and width that the network is evaluated at, or `None`.
+        channels: Number of channels.
+        channels_first: Whether pictures are `(C, H, W)`.
+        size: Height and width at which the network is evaluated, or `None`.
         crop: Share of the resized picture's shorter side that is kept; 1.0, the whole picture,
-            unless the model knows another one.
-        interpolation: `"bilinear"` or `"bicubic"`, of the resize.
+            unless the model specifies another.
+        interpolation: `"bilinear"` or `"bicubic"`, for the resize.
         normalises: Whether the model takes 0..255 and normalises inside, by `mean` and `std`.
         mean: Means of the channels in 0..1, RGB order, or `None`.
         std: Standard deviations of the channels in 0..1, or `None`.
-        channel_order: `"RGB"` or `"BGR"`, behind the normalisation.
+        channel_order: `"RGB"` or `"BGR"`, after the normalisation.
         answers: `"probabilities"` of one class each, `"independent probabilities"`, `"logits"`, or
             `"values"`: anything else.
-        scores: What makes probabilities of logits, `"softmax"` or `"sigmoid"`; else `None`.
+        scores: Activation that turns logits into probabilities, `"softmax"` or `"sigmoid"`; else
+            `None`.
         classes: Identifier and name of each class, or `None` if there are no classes or their
             names are not known.
-        features: Width of the vector that the last dense layer takes, or `None`.
+        features: Input width of the last dense layer, or `None`.
     """
 
     height: int | None
@@ -61,7 +62,7 @@ class Description:
 
 
 def find_set(name: Any) -> Weights | None:
-    """The set of weights that a name means: its own, or a builder and a data set."""
+    """The set of weights for a name: the set's own, or a builder and a data set."""
     if isinstance(name, Weights):
         return name
     if not isinstance(name, str):
@@ -75,7 +76,7 @@ def find_set(name: Any) -> Weights | None:
 
 
 def agreed_set(dataset: Any) -> Weights | None:
-    """One of the default sets of a data set, if all of them take pictures alike."""
+    """One of a data set's default sets, if all of them preprocess pictures alike."""
     sets = [entry for entry in list_weights() if entry.default and entry.dataset == dataset]
     transforms = {
         (entry.input_shape, entry.preprocessing.crop, entry.preprocessing.interpolation)
@@ -83,14 +84,14 @@ def agreed_set(dataset: Any) -> Weights | None:
     }
     if len(transforms) > 1:
         raise ValueError(
-            f"`weights_or_model` must be a set of weights: those of {dataset!r} take pictures in "
-            f"{len(transforms)} ways. Received: weights_or_model={dataset!r}"
+            f"`weights_or_model` must be a set of weights: those of {dataset!r} have "
+            f"{len(transforms)} transforms. Received: weights_or_model={dataset!r}"
         )
     return sets[0] if sets else None
 
 
 def describe_set(entry: Weights) -> Description:
-    """What the network of a set of weights takes and answers."""
+    """Describe the network of a set of weights."""
     transform, labels = entry.preprocessing, entry.dataset.removesuffix("_backbone")
     return Description(
         height=transform.size,

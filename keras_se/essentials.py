@@ -1,7 +1,7 @@
-"""The parts of a picture file that its pixels depend on; a decoder is given nothing else.
+"""The parts of a picture file that affect its pixels; decoders get nothing else.
 
-Text, colour profiles and previews cost decoders unbounded time and memory, and each decoder judges
-damage in them differently. `keras_se.serving.headers` states the same rules inside a graph.
+Text, colour profiles and previews cost decoders unbounded time and memory, and decoders disagree on
+damage in them. `keras_se.serving.headers` implements the same rules in a graph.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from dataclasses import dataclass
 
 from keras_se.tiff import essential_tiff, tag_values
 
-# Parts of a file without runs of equal ones, and in all: real files have a few, and pixels in
-# pieces of a kilobyte or more.
+# Limits on parts of a file, with runs of equal ones counted once, and in all: real files have a
+# few, and pixels in pieces of a kilobyte or more.
 MAX_CHUNKS, MAX_PARTS = 1000, 2**16
-# Parts of one length that count as one.
+# Parts of equal length that count as one.
 RUN = 512
 # Pieces of a GIF, of at most 255 bytes, that count as one.
 GIF_RUN = 4096
-# Larger pictures are refused.
+# Limit on pixels.
 MAX_PIXELS = 100_000_000
-# Of a JPEG: progressive ones have ten. Thirty bytes would cost a pass over all pixels.
+# Limit on scans of a JPEG: progressive ones have ten, and thirty bytes cost a pass over all pixels.
 MAX_SCANS = 100
-# Pixels times scans: the ten of 100 megapixels, a hundred of 12.
+# Limit on pixels times scans: ten scans of 100 megapixels, or a hundred of 12.
 MAX_SCANNED = 1_200_000_000
-# Compressed bytes of a PNG beyond those that its rows can need.
+# Limit on compressed bytes of a PNG beyond the most that its rows can need.
 MAX_SURPLUS = 4096
-# Bytes of a run-length coded BMP, which Pillow reads in Python.
+# Limit on bytes of a run-length encoded BMP, which Pillow decodes in Python.
 MAX_PACKED = 2**20
-# Of JPEG, the segments with height and width.
+# JPEG segments with height and width.
 SIZED = [bytes([0xC0 + n]) for n in range(16) if n not in (4, 8, 12)]
 SLOW = "a file made to be slow"
 
 
 @dataclass(frozen=True)
 class Essentials:
-    """What a decoder needs of a picture file.
+    """The parts of a picture file that a decoder needs.
 
     Attributes:
         format: Its name in Pillow.
-        data: The file without the other parts.
-        orientation: 1 to 8, how EXIF says that the pixels are turned.
+        data: The file without other parts.
+        orientation: EXIF orientation, 1 to 8.
         several: Whether the file has a second frame.
     """
 
@@ -54,7 +54,7 @@ class Essentials:
 
 
 def essentials_of(data: bytes) -> Essentials | None:
-    """The essentials of a picture file, `None` of an unknown format.
+    """The essentials of a picture file; `None` for an unknown format.
 
     Raises:
         ValueError: If the file is damaged or made to be slow.
@@ -66,7 +66,7 @@ def essentials_of(data: bytes) -> Essentials | None:
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation, 1 to 8, that EXIF data states."""
+    """The orientation, 1 to 8, in EXIF data."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None or len(exif) < 8:
         return 1
@@ -103,7 +103,7 @@ def _jpeg(data: bytes) -> Essentials:
             pixels = int.from_bytes(height, "big") * int.from_bytes(width, "big")
         if marker == b"\xe1" and not exif and segment[4:10] == b"Exif\0\0":
             exif = segment[10:]
-        # JFIF's and Adobe's say how the colours are coded; the others and comments are dropped.
+        # Keep JFIF and Adobe segments, which define the colour coding; drop others and comments.
         if not (0xE0 <= marker[0] <= 0xEF or marker == b"\xfe") or marker in (b"\xe0", b"\xee"):
             kept.append(segment)
         at += len(segment)
@@ -111,7 +111,7 @@ def _jpeg(data: bytes) -> Essentials:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk of a PNG, the last one too."""
+    """Name, start and end of each chunk of a PNG, including the last."""
     at, steps, run, before = 8, 0, 0, (b"", 0)
     for _ in range(MAX_PARTS):
         size, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -161,7 +161,7 @@ def _png(data: bytes) -> Essentials:
 
 
 def _fits(kept: list[bytes], transparency: bytes, seen: set[bytes]) -> bool:
-    """Whether tRNS is where it may be and of the right length; decoders ignore any other."""
+    """Whether tRNS has a valid place and length; decoders ignore any other."""
     colours = kept[1][17]
     palette = next((len(part) - 12 for part in kept if part[4:8] == b"PLTE"), 0) // 3
     least, most = {0: (2, 2), 2: (6, 6), 3: (1, palette)}.get(colours, (1, 0))
@@ -169,12 +169,12 @@ def _fits(kept: list[bytes], transparency: bytes, seen: set[bytes]) -> bool:
 
 
 def _transparency(depth: int, colours: int, body: bytes) -> bytes:
-    """The chunk that names the transparent colours, as Pillow understands it."""
+    """The tRNS chunk, converted to Pillow's interpretation."""
     if colours == 2 and depth == 16:
-        # Pillow compares with the upper bits.
+        # Pillow compares only the upper bits.
         raise ValueError("a transparent colour of 16 bits")
     if colours == 0 and depth < 8:
-        # Pillow compares with pixels that it has stretched to 8 bits.
+        # Pillow compares with pixels stretched to 8 bits.
         largest = 2**depth - 1
         body = bytes([0, (body[1] & largest) * 255 // largest])
     body = b"tRNS" + body
@@ -182,7 +182,7 @@ def _transparency(depth: int, colours: int, body: bytes) -> bytes:
 
 
 def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
-    """Raise unless the compressed pixels are all there; Pillow leaves missing rows black."""
+    """Raise unless the compressed pixels are complete; Pillow leaves missing rows black."""
     width, height, depth, colours, packing, filtering, interlace = struct.unpack(">IIBBBBB", header)
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colours, 0)
     if packing or filtering or interlace > 1 or not samples:
@@ -199,7 +199,7 @@ def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
         size(-((left - width) // right), -((top - height) // down))
         for left, top, right, down in passes
     )
-    # One of too many pixels is refused before they are decoded.
+    # Too large; refused elsewhere before decoding.
     if width * height > MAX_PIXELS:
         return
     unpacked = height * (1 + (width * depth * samples + 7) // 8)
@@ -217,7 +217,7 @@ def _require_rows(header: bytes, pixels: list[bytes], seen: set[bytes]) -> None:
 
 
 def _gif(data: bytes) -> Essentials:
-    """Header, palette, and the first picture with what says its transparency."""
+    """Header, palette, and the first picture with its graphic control extension."""
     at = 13 + _table(data[10:11])
     kept, control, steps, pictures = [b"GIF89a" + data[6:at]], b"", 0, 0
     while at < len(data) and data[at : at + 1] in (b"\x21", b"\x2c"):
@@ -242,7 +242,7 @@ def _table(flags: bytes) -> int:
 
 
 def _after_pieces(data: bytes, at: int, steps: int) -> tuple[int, int]:
-    """Where data in pieces ends, and the runs of pieces so far."""
+    """End of data in pieces, and the runs of pieces so far."""
     before, run = -1, 0
     while at < len(data) and data[at]:
         run = run + 1 if data[at] == before and run < GIF_RUN else 1
@@ -269,7 +269,7 @@ def _tiff(data: bytes) -> Essentials:
 
 
 def _webp(data: bytes) -> Essentials:
-    """Pillow has C read it; only EXIF is looked for."""
+    """The whole file, which Pillow reads in C, and its EXIF orientation."""
     at, exif = 12, b""
     for _ in range(MAX_CHUNKS):
         size = int.from_bytes(data[at + 4 : at + 8], "little")

@@ -1,4 +1,4 @@
-"""Writing files so that none is ever half-written."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error of writing into one line that names the file; HDF5 gives many lines."""
+    """Turn a write error into one line that names the file; HDF5's have many lines."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""`with_new_head`: another classifier on a trained network."""
+"""`with_new_head`: replace the classifier of a trained network."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def with_new_head(
     classifier_activation: Any = "softmax",
     name: str | None = None,
 ) -> keras.Model:
-    """A trained network with another classifier.
+    """Replace the classifier of a trained network.
 
-    What the last dense layer takes goes into a new one with random values; of a network without a
-    classifier its output does, after global average pooling if that is feature maps. All other
-    layers are the model's own, shared with it: training one trains the other.
+    The last dense layer is replaced by a new one with random weights; if there is no classifier,
+    one is added to the output, after global average pooling if that is feature maps. All other
+    layers are shared with the model: training one trains the other.
 
     Args:
         model: A functional model such as `keras_se.SEResNet50()`.
         classes: Number of classes, at least 1.
-        labels: Their names, or `None` (default). They travel with the model.
+        labels: Their names, or `None` (default). They are saved with the model.
         classifier_activation: Activation of the new layer; `None` gives logits. Defaults to
             `"softmax"`.
         name: Name of the new model. Defaults to the model's.
@@ -40,7 +40,7 @@ def with_new_head(
         A functional `keras.Model`, `(batch, classes)` out.
 
     Raises:
-        ValueError: If the model is none that can be cut, or `labels` are not `classes` names.
+        ValueError: If the model is not supported, or `labels` are not `classes` names.
 
     Example:
 

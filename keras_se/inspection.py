@@ -1,4 +1,4 @@
-"""`describe`: what a model takes and what it answers, as far as its layers know it."""
+"""`describe`: a model's inputs and outputs, as far as known from its layers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keras_se.graph.trace import Call, is_functional, trace
 from keras_se.labels import class_names
 from keras_se.layers import Dense, PictureNormalization
 
-# Activations whose results are probabilities, and the names that `export` takes for them.
+# Activations that give probabilities, and their names in `export`.
 PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
-# Layers behind a classifier that leave the order of the classes alone.
+# Layers after a classifier that keep the order of the classes.
 ELEMENTWISE = (
     keras.layers.Activation,
     keras.layers.Dropout,
@@ -26,14 +26,14 @@ ELEMENTWISE = (
 
 
 def describe(model: keras.Model) -> Description:
-    """What a model takes and what it answers.
+    """Describe the inputs and outputs of a model.
 
-    The networks of this package carry it in their first and last layer: through `.keras` and
-    `.weights.h5` files, copies, and models that are built on their tensors. Of another model only
-    what its layers compute is known.
+    The networks of this package store the description in their first and last layer; it survives
+    `.keras` and `.weights.h5` files, copies, and models built on their tensors. For other models
+    only what the layers compute is known.
 
     Args:
-        model: A functional or built Sequential model with one input, pictures.
+        model: A functional or built Sequential model whose one input is pictures.
 
     Returns:
         A `Description`.
@@ -57,7 +57,7 @@ def describe(model: keras.Model) -> Description:
     channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
     if channels is None:
         raise ValueError(
-            f"`model` must take pictures of a known number of channels. Received: shape {shape}"
+            f"`model` must take pictures with a known number of channels. Received: shape {shape}"
         )
     pictures = normalization(model)
     last, classifier = _ends(model)
@@ -90,7 +90,7 @@ def tell(
     labels: Sequence[str] | None = None,
     scores: str | None = None,
 ) -> None:
-    """Let a network of this package know its pictures and classes, as a training run does."""
+    """Store a description of pictures and classes in a network of this package."""
     pictures = normalization(model)
     if pictures is not None:
         pictures.size, pictures.crop, pictures.interpolation = size, crop, interpolation
@@ -101,7 +101,7 @@ def tell(
 
 
 def warn_of_range(model: keras.Model, pictures: Any) -> None:
-    """Warn if pictures in 0..1 are given to a network that takes 0..255 and normalises inside."""
+    """Warn about pictures in 0..1 for a network that takes 0..255 and normalises inside."""
     array = np.asarray(pictures)
     floating = array.dtype.kind == "f" and array.size and 0 < float(array.max()) <= 1
     if floating and float(array.min()) >= 0 and normalization(model) is not None:
@@ -113,7 +113,7 @@ def warn_of_range(model: keras.Model, pictures: Any) -> None:
 
 
 def normalization(model: keras.Model) -> PictureNormalization | None:
-    """The layer that takes the model's pictures as they are, also inside a nested model."""
+    """The normalization layer on the model's input, also inside a nested model."""
     steps, inputs, _ = _steps(model)
     for step in steps:
         if any(x is inputs[0] for x in step.inputs):
@@ -125,7 +125,7 @@ def normalization(model: keras.Model) -> PictureNormalization | None:
 
 
 def named(classifier: Any) -> tuple[tuple[str, str], ...] | None:
-    """Identifier and name of each class that a classifier knows."""
+    """Identifier and name of each class of a classifier; `None` if unknown."""
     labels = getattr(classifier, "labels", None) if isinstance(classifier, Dense) else None
     if labels is None:
         return None
@@ -145,7 +145,7 @@ def _answers(last: Any, classifier: Any) -> tuple[str, str | None]:
 
 
 def _ends(model: keras.Model) -> tuple[Any, Any]:
-    """The layer whose output is the model's, and the classifier that it stands behind or is."""
+    """The last layer, and the classifier, which is that layer or precedes it."""
     steps, _, outputs = _steps(model)
     last = layer = None
     x = outputs[0]
@@ -163,7 +163,7 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
 
 
 def classifier_input(model: keras.Model) -> Any:
-    """What the model's last dense layer takes, or the output of a model that has none there."""
+    """The input of the dense layer at the model's end; without one, the model's output."""
     steps, _, outputs = _steps(model)
     x = outputs[0]
     while (step := _producer(steps, x)) is not None:
@@ -183,7 +183,7 @@ def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
     """The calls of a model's layers, its inputs and its outputs."""
     nested = any(isinstance(layer, keras.Model) for layer in model.layers)
     if nested:
-        # Of a nested model `input` and `output` are its own, not those of the call.
+        # `input` and `output` of a nested model are its own, not those of the call.
         graph = trace(model)
         return graph.calls, graph.inputs, graph.outputs
     calls = []
@@ -191,7 +191,7 @@ def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
         try:
             ends = [keras.tree.flatten(x) for x in (layer.input, layer.output)]
         except (AttributeError, ValueError):
-            # Called several times.
+            # The layer is called several times.
             continue
         if not isinstance(layer, keras.layers.InputLayer):
             calls.append(Call(layer, tuple(ends[0]), {}, ends[1]))
@@ -199,7 +199,7 @@ def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
 
 
 def _channels_first(model: keras.Model) -> bool:
-    """What the first layer with a data format says, else Keras' setting."""
+    """The data format of the first layer that has one, else Keras' setting."""
     for layer in layers_of(model):
         known = getattr(layer, "data_format", None)
         if known is not None:
@@ -208,7 +208,7 @@ def _channels_first(model: keras.Model) -> bool:
 
 
 def layers_of(model: keras.Model) -> Iterator[Any]:
-    """The layers, those of nested models in their place."""
+    """All layers, with nested models replaced by their layers."""
     for layer in model.layers:
         yield from layers_of(layer) if isinstance(layer, keras.Model) else (layer,)
 

@@ -24,25 +24,25 @@ def class_names(dataset: str) -> tuple[tuple[str, str], ...]:
 
 
 def has_names(dataset: str) -> bool:
-    """Whether the classes of a data set have names here."""
+    """Whether the class names of a data set are known."""
     return resources.files("keras_se").joinpath("class_names", f"{dataset}.txt").is_file()
 
 
 def decode_predictions(
     preds: Any, top: int = 5, weights_or_model: Any = None
 ) -> list[list[tuple[str, str, float]]]:
-    """The best classes of each prediction, by name; opens no connection.
+    """The top classes of each prediction, by name; needs no connection.
 
     Args:
         preds: Predictions of a network with its head, `(batch, classes)`.
-        top: How many classes to give, at least 1. Defaults to 5.
-        weights_or_model: Whose classes they are: a model, a set of weights or its name, a run
+        top: Number of classes to return, at least 1. Defaults to 5.
+        weights_or_model: Source of the class names: a model, a set of weights or its name, a run
             folder, a `.keras` file, or a data set such as `"fashion_mnist"`. Defaults to
             `None`, for ImageNet's 1000 classes.
 
     Returns:
-        For each prediction a list of `(class identifier, class name, score)`, best first. The
-        identifiers of ImageNet's classes are WordNet's.
+        For each prediction a list of `(class identifier, class name, score)`, best first.
+        Identifiers of ImageNet classes are WordNet's.
 
     Raises:
         ValueError: If the shape is not `(batch, classes)`, or the names are not known.
@@ -57,7 +57,7 @@ def decode_predictions(
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != len(names):
         raise ValueError(
-            f"`preds` must have the shape (batch, {len(names)}), one value a class. "
+            f"`preds` must have the shape (batch, {len(names)}), one value per class. "
             f"Received: {preds.shape}"
         )
     best = np.argsort(-preds.astype("float64"), axis=1, kind="stable")[:, :top]
@@ -67,7 +67,7 @@ def decode_predictions(
 
 
 def probabilities(outputs: Any, scores: str | None) -> np.ndarray:
-    """Outputs of a network in float64, through `"softmax"` or `"sigmoid"` if they are logits."""
+    """Outputs of a network in float64, after `"softmax"` or `"sigmoid"` if they are logits."""
     values = np.asarray(outputs, "float64")
     if scores == "softmax":
         powers = np.exp(values - values.max(-1, keepdims=True))
@@ -81,13 +81,13 @@ def _classes(weights_or_model: Any) -> tuple[tuple[str, str], ...]:
         return class_names("imagenet")
     if isinstance(weights_or_model, str) and has_names(weights_or_model.removesuffix("_backbone")):
         return class_names(weights_or_model)
-    # Keras is imported for models only.
+    # Only models import Keras.
     from keras_se.resolve import describe_named
 
     found = describe_named(weights_or_model).classes
     if found is None:
         raise ValueError(
-            "`weights_or_model` must know the names of its classes. "
+            "`weights_or_model` must have class names. "
             f"Received: weights_or_model={weights_or_model!r}"
         )
     return found

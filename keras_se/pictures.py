@@ -1,4 +1,4 @@
-"""Pictures from files, as a set of weights expects them."""
+"""Load pictures as a network expects them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BYTES = 64 * 2**20
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 TURNED = "a picture that is turned (EXIF orientation {})"
 SEVERAL = "{}: expected a picture of one frame. Received: a file of several frames"
-# What undoes each orientation of EXIF.
+# The inverse of each EXIF orientation.
 TURNS = dict(
     zip(
         range(2, 9),
@@ -41,7 +41,7 @@ TURNS = dict(
         strict=True,
     )
 )
-# What Pillow's 8-bit modes mean to a reader.
+# Pillow's 8-bit modes in words.
 MODES = {
     "1": "a black-and-white picture",
     "L": "a grey picture",
@@ -59,30 +59,29 @@ MODES = {
 def load_image(
     path_or_bytes: str | Path | bytes, weights_or_model: Any, *, strict: bool = False
 ) -> np.ndarray:
-    """One picture after the evaluation resize and crop of a network.
+    """Load an image with the evaluation resize and crop of a network.
 
-    It is turned as EXIF says. Then the shorter side is resized to `floor(size / crop)` pixels with
-    the network's interpolation, and the centre is cut out. Of a model that does not know its crop
-    the whole picture is taken, as far as its shape allows. The size is checked in the header of
-    the file, before anything is decoded; text, colour profiles and previews are never read.
+    The image is rotated by its EXIF orientation, its shorter side is resized to
+    `floor(size / crop)` pixels with the network's interpolation, and the centre is cropped. If a
+    model's crop is not known, the whole image is used, as far as its shape allows. The size is
+    checked in the file's header before decoding; text, colour profiles and previews are never read.
 
     Args:
         path_or_bytes: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or its bytes.
-        weights_or_model: Whose pictures: a model, a set of weights or its name, a run folder, a
-            `.keras` file, or a data set's name where its default sets agree.
-        strict: `False` (default): the picture is converted to the 8-bit RGB or grey that the
-            network takes: colour and grey into each other, transparency onto white, 16 bits to
-            their upper 8. `True`: a picture that would be converted or turned is refused.
+        weights_or_model: The network: a model, a set of weights or its name, a run folder, a
+            `.keras` file, or a data set's name if its default sets agree.
+        strict: `False` (default): the image is converted to 8-bit RGB or grey as the network takes:
+            colour to grey or back, transparency onto white, 16 bits to their upper 8. `True`: an
+            image that needs conversion or rotation is refused.
 
     Returns:
-        A float32 array `(1, H, W, C)` with values in 0..255; `(1, C, H, W)` for a model that
-        takes the channels first.
+        A float32 array `(1, H, W, C)` with values in 0..255; `(1, C, H, W)` for a channels-first
+        model.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a picture of these formats, is damaged, has several frames, is
-            made to be slow, exceeds 64 MiB or 100 megapixels, or with `strict` would have to be
-            converted.
+        ValueError: If it is not an image of these formats, is damaged, has several frames, is made
+            to be slow, exceeds 64 MiB or 100 megapixels, or with `strict` needs conversion.
 
     Example:
 
@@ -94,7 +93,7 @@ def load_image(
         Hu et al. (arXiv:1709.01507), Section 5.1: shorter side 256, centre crop 224.
     """
     boolean("strict", strict)
-    # Keras is imported for models only.
+    # Only models import Keras.
     from keras_se.description import agreed_set, describe_set, find_set
 
     entry = find_set(weights_or_model) or agreed_set(weights_or_model)
@@ -111,7 +110,7 @@ def load_image(
 
 
 def preprocessing_of(known: Description) -> Preprocessing:
-    """How a described network's pictures are evaluated."""
+    """The evaluation transform of a described network."""
     height, _ = sides_of(known)
     mean, std = known.mean or (), known.std or ()
     return Preprocessing(height, known.crop, known.interpolation, mean, std)
@@ -122,8 +121,8 @@ def sides_of(known: Description) -> tuple[int, int]:
     height, width = known.height or known.size, known.width or known.size
     if height is None or width is None:
         raise ValueError(
-            "`weights_or_model` must know the size of its pictures. Received: a model that takes "
-            "any size"
+            "`weights_or_model` must have a known picture size. Received: a model that takes any "
+            "size"
         )
     return height, width
 
@@ -132,8 +131,8 @@ def colours_for(known: Description) -> str:
     """The mode, `"L"` or `"RGB"`, of a described network's pictures."""
     if known.channels not in (1, 3):
         raise ValueError(
-            "`weights_or_model` must take pictures of one or three channels. "
-            f"Received: a model of {known.channels} channels"
+            "`weights_or_model` must take pictures with one or three channels. "
+            f"Received: a model with {known.channels} channels"
         )
     return "L" if known.channels == 1 else "RGB"
 
@@ -144,17 +143,17 @@ def colours_of(entry: Weights) -> str:
 
 
 def printable(path: str | Path) -> str:
-    """A path as any terminal can show it, also where its name is not UTF-8."""
+    """A path that any terminal can show, even if its name is not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def visible(folder: Path) -> list[Path]:
-    """What is in a folder, without names that begin with a dot, sorted."""
+    """The sorted entries of a folder, without names that start with a dot."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, one a class, or a `ValueError` if a name is not UTF-8."""
+    """The class folders in a folder; a name that is not UTF-8 raises a `ValueError`."""
     found = [path for path in visible(folder) if path.is_dir()]
     for path in found:
         try:
@@ -167,16 +166,16 @@ def class_folders(folder: Path) -> list[Path]:
 def class_files(
     folder: Path, places: Mapping[str, int], classes: str, argument: str = "data"
 ) -> list[tuple[Path, int]]:
-    """The pictures in a folder of folders, one a class, and their classes.
+    """The pictures in a folder with one folder per class, and their classes.
 
     Args:
         folder: The outer folder.
-        places: Classes by the names that their folders may have.
-        classes: Whose classes they are, in words.
-        argument: What the folder is called in errors. Defaults to `"data"`.
+        places: Class indices by folder name.
+        classes: The owner of the classes, for errors.
+        argument: Name of the folder's argument in errors. Defaults to `"data"`.
 
     Raises:
-        ValueError: If it is no folder, a folder in it is no class, or there is no picture.
+        ValueError: If it is not a folder, a folder in it is not a class, or there is no picture.
     """
     if not folder.is_dir():
         raise ValueError(f"`{argument}` must be a folder. Received: {argument}={str(folder)!r}")
@@ -203,9 +202,9 @@ def read_picture(
     strict: bool = False,
     sides: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """`load_image` with the transform given, and the mode `"L"` or `"RGB"`.
+    """`load_image` with a given transform and mode, `"L"` or `"RGB"`.
 
-    `sides` are height and width where they differ from the transform's size.
+    `sides` are height and width if they differ from the transform's size.
     """
     sides = sides or (preprocessing.size, preprocessing.size)
     if isinstance(path_or_bytes, bytes):
@@ -232,15 +231,15 @@ def read_picture(
 
 
 def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:
-    """The whole picture, converted and turned as in `load_image`.
+    """The whole picture, converted and rotated as in `load_image`.
 
     Args:
         data: Bytes of a file.
-        colours: The mode that it is converted to, `"RGB"` (default) or `"L"`.
-        label: What to call it in errors.
+        colours: The mode to convert to, `"RGB"` (default) or `"L"`.
+        label: Its name in errors.
 
     Raises:
-        ValueError: If `load_image` refuses it, whatever the size of the network.
+        ValueError: If `load_image` would refuse it for a network of any size.
     """
     with _opened(data, label) as (image, orientation):
         if image.width * image.height > MAX_PIXELS:
@@ -253,7 +252,7 @@ def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Imag
 
 @contextmanager
 def _opened(data: bytes, label: str) -> Iterator[tuple[Image.Image, int]]:
-    """The picture in a file, not yet decoded, and its orientation."""
+    """Open the picture in a file, without decoding it, with its orientation."""
     with warnings.catch_warnings(), _damage_named(label):
         warnings.simplefilter("ignore")
         file = essentials_of(data)
@@ -262,7 +261,7 @@ def _opened(data: bytes, label: str) -> Iterator[tuple[Image.Image, int]]:
         if file.several:
             raise _UnfitError(SEVERAL.format(label))
         with Image.open(io.BytesIO(file.data), formats=[file.format]) as image:
-            # Only WebP has frames left.
+            # Only WebP can still have several frames.
             if getattr(image, "n_frames", 1) > 1:
                 raise _UnfitError(SEVERAL.format(label))
             yield image, file.orientation
@@ -275,12 +274,12 @@ def _upright(image: Image.Image, orientation: int, colours: str, label: str) -> 
 
 
 class _UnfitError(ValueError):
-    """A picture that is sound and yet not what is asked for."""
+    """The picture is undamaged but not acceptable."""
 
 
 @contextmanager
 def _damage_named(label: str) -> Iterator[None]:
-    """Whatever a decoder raises on a damaged file becomes one `ValueError`."""
+    """Turn anything that a decoder raises on a damaged file into one `ValueError`."""
     try:
         yield
     except _UnfitError:
@@ -303,7 +302,7 @@ def _resized(
     """Width and height after the resize, checked before anything is decoded."""
     width, height = size
     rows, columns = (int(side / crop) for side in sides)
-    # It covers both; truncated, not rounded, as in publishers' transforms.
+    # Cover both sides; truncated, not rounded, as in publishers' transforms.
     if height * columns <= width * rows:
         resized = (rows * width // height, rows)
     else:
@@ -317,7 +316,7 @@ def _resized(
 
 
 def _require(image: Image.Image, colours: str, label: str, orientation: int) -> None:
-    """Raise unless the picture is in the mode `colours`, or becomes so without a change."""
+    """Raise unless the picture is in the mode `colours`, or converts to it without loss."""
     if orientation > 1:
         received = TURNED.format(orientation)
     elif image.has_transparency_data:
@@ -335,7 +334,7 @@ def _require(image: Image.Image, colours: str, label: str, orientation: int) -> 
 
 
 def _flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
-    """The current frame, on white, in 8 bits, in the mode `colours`."""
+    """Convert to the 8-bit mode `colours`, transparency on white."""
     if image.mode in ("I", "F"):
         raise _UnfitError(
             f"{label}: expected 8 or 16 bits a channel. Received: 32 bits (mode {image.mode})"
@@ -364,12 +363,12 @@ def _crop(
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
-    """The identity, for code that follows the habit of `keras.applications`.
+    """The identity, for code that follows `keras.applications`.
 
     The networks normalise inside (`include_preprocessing=True`).
 
     Args:
-        x: Pictures, RGB in 0..255, `(batch, H, W, C)` or `(batch, C, H, W)`.
+        x: Images, RGB in 0..255, `(batch, H, W, C)` or `(batch, C, H, W)`.
         data_format: Accepted and ignored.
 
     Returns:

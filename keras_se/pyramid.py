@@ -1,4 +1,4 @@
-"""A network's feature maps at strides 4 to 32, as detectors and segmenters take them."""
+"""A network's feature maps at strides 4 to 32, for detection and segmentation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import keras
 from keras import layers
 
 STAGES = (2, 3, 4, 5)
-# Unpadded convolutions take up to so many rows off a feature map of any size; a wrong stride takes
-# half of them.
+# Unpadded convolutions remove at most this many rows from a feature map of any size; a wrong stride
+# removes half of them.
 LOSS = 5
-# Stands for an unknown height or width: large enough to tell the two apart.
+# Replaces an unknown height or width: large enough to tell the two apart.
 PROBE = 1024
 
 
 class Levels(dict[str, Any]):
-    """Feature maps by level; a level that there is not is told in one line."""
+    """Feature maps by level, with a helpful error for a missing level."""
 
     def __missing__(self, level: str) -> Any:
         raise KeyError(
@@ -29,9 +29,9 @@ class Levels(dict[str, Any]):
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class FeaturePyramid(keras.Model):
-    """Pictures to a dictionary of feature maps; `feature_pyramid` makes it.
+    """A model from pictures to a dictionary of feature maps, made by `feature_pyramid`.
 
-    Without a constructor of its own Keras saves and loads it as it does any functional model.
+    It has no constructor of its own, so Keras saves and loads it like any functional model.
     """
 
     @property
@@ -44,20 +44,20 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     """The feature maps of a network at strides 4, 8, 16 and 32.
 
     `P{k}` is the last output of stage k, at 1 / 2^k of the picture's height and width, rounded up.
-    Where unpadded convolutions (`SEInceptionV3`, `SEInceptionResNetV2`) or a pool at an odd size
-    leave less, zeros are added around it, the odd one below or to the right.
+    If unpadded convolutions (`SEInceptionV3`, `SEInceptionResNetV2`) or a pool at an odd size give
+    less, it is zero-padded, with the odd row or column at the bottom or right.
 
-    The result has the property `pyramid_outputs`, the symbolic feature maps by name: what
-    KerasHub's `RetinaNetBackbone` and `DeepLabV3Backbone` take as their `image_encoder` (its
-    `SegFormerBackbone` does not: it wants a `"P1"`, which most of these networks lack, and the
+    The result has the property `pyramid_outputs`, the symbolic feature maps by name, so that
+    KerasHub's `RetinaNetBackbone` and `DeepLabV3Backbone` take it as their `image_encoder` (its
+    `SegFormerBackbone` does not: it needs a `"P1"`, which most of these networks lack, and the
     widths of a transformer). RetinaNet needs pictures whose height and width are multiples of 32. A
-    network built with `include_preprocessing=True` takes RGB in 0..255 and normalises inside: no
-    preprocessor may scale before it.
+    network built with `include_preprocessing=True` takes RGB in 0..255 and normalises inside: do
+    not scale pictures before it.
 
     Args:
         model: A network of this package for 224 x 224 and larger pictures, with or without its
-            head, also one that was loaded from a file. Its height and width may be `None` unless
-            it has unpadded convolutions; pictures should then be multiples of 32 high and wide,
+            head, also one loaded from a file. Its height and width may be `None` unless it has
+            unpadded convolutions; height and width of pictures should then be multiples of 32,
             since nothing is padded. Its layers and weights are shared, not copied: training the
             result trains it.
 
@@ -82,7 +82,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     Reference:
         Lin et al., Feature Pyramid Networks for Object Detection (arXiv:1612.03144), Section 3.
     """
-    # Layers are listed in topological order: the last one of a stage is its output.
+    # Layers are in topological order, so the last one of a stage is its output.
     last = {
         int(found[1]): layer
         for layer in getattr(model, "layers", ())

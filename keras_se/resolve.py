@@ -1,4 +1,4 @@
-"""`get_model`: which network a name or path means, for every function and command."""
+"""`get_model`: resolves a name or path to a network, for every function and command."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from keras_se.description import Description, agreed_set, describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.weights.entries import Weights, list_weights
 
-# The network of a run whose figures are reported.
+# The network of a run, whose figures are reported.
 RUN_FILE = "last.keras"
 BUILDER = "give it to its builder, keras_se.SEResNet50(weights=...)"
 
 
 def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> keras.Model:
-    """The network that a name or path means.
+    """Build or load the network for a name or path.
 
     Args:
         name_or_path: A set of weights, `"se_resnet50.timm_ra2_imagenet"` or its entry; a builder,
-            `"SEResNet50"`, or a builder with a data set, `"SEResNet50.imagenet"`; a run folder,
-            whose last network is taken; or a `.keras` file.
+            `"SEResNet50"`, or a builder with a data set, `"SEResNet50.imagenet"`; a run folder, for
+            its last network; or a `.keras` file.
         **builder_arguments: As for the builder; not for a run folder or a file.
 
     Returns:
         A functional `keras.Model`, `(batch, H, W, C)` or `(batch, C, H, W)` to
-        `(batch, classes)`; a run's network answers logits. `keras_se.describe` tells more.
+        `(batch, classes)`; a run's network outputs logits. See also `keras_se.describe`.
 
     Raises:
-        ValueError: If the name is not known, the file is none of Keras', or an argument does not
-            fit.
+        ValueError: If the name is not known, the file is not a Keras model, or an argument is
+            invalid.
 
     Example:
 
@@ -54,16 +54,16 @@ def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> k
         raise unknown(name_or_path)
     if builder_arguments:
         raise ValueError(
-            f"Arguments of a builder are not taken with a run folder or a .keras file. "
+            f"Builder arguments are not supported with a run folder or a .keras file. "
             f"Received: {', '.join(builder_arguments)}, name_or_path={str(name_or_path)!r}"
         )
     return load_keras(path)
 
 
 def describe_named(what: Any) -> Description:
-    """What a model, a set of weights, a run folder or a `.keras` file takes and answers.
+    """Describe a model, a set of weights, a run folder or a `.keras` file.
 
-    Of a set the registry tells: nothing is downloaded or built.
+    A set is described from the registry: nothing is downloaded or built.
     """
     if isinstance(what, keras.Model):
         return describe(what)
@@ -77,7 +77,7 @@ def describe_named(what: Any) -> Description:
 
 
 def model_file(path: Any) -> Path | None:
-    """The `.keras` file that a path means: itself, or that of a run folder."""
+    """The `.keras` file for a path: itself, or the one in a run folder."""
     if not isinstance(path, str | Path) or not str(path):
         return None
     path = Path(path)
@@ -87,18 +87,18 @@ def model_file(path: Any) -> Path | None:
 
 
 def load_keras(path: Path) -> keras.Model:
-    """The model in a `.keras` file, or one line that says why there is none."""
+    """Load a `.keras` file; errors are one line."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError, RecursionError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:150]
-        raise ValueError(f"{path}: expected a model of Keras. Received: {reason}") from None
+        raise ValueError(f"{path}: expected a Keras model. Received: {reason}") from None
 
 
 def unknown(name: Any, what: str = "name_or_path") -> ValueError:
-    """One line about a name that no network has."""
+    """A one-line error for a name that no network has."""
     if isinstance(name, str | Path) and str(name):
         text = str(name)
         if text.endswith(".keras"):

@@ -1,4 +1,4 @@
-"""Tables of Rich as text."""
+"""Rich tables as text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def as_text(table: Table) -> str:
-    """The lines of a table, wide enough for any name: nothing is cut or wrapped."""
+    """The lines of a table, without truncation or wrapping."""
     from rich.console import Console
 
     text = io.StringIO()
-    # In a notebook Rich would display it and write nothing; with FORCE_COLOR, write colours.
+    # In a notebook Rich would display it and write nothing; with FORCE_COLOR, write colour codes.
     console = Console(
         file=text, width=1000, highlight=False, markup=False,
         force_jupyter=False, force_terminal=False,

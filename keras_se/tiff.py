@@ -1,30 +1,30 @@
-"""The first picture of a TIFF with the tags that its pixels depend on."""
+"""The first picture of a TIFF with only the tags that affect its pixels."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-# Bytes of a value by its type.
+# Size in bytes of each value type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
          17: 8, 18: 8}  # fmt: skip
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 WIDTH, HEIGHT, ORIENTATION = 256, 257, 274
 OFFSETS, LENGTHS, TILE_SIDES = (273, 324), (279, 325), (322, 323)
-# Size, bits, compression, colours, places, predictor, palette, alpha, CCITT, JPEG, YCbCr, and how
-# samples are written.
+# Size, bits, compression, colours, places, predictor, palette, alpha, CCITT, JPEG, YCbCr, and
+# sample format.
 TAGS = {254, WIDTH, HEIGHT, 258, 259, 262, 266, *OFFSETS, 277, 278, *LENGTHS, 284, 292, 293, 317,
         320, *TILE_SIDES, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532}  # fmt: skip
-# Strips or tiles of a picture, bytes of the tags' values, and pixels of a tile of a small picture.
+# Limits on strips or tiles, bytes of tag values, and pixels per tile of a small picture.
 MAX_PARTS, MAX_VALUES, MAX_TILE = 2**15, 2**22, 2**22
-# The lengths of a directory and of a number that follows the type, and the magic number.
+# By magic number: formats of a directory's length and of the number that follows a type.
 LAYOUTS = {42: ("H", "I"), 43: ("Q", "Q")}
 
 
 def _entries(
     data: bytes, at: int, order: str, layout: tuple[str, str]
 ) -> Iterator[tuple[int, int, int, bytes]]:
-    """Tag, type, count and the field of its value, of a directory that may be cut off."""
+    """Tag, type, count and value field of each entry; the directory may be cut off."""
     start = at + struct.calcsize(layout[0])
     if start > len(data):
         return
@@ -41,17 +41,17 @@ def _entries(
 
 
 def tag_values(data: bytes, at: int, order: str, tag: int) -> Iterator[tuple[int, int, bytes]]:
-    """Type, count and field of each entry of that tag in the directory there."""
+    """Type, count and value field of each entry of a tag in the directory at `at`."""
     for found, kind, number, field in _entries(data, at, order, LAYOUTS[42]):
         if found == tag:
             yield kind, number, field
 
 
 def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
-    """The file with a directory of its own, the orientation, and whether it has a second frame.
+    """The file with a rewritten directory, its orientation, and whether it has a second frame.
 
     Raises:
-        ValueError: If the directory is damaged, or larger than its picture needs.
+        ValueError: If the directory is damaged or larger than its picture needs.
     """
     order = "<" if data[:1] == b"I" else ">"
     magic = struct.unpack(order + "H", data[2:4])[0]
@@ -95,7 +95,7 @@ def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
 
 
 def _check(values: dict[int, list[int]], size: int) -> None:
-    """Raise for parts that would be read more than once, or are larger than the picture."""
+    """Raise for parts that overlap or are larger than the picture."""
     pixels = max(values.get(WIDTH, [0]), default=0) * max(values.get(HEIGHT, [0]), default=0)
     sides = [max(values.get(tag, [0]), default=0) for tag in TILE_SIDES]
     if sides[0] * sides[1] > max(MAX_TILE, pixels):

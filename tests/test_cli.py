@@ -626,4 +626,4 @@ def test_keras_file_of_many_brackets(run: Run, pictures: list[Path], command: st
         "predict": (pictures[1], "--weights", path),
     }
     result = run(command, *arguments.get(command, (path,)))
-    assert_mistake(result, f"{path}: expected a model of Keras")
+    assert_mistake(result, f"{path}: expected a Keras model")

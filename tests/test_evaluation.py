@@ -109,8 +109,8 @@ def test_mistakes_with_prepared_sets(run, tmp_path):
         (NAME, "--data", "tfds:tiny_numbers"): "every class must be a class of the network",
         (NAME, "--data", "tfds:tiny_grey"): "every class must be a class of the network",
         (NAME, "--data", "tfds:mnsit"): "Did you mean 'tfds:mnist'",
-        (NAME, "--data", tmp_path): "`data_dir` must be given with 'tfds:NAME' only",
-        (tmp_path,): "`data_dir` must be given with 'tfds:NAME' only",
+        (NAME, "--data", tmp_path): "`data_dir` is only supported with 'tfds:NAME'",
+        (tmp_path,): "`data_dir` is only supported with 'tfds:NAME'",
         ("se_resnet50.osmr_imagenet", "--data", "tfds:mnist"): "tfds build mnist",
     }.items():
         assert_mistake(run("evaluate", *arguments, "--data-dir", tmp_path), expected)
@@ -214,5 +214,5 @@ def test_class_whose_name_is_not_utf_8(folder):
 def test_only_bad_pictures(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "bad.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="1 files that are none"):
+    with pytest.raises(ValueError, match="1 other files"):
         evaluate(NAME, tmp_path, bad_pictures="skip")

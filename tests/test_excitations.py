@@ -432,7 +432,7 @@ def test_the_model_stays_as_it_is():
 MISTAKES = {
     "no model": (lambda x, y: {"model": None}, "`model` must be a `keras.Model`"),
     "no blocks": (lambda x, y: {"model": network(se=None)}, "`model` must hold attention blocks"),
-    "fewer labels": (lambda x, y: {"labels": y[1:]}, "as many as the pictures.*19 labels, 20"),
+    "fewer labels": (lambda x, y: {"labels": y[1:]}, "one label per picture.*19 labels, 20"),
     "no labels": (lambda x, y: {"labels": None}, "`labels` must be given"),
     "label too large": (lambda x, y: {"labels": y + 1}, "from 0 to 6. Received: 7"),
     "negative label": (lambda x, y: {"labels": y - 1}, "from 0 to 6. Received: -1"),
@@ -465,11 +465,11 @@ MISTAKES = {
     ),
     "not batched": (
         lambda x, y: {"images": iter([(x[0], 1)]), "labels": None},
-        "as many as the pictures|whole numbers",
+        "one label per picture|whole numbers",
     ),
     "samples": (lambda x, y: {"samples_per_class": 0}, "`samples_per_class` must be an integer"),
-    "names": (lambda x, y: {"class_names": ["a", "a"]}, "`class_names` must be different"),
-    "one name": (lambda x, y: {"class_names": "cat"}, "`class_names` must be different"),
+    "names": (lambda x, y: {"class_names": ["a", "a"]}, "`class_names` must be distinct"),
+    "one name": (lambda x, y: {"class_names": "cat"}, "`class_names` must be distinct"),
     "fewer names": (lambda x, y: {"class_names": ["a", "b"]}, "from 0 to 1"),
     "empty text": (lambda x, y: {"images": "", "labels": None}, "must be a folder or 'tfds:NAME'"),
     "no folder": (lambda x, y: {"images": "absent", "labels": None}, "`images` must be a folder"),
@@ -577,6 +577,6 @@ def test_damaged_model_file_is_one_line(config, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, config if name == "config.json" else content)
-    with pytest.raises(ValueError, match=r"deep\.keras: expected a model of Keras") as caught:
+    with pytest.raises(ValueError, match=r"deep\.keras: expected a Keras model") as caught:
         excitations_of(str(path), str(tmp_path), "all")
     assert len(str(caught.value).splitlines()) == 1

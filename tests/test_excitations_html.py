@@ -222,8 +222,8 @@ def test_network_without_costs_stages_and_pictures(tmp_path):
     found = replace(excitations(model, x.astype("float32"), [0, 1]), extremes=None)
     found.report(tmp_path / "page.html", model, channels=3)
     page = (tmp_path / "page.html").read_text("utf-8")
-    assert "The costs are not known." in page
-    assert "Cannot be told" in page
+    assert "The costs are unknown." in page
+    assert "Undetermined" in page
     assert "Most excited" not in page
     Page(page)
 

@@ -117,7 +117,7 @@ def test_files_that_are_none(found, tmp_path):
     }
     for name, data in cases.items():
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="expected a file that") as caught:
+        with pytest.raises(ValueError, match="expected a file written by") as caught:
             Excitations.load(path)
         assert len(str(caught.value).splitlines()) == 1, name
     with pytest.raises(FileNotFoundError):

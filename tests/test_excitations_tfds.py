@@ -122,14 +122,14 @@ def test_mistakes(run, prepared, tmp_path):
         result = run("excitations", NAME, data, "--data-dir", prepared)
         assert_mistake(result, expected)
     assert_mistake(
-        run("excitations", NAME, "--data-dir", prepared), "`data_dir` must be given with"
+        run("excitations", NAME, "--data-dir", prepared), "`data_dir` is only supported with"
     )
     x, model = noise_pictures(2, 32, 32, 3), small(shape=(32, 32, 3))
-    with pytest.raises(ValueError, match="`data_dir` must be given with"):
+    with pytest.raises(ValueError, match="`data_dir` is only supported with"):
         excitations(model, x, [0, 1], data_dir=prepared)
     with pytest.raises(ValueError, match="`labels` must be None"):
         excitations(model, "tfds:tiny_grey", [0, 1], data_dir=prepared)
-    with pytest.raises(ValueError, match="`class_names` must be as many as the classes"):
+    with pytest.raises(ValueError, match="`class_names` must have one name per class"):
         excitations(model, "tfds:tiny_grey", class_names=["a"], data_dir=prepared)
 
 

@@ -335,8 +335,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "fuse": ({"fuse": "yes"}, "fuse"),
     "compile": ({"compile": None}, "compile"),
     "constants": ({"constants": 1}, "constants"),
-    "constants of a format": ({"constants": False, "format": "onnx"}, "`constants` must be None"),
-    "compile a format": ({"compile": True, "format": "onnx"}, "`compile` must be False"),
+    "constants of a format": (
+        {"constants": False, "format": "onnx"},
+        "`constants` is only supported",
+    ),
+    "compile a format": ({"compile": True, "format": "onnx"}, "`compile` is only supported"),
     "image_bytes": ({"image_bytes": 1}, "image_bytes"),
     "preprocessing": ({"preprocessing": "se_resnet20"}, "weights"),
     "preprocessing type": ({"preprocessing": 3}, "preprocessing"),

@@ -229,7 +229,7 @@ def test_a_folder_of_representative_pictures(
     (tmp_path / "a" / "link.png").symlink_to("absent")
     found = description.pictures(tmp_path, transform, (28, 28, 1))
     np.testing.assert_array_equal(found, np.full((2, 28, 28, 1), 7))
-    with pytest.raises(ValueError, match="`representative` must be pictures"):
+    with pytest.raises(ValueError, match="`representative` must be images"):
         description.pictures("", transform, (28, 28, 1))
 
 

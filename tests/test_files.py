@@ -207,7 +207,7 @@ def test_file_that_is_no_picture(folder, tmp_path):
     assert "\n" not in str(caught.value)
     lines = []
     parts = load_data(recipe(folder, "bad_pictures=skip"), lines.append)
-    assert lines == [f"no picture, left out: {bad}"]
+    assert lines == [f"skipped, not a picture: {bad}"]
     assert len(parts["train"]) + len(parts["test"]) == 29
 
 

@@ -64,7 +64,7 @@ def test_three_splits(spelled, tmp_path):
     held = recipe(tmp_path, "held_out=3")
     found = split(parts, held)
     assert [len(data) for data in found] == [12, 3, 9]
-    assert f"since `held_out` is given: {tmp_path / spelled[1]}" in list(lines(parts, *found))[-1]
+    assert f"since `held_out` is set: {tmp_path / spelled[1]}" in list(lines(parts, *found))[-1]
 
 
 @pytest.mark.parametrize("name", ["val", "Validation", "Test"])
@@ -175,7 +175,7 @@ def test_what_is_no_file(reason, tmp_path, monkeypatch):
     assert str(caught.value).startswith(f"{path}: expected a file that can be read")
     said = []
     parts = load_data(recipe(tmp_path, "bad_pictures=skip"), said.append)
-    assert said == [f"no picture, left out: {path}"]
+    assert said == [f"skipped, not a picture: {path}"]
     assert sum(map(len, parts.values())) == 15
 
 
@@ -236,7 +236,7 @@ def test_table_with_splits_and_other_delimiters(tmp_path):
         "train": 5, "validation": 2, "test": 2
     }  # fmt: skip
     assert parts["train"].names == ["größer, 0", "größer, 1"]
-    assert said == [f"{tmp_path / 'labels.csv'}: left out: 1 picture(s) that it does not name"]
+    assert said == [f"{tmp_path / 'labels.csv'}: left out: 1 picture(s) that it does not list"]
 
 
 TABLES = [

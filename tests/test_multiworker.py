@@ -132,7 +132,7 @@ def test_lost_process(data, tmp_path, number):
         assert codes[0] != 0
     codes, outputs = wait(start(tmp_path / "run", data))
     assert codes == [0, 0], outputs[0][-3000:]
-    assert "going on from epoch 2, step" in outputs[0]
+    assert "resuming from epoch 2, step" in outputs[0]
     values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
     assert values == expected
 

@@ -120,7 +120,7 @@ def test_interrupted_run_goes_on_bit_for_bit(whole, data, tmp_path):
     lines = []
     run = Run(training_runs.recipe(data), folder, report=lines.append)
     results = run.train(resume=True)
-    assert "going on from epoch 3, step 1" in lines
+    assert "resuming from epoch 3, step 1" in lines
     assert training_runs.final_values(folder) == training_runs.final_values(whole[0])
     assert results == json.loads((whole[0] / "results.json").read_text())
     ours, theirs = (

@@ -70,7 +70,7 @@ def test_account(begun):
     assert stored["parts"]["training"]["pictures"] == 15
     assert stored["parts"]["test"]["pictures"] == 6
     (begun / "run" / "data.json").write_text('{"classes": 3}')
-    with pytest.raises(ValueError, match="expected the account of a run's data"):
+    with pytest.raises(ValueError, match="expected the record of a run's data"):
         stored_data(begun / "run")
 
 
@@ -98,7 +98,7 @@ CHANGES = {
 def test_changed_data_are_not_gone_on_with(expected, begun):
     before = sorted((begun / "run" / "checkpoints").iterdir())
     CHANGES[expected](begun / "pictures")
-    with pytest.raises(ValueError, match="its run has other data") as caught:
+    with pytest.raises(ValueError, match="its run has different data") as caught:
         resume(begun)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -149,7 +149,7 @@ def test_runs_of_earlier_versions(begun, tmp_path):
     for name in ("data.json", "files.json.gz"):
         (begun / "run" / name).unlink()
     assert stored_names(begun / "run") is None
-    with pytest.raises(ValueError, match="its run is of an earlier version"):
+    with pytest.raises(ValueError, match="its run was started by an earlier version"):
         resume(begun)
     data = fashion_mnist_files.write(tmp_path / "fashion")
     chosen = training_runs.recipe(data, "epochs=1", "warmup_epochs=0")
@@ -158,7 +158,7 @@ def test_runs_of_earlier_versions(begun, tmp_path):
         (tmp_path / "held" / name).unlink()
     said = []
     assert Run(chosen, tmp_path / "held", report=said.append).train(resume=True) == results
-    assert f"{tmp_path / 'held'}: its run kept no account of its data" in " ".join(said)
+    assert f"{tmp_path / 'held'}: its run has no record of its data" in " ".join(said)
 
 
 def test_changed_pictures_in_memory(tmp_path):
@@ -175,7 +175,7 @@ def test_changed_pictures_in_memory(tmp_path):
 
 def test_damaged_list(begun):
     (begun / "run" / "files.json.gz").write_bytes(b"\x1f\x8b no")
-    with pytest.raises(ValueError, match=r"files.json.gz: expected the files of a run's data"):
+    with pytest.raises(ValueError, match=r"files.json.gz: expected the file list of a run's data"):
         resume(begun)
 
 

@@ -166,7 +166,7 @@ def test_pictures_that_are_none(data, size, mark, own, tmp_path):
     lines = []
     parts = load_data(chosen.changed(["bad_pictures=skip"]), lines.append)
     (line,) = lines
-    assert line.startswith(f"no picture, left out: {data} train: picture ")
+    assert line.startswith(f"skipped, not a picture: {data} train: picture ")
     whole = 25 if data == "tiny_grey" else 48
     assert sum(map(len, parts.values())) == whole - 1
 

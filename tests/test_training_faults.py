@@ -91,7 +91,7 @@ def test_truncated_newest_checkpoint(data, tmp_path):
     newest = sorted((tmp_path / "run" / "checkpoints").glob("*.h5"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     out = finish(tmp_path / "run", data, 1)
-    assert f"{newest}: damaged; going on from the one before" in out
+    assert f"{newest}: damaged; falling back to the previous one" in out
     values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
     assert values == expected
 

@@ -149,7 +149,7 @@ def test_refused(name, tmp_path):
     assert len(line.removeprefix(str(path))) < 220
     said = []
     load_data(recipe(tmp_path, "bad_pictures=skip"), said.append)
-    assert said == [f"no picture, left out: {path}"]
+    assert said == [f"skipped, not a picture: {path}"]
 
 
 def test_huge_ones_are_refused_before_they_are_decoded(monkeypatch):

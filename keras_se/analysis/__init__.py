@@ -1,1 +1,1 @@
-"""What Squeeze-and-Excitation does in a network that is trained."""
+"""Analysis of Squeeze-and-Excitation in a trained network."""

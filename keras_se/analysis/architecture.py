@@ -1,4 +1,4 @@
-"""The stages and blocks of a network, and what they cost."""
+"""The stages and blocks of a network, and their costs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from keras_se.complexity import Cost, LayerCost
 # Names of this package's layers: the stem, or stage and block within it.
 STAGE_AND_BLOCK = re.compile(r"(?:.*/)?(stem|stage|transition)(\d*)(?:_block(\d+))?(?:_.*)?")
 
-# Name of a stage or block, and what tells those without a name apart.
+# Name of a stage or block, and a value that tells unnamed ones apart.
 Key = tuple[str, Any]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Layers of a network that follow one another.
+    """Consecutive layers of a network.
 
     Attributes:
-        name: What to call them.
-        output_shape: Of the last layer, for one picture.
-        layers: How many have parameters or multiply-adds.
-        squeeze_excite: Names of the Squeeze-and-Excitation blocks among them.
-        params: All their parameters.
-        macs: Their multiply-adds for one picture.
-        se_params: The parameters of the Squeeze-and-Excitation blocks among `params`.
-        se_macs: Their multiply-adds among `macs`.
+        name: Name of the part.
+        output_shape: Output shape of the last layer, for one picture.
+        layers: Number of layers with parameters or multiply-adds.
+        squeeze_excite: Names of its Squeeze-and-Excitation blocks.
+        params: All parameters.
+        macs: Multiply-adds for one picture.
+        se_params: Parameters of its Squeeze-and-Excitation blocks, part of `params`.
+        se_macs: Multiply-adds of these blocks, part of `macs`.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part with the blocks that it is made of."""
+    """A stage and its blocks."""
 
     whole: Part
     blocks: tuple[Part, ...]
 
 
 def stages(cost: Cost) -> list[Stage]:
-    """The stages of a network, in their order.
+    """The stages of a network, in order.
 
-    Layers of this package's networks name their stage and block. Others are put together by what
-    the field calls a stage: layers that follow one another and whose feature maps have one size;
-    their blocks end where a Squeeze-and-Excitation block does.
+    Layers of this package's networks name their stage and block. In other networks a stage is
+    consecutive layers with feature maps of one size, and each block ends with a
+    Squeeze-and-Excitation block.
     """
     first = keras.config.image_data_format() == "channels_first"
     keys: list[tuple[Key, Key]] = []
@@ -81,12 +81,12 @@ def stages(cost: Cost) -> list[Stage]:
 
 
 def _runs(pairs: Iterable[Any], key: Callable[[Any], Any]) -> list[list[Any]]:
-    """Those that follow one another and have the same key."""
+    """Runs of consecutive pairs with the same key."""
     return [list(run) for _, run in groupby(pairs, key)]
 
 
 def _part(pairs: Sequence[tuple[tuple[Key, Key], LayerCost]], level: int) -> Part:
-    """Layers with their keys, named by the stage (`level` 0) or block (1), else by themselves."""
+    """A part named by its stage (`level` 0) or block (1), else by its first and last layers."""
     rows = [row for _, row in pairs]
     name, _ = pairs[0][0][level]
     ends = dict.fromkeys([rows[0].name, rows[-1].name])

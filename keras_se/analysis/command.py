@@ -1,4 +1,4 @@
-"""`keras-se excitations`: networks and pictures by name."""
+"""`keras-se excitations`: resolves networks and pictures by name."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from keras_se.weights.entries import Weights
 def excitations_of(
     what: str, data: str | None, samples: str, data_dir: str | None = None
 ) -> tuple[keras.Model, Excitations]:
-    """The model, and the excitations, of a set of weights or of a model in a file.
+    """The model and the excitations of a set of weights or of a model in a file.
 
     Args:
-        what: What `keras_se.get_model` takes.
-        data: Folder with one folder of pictures a class; for a set named by the identifiers or
-            names of its classes, and put through its own evaluation transform; or `tfds:NAME`,
-            the test pictures of a data set that TensorFlow Datasets has prepared. `None` for the
-            test part of the set's or run's own data set.
-        samples: Pictures of each class, or `"all"`.
-        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
+        what: As for `keras_se.get_model`.
+        data: Folder with one folder of pictures per class; for a set of weights, named by class
+            identifiers or names, and preprocessed by its own evaluation transform; or `tfds:NAME`,
+            the test split of a prepared TensorFlow Datasets data set. `None` for the test split of
+            the set's or run's own data set.
+        samples: Pictures per class, or `"all"`.
+        data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
 
     Raises:
-        ValueError: If there is no such set or file, or no such data, or the data of a run differ
-            from what it was trained on.
+        ValueError: If there is no such set, file or data, or a run's data have changed since it
+            was trained.
     """
     if data == "":
         raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")

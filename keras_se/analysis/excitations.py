@@ -51,43 +51,41 @@ def excitations(
 ) -> Excitations:
     """Mean and standard deviation of every Squeeze-and-Excitation gate, class by class.
 
-    Any network that holds `SqueezeExcite` layers will do: one of this package, fine-tuned, from a
-    file, inside another model, or made by `add_squeeze_excite`. It runs in inference and stays as
-    it is. Pictures go through it in batches, and only sums are kept: memory does not grow with
-    their number. A block without a squeeze has a gate at each position, of which the mean is
-    taken.
+    This works for any network with `SqueezeExcite` layers: one of this package, fine-tuned, loaded
+    from a file, nested in another model, or made by `add_squeeze_excite`. It runs in inference and
+    is not changed. Images are processed in batches and only sums are kept, so memory does not grow
+    with their number. A block without a squeeze has a gate per position; their mean is used.
 
     Args:
         model: A built model with `SqueezeExcite` layers.
-        images: What the model takes: an array `(count, H, W, C)` or `(count, C, H, W)`, of RGB in
-            0..255 for a network of this package (one mapped into memory is read batch by batch); a
-            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches `(pictures,
-            labels)`; a folder with one folder of pictures a class; or `"tfds:NAME"`, the test
-            pictures of a data set that TensorFlow Datasets has prepared (its `test`, or where that
-            has no labels its `validation`, else a fifth of `train`). The shorter side of pictures
-            in files is resized to the input's size and the centre cut out; the input must be
-            square, of one or three channels.
-        labels: Classes of an array's pictures: whole numbers `(count,)`, or zeros and ones
-            `(count, classes)`: a picture counts for every class that has a one, for none in a row
-            of zeros. `None` (default) where `images` tells them.
-        samples_per_class: The first so many pictures of each class are measured, in the order of
+        images: Input of the model: an array `(count, H, W, C)` or `(count, C, H, W)`, RGB in 0..255
+            for a network of this package (a memory-mapped one is read batch by batch); a
+            `tf.data.Dataset`, `keras.utils.PyDataset` or other iterable of batches `(images,
+            labels)`; a folder with one folder of images per class; or `"tfds:NAME"`, the test
+            split of a prepared TensorFlow Datasets data set (its `test`, or if that has no labels
+            its `validation`, else a fifth of `train`). For images in files, the shorter side is
+            resized to the input size and the centre is cropped; the input must be square, with one
+            or three channels.
+        labels: Classes of an array's images: integers `(count,)`, or zeros and ones
+            `(count, classes)`: an image counts for every class with a one, for none in a row of
+            zeros. `None` (default) if `images` includes them.
+        samples_per_class: Measure only this many images of each class, the first in the order of
             the data (by file name in a folder); `None` for all. Defaults to 50, the paper's number.
             A class may have fewer.
-        class_names: Names of all classes, in the order of the labels. Defaults to `None`: in a
-            folder those that the model knows, if its folders are among them, else those of its
-            folders, sorted; of a TFDS set its own; else the numbers, as many
-            as a classifier has outputs or labels of zeros and ones have columns, or up to the
-            largest label.
-        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for TFDS' own.
+        class_names: Names of all classes, in the order of the labels. Defaults to `None`: for a
+            folder, the model's own class names if they include all folder names, else the folder
+            names, sorted; for TFDS, the data set's own; else numbers, as many as the classifier has
+            outputs or the labels of zeros and ones have columns, or up to the largest label.
+        data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
 
     Returns:
-        The `Excitations`. A class without pictures has the count 0 and NaN for mean and standard
+        The `Excitations`. A class without images has the count 0 and NaN for mean and standard
         deviation; a warning names such classes.
 
     Raises:
-        ValueError: If the model has no such layers or is not built, there are no pictures with a
-            class, labels are not as many as the pictures or out of range, or an argument is none of
-            the above.
+        ValueError: If the model has no such layers or is not built, no image has a class, the
+            number of labels differs from that of images or a label is out of range, or an argument
+            is invalid.
 
     Example:
 
@@ -109,7 +107,7 @@ def excitations(
     source: LabelledImages
     if isinstance(images, str | Path):
         if labels is not None:
-            raise ValueError("`labels` must be None where `images` tells them. Received: labels")
+            raise ValueError("`labels` must be None if `images` includes them. Received: labels")
         if images == "":
             raise ValueError("`images` must be a folder or 'tfds:NAME'. Received: images=''")
         transform, colours = _transform(model)
@@ -117,7 +115,7 @@ def excitations(
             source, own = of_tfds(images, data_dir, transform, colours)
             if names is not None and len(names) != len(own):
                 raise ValueError(
-                    f"`class_names` must be as many as the classes of {images}, {len(own)}. "
+                    f"`class_names` must have one name per class of {images}, {len(own)}. "
                     f"Received: {len(names)} names"
                 )
             names = names or own
@@ -133,14 +131,14 @@ def excitations(
 def measure(
     gates: Gates, source: LabelledImages, samples_per_class: int | None, names: Sequence[str] | None
 ) -> Excitations:
-    """`excitations` of a source of pictures; `names` has one for each class, or is `None`."""
+    """`excitations` of a source of pictures; `names` has one name per class, or is `None`."""
     moments, extremest = Moments(), Extremest()
     widths: dict[str, int] = {}
     known = 0
     for pictures, members in source.batches(samples_per_class):
-        # A ReLU may hide them.
+        # Checked here, since a ReLU may hide NaN.
         if not all(np.isfinite(array).all() for array in keras.tree.flatten(pictures)):
-            raise ValueError("`images` must be finite numbers. Received: NaN or infinite ones")
+            raise ValueError("`images` must be finite numbers. Received: NaN or infinity")
         found = gates(pictures)
         widths = {name: array.shape[1] for name, array in found.items()}
         high = [(array > HIGH).mean(1, keepdims=True) for array in found.values()]
@@ -155,7 +153,7 @@ def measure(
         names = [str(n) for n in range(source.classes or known)]
     counts = moments.counts(len(names))
     _warn_of_empty(counts, names)
-    # Columns of the gates, then the shares.
+    # Columns are the gates, then the shares.
     mean, std = moments.mean(len(names)), moments.std(len(names))
     *edges, last = np.cumsum(list(widths.values())).tolist()
     shares = np.split(mean[:, last:].T, 2)
@@ -188,13 +186,13 @@ def _names(names: Any) -> list[str] | None:
     known = [] if isinstance(names, str) else list(names)
     if not known or len(set(known)) < len(known) or not all(isinstance(x, str) for x in known):
         raise ValueError(
-            f"`class_names` must be different texts, one for each class. Received: {names!r}"
+            f"`class_names` must be distinct strings, one per class. Received: {names!r}"
         )
     return known
 
 
 def _outputs(model: keras.Model) -> int | None:
-    """How many classes the model tells apart, if it ends in a classifier of two or more."""
+    """Number of classes, if the model ends in a classifier of two or more."""
     shape = getattr(model, "output_shape", None) if is_functional(model) else None
     last = model
     while getattr(last, "layers", None):
@@ -208,7 +206,7 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
     is_array = isinstance(images, list | tuple) or hasattr(images, "shape")
     if not is_array:
         if labels is not None:
-            raise ValueError("`labels` must be None where `images` tells them. Received: labels")
+            raise ValueError("`labels` must be None if `images` includes them. Received: labels")
         if isinstance(images, keras.utils.PyDataset):
             images = map(images.__getitem__, range(len(images)))
         if not isinstance(images, Iterable):
@@ -229,8 +227,8 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
     )
     if pictures.dtype.kind not in "uif" or pictures.ndim < 2 or not fits:
         raise ValueError(
-            f"`images` must be numbers of the shape {('count', *expected)}, which the model takes. "
-            f"Received: {pictures.dtype} of the shape {pictures.shape}"
+            f"`images` must be numbers of shape {('count', *expected)}, the model's input. "
+            f"Received: {pictures.dtype} of shape {pictures.shape}"
         )
     if not len(pictures):
         raise ValueError("`images` must hold at least one picture. Received: none")
@@ -243,20 +241,20 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
 
 
 def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
-    """What is done to pictures in files, and the mode `"L"` or `"RGB"`."""
+    """The preprocessing of pictures in files, and the mode `"L"` or `"RGB"`."""
     shape = tuple(model.inputs[0].shape[1:]) if is_functional(model) else ()
     known = describe(model) if len(shape) == 3 else None
     square = known is not None and known.height == known.width and (known.height or known.size)
     if known is None or not square or known.channels not in (1, 3):
         raise ValueError(
-            "`images` must be an array or batches for a model that does not take square pictures "
-            f"of a known size, grey or RGB. Received: files, input of shape {shape}"
+            "`images` must be an array or batches unless the model takes square grey or RGB "
+            f"pictures of a known size. Received: files, input of shape {shape}"
         )
     return preprocessing_of(known), colours_for(known)
 
 
 def _own(model: keras.Model, folder: Path) -> list[str] | None:
-    """The names of the classes that the model knows, if every folder is one of them."""
+    """The model's own class names, if they include all folder names."""
     labels = describe(model).labels if folder.is_dir() else None
     folders = {path.name for path in class_folders(folder)} if labels else set()
     return list(labels) if labels and folders <= set(labels) else None

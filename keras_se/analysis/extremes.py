@@ -1,4 +1,4 @@
-"""The pictures that open and close the gates of each block most."""
+"""The pictures with the most open and most closed gates of each block."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from PIL import Image, ImageOps
 
-# Pictures of each kind that are kept of a block.
+# Pictures of each kind to keep per block.
 KEPT = 6
-# Pixels of the longer side of a thumbnail, at most.
+# Largest side of a thumbnail, in pixels.
 SIDE = 96
 
 
@@ -22,10 +22,10 @@ class Extremes:
 
     Attributes:
         thumbnails: The pictures, uint8 `(count, side, side, C)`, grey or RGB.
-        labels: Their classes, `(count,)`; the first one of a picture that has several.
-        order: By block, which they are, from the largest mean gate to the smallest: the first
-            half is the most excited, the other the least. At most 12.
-        gates: By block, their mean gates over all channels, float64, in that order.
+        labels: Their classes, `(count,)`; the first class of a picture that has several.
+        order: Indices of the pictures, by block, from the largest mean gate to the smallest: the
+            first half is the most excited, the other the least. At most 12.
+        gates: Their mean gates over all channels, by block, float64, in that order.
     """
 
     thumbnails: np.ndarray
@@ -42,11 +42,11 @@ class Extremes:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray], blocks: list[str]) -> Extremes:
-        """What `arrays` gave.
+        """The inverse of `arrays`.
 
         Raises:
             KeyError: If one is missing.
-            ValueError: If they do not fit together.
+            ValueError: If they are inconsistent.
         """
         order, gates = (
             {name: arrays[f"{part}/{n}"] for n, name in enumerate(blocks)}
@@ -66,24 +66,23 @@ class Extremes:
 
 
 class Extremest:
-    """Keeps the extremes of pictures that come in batches; memory does not grow with them."""
+    """Keeps the extremes of pictures that come in batches, in constant memory."""
 
     def __init__(self) -> None:
         self._seen = 0
         self._side: int | None = None
-        # By block: numbers of pictures and their mean gates, falling.
+        # By block: numbers of pictures and their mean gates, in descending order.
         self._best: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         # By the number of the picture.
         self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def add(self, gates: Mapping[str, np.ndarray], pictures: Any, labels: np.ndarray) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             gates: By block, `(batch, C)`.
-            pictures: What the network took; left out unless it is one array of grey or RGB
-                pictures.
-            labels: Their classes, `(batch,)`; pictures of a negative class are left out.
+            pictures: The network's input; ignored unless it is one array of grey or RGB pictures.
+            labels: Their classes, `(batch,)`; pictures of a negative class are ignored.
         """
         pictures = _channels_last(pictures)
         if pictures is None:
@@ -106,7 +105,7 @@ class Extremest:
         self._seen += len(labels)
 
     def found(self) -> Extremes | None:
-        """What was found; `None` if there were no pictures to show."""
+        """The extremes; `None` if there are no pictures to show."""
         if not self._kept:
             return None
         place = {number: n for n, number in enumerate(self._kept)}
@@ -123,7 +122,7 @@ class Extremest:
 
 
 def _channels_last(pictures: Any) -> np.ndarray | None:
-    """Pictures `(batch, H, W, C)`, grey or RGB; `None` if they are none."""
+    """Pictures as `(batch, H, W, C)`; `None` unless they are grey or RGB."""
     if not isinstance(pictures, np.ndarray) or pictures.ndim != 4:
         return None
     if keras.config.image_data_format() == "channels_first":
@@ -134,8 +133,7 @@ def _channels_last(pictures: Any) -> np.ndarray | None:
 def _thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
     """The whole picture on a white square, uint8 `(side, side, C)`.
 
-    Values in 0..255 and in 0..1 are what they seem; others are stretched from the smallest to the
-    largest.
+    Values in 0..255 or 0..1 are taken literally; others are stretched to their own range.
     """
     values = picture.astype("float64")
     low, high = values.min(), values.max()

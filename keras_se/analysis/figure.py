@@ -1,4 +1,4 @@
-"""The paper's figures of the excitations: classes side by side, and the spread within each."""
+"""The paper's figures of the excitations: classes compared, and the spread within each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from keras_se.analysis.result import Excitations
 
 SUFFIXES = (".png", ".pdf", ".svg")
-# The paper's number of classes, where none are chosen.
+# Default number of classes, as in the paper.
 CLASSES = 4
-# Colour, line and marker of each class: colours of Okabe and Ito, which are told apart without red
-# or green, from dark to light; lines and markers tell them apart in grey.
+# Colour, line and marker of each class: Okabe and Ito's colours, distinct under red-green colour
+# blindness, from dark to light; lines and markers distinguish them in greyscale.
 STYLES = (
     ("#0072B2", "-", "o"),
     ("#E69F00", "--", "s"),
@@ -32,14 +32,14 @@ STYLES = (
     ("#D55E00", (0, (6, 1.5, 1, 1.5, 1, 1.5)), "v"),
     ("#56B4E9", (0, (3, 3)), "P"),
 )
-# Letters of a class's name that fit above its panel.
+# Longest class name that fits above a panel.
 LONGEST = 30
-# In inches.
+# Inches.
 ROW, WIDE, NARROW, MARGIN = 1.75, 4.6, 2.6, 1.1
 
 
 def write(path: Path, figure: Figure) -> None:
-    """Put the figure into a file."""
+    """Write the figure to a file."""
     with writing(path), atomic(path, path.suffix) as temporary:
         figure.savefig(temporary, dpi=110)
 
@@ -50,7 +50,7 @@ def compose(
     channels: int,
     blocks: Sequence[str] | None,
 ) -> Figure:
-    """The figure, not drawn yet."""
+    """Compose the figure, without rendering it."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -81,7 +81,7 @@ def compose(
 
 
 def check_path(path: Path) -> None:
-    """Raise a `ValueError` unless a figure can be drawn and be of that name."""
+    """Raise a `ValueError` unless Matplotlib is installed and the suffix is supported."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"`path` must end in one of {SUFFIXES}. Received: path={str(path)!r}")
     if importlib.util.find_spec("matplotlib") is None:
@@ -91,7 +91,7 @@ def check_path(path: Path) -> None:
 def draw_classes(
     axes: Axes, found: Excitations, name: str, numbers: Sequence[int], channels: int
 ) -> None:
-    """Fig. 6's panel of a block: the mean gates of classes and of all classes."""
+    """Draw Fig. 6's panel of a block: mean gates of each class and of all classes."""
     at = _channels(found, name, channels)
     mean = found.mean[name]
     every = np.nanmean(mean, axis=0)
@@ -105,7 +105,7 @@ def draw_classes(
 def draw_spread(
     axes: Axes, found: Excitations, name: str, numbers: Sequence[int], n: int, channels: int
 ) -> None:
-    """Fig. 7's panel of a block: mean and standard deviation within the class `numbers[n]`."""
+    """Draw Fig. 7's panel of a block: mean and standard deviation in the class `numbers[n]`."""
     at = _channels(found, name, channels)
     mean, std = found.mean[name][numbers[n], at], found.std[name][numbers[n], at]
     style = _style(n, len(numbers), len(at)) | {"linestyle": "-"}
@@ -115,9 +115,9 @@ def draw_spread(
 
 
 def limits(found: Excitations, numbers: Sequence[int], names: Sequence[str]) -> tuple[float, float]:
-    """Of the gates' axis of all panels, with room for the markers.
+    """Limits of the gate axis for all panels, with room for the markers.
 
-    Bands that leave the range of a gate are cut off where all means are within it.
+    If all means are within 0..1, the range of a gate, bands are clipped to it.
     """
     means = np.concatenate(
         [np.vstack([found.mean[name][numbers], np.nanmean(found.mean[name], 0)]) for name in names],
@@ -139,9 +139,9 @@ def _channels(found: Excitations, name: str, channels: int) -> np.ndarray:
 
 
 def _style(n: int, classes: int, channels: int) -> dict[str, Any]:
-    """Of the line of a class, the same in every panel."""
+    """Line style of a class, the same in every panel."""
     colour, line, marker = STYLES[n]
-    # Markers of two classes are not at the same channels.
+    # Stagger the markers of different classes.
     step = max(classes, channels // 8)
     return {
         "color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.4,
@@ -158,7 +158,7 @@ def _finish(axes: Axes) -> None:
 
 
 def title(found: Excitations, number: int | None) -> str:
-    """A class's name, no longer than fits above its panel."""
+    """A class's name, shortened to fit above its panel."""
     if number is None:
         return "mean of each class"
     name = found.classes[number].replace("_", " ")
@@ -175,7 +175,7 @@ def chosen_classes(found: Excitations, classes: Any) -> list[int]:
     numbers = [_class_number(found, item) for item in wanted]
     if not 0 < len(set(numbers)) == len(numbers) <= len(STYLES):
         raise ValueError(
-            f"`classes` must be one to {len(STYLES)} different ones. Received: classes={classes!r}"
+            f"`classes` must be one to {len(STYLES)} distinct ones. Received: classes={classes!r}"
         )
     for item, number in zip(wanted, numbers, strict=True):
         if not found.counts[number]:
@@ -188,7 +188,7 @@ def _class_number(found: Excitations, item: Any) -> int:
         return found.classes.index(item)
     if isinstance(item, int | np.integer) and 0 <= item < len(found.classes):
         return int(item)
-    # There may be thousands.
+    # There may be thousands of classes; list only the nearest.
     near = difflib.get_close_matches(str(item), found.classes, 5, 0) or found.classes[:5]
     more = "others" if len(found.classes) > 5 else ""
     raise ValueError(unknown_choice("classes", item, near, more))

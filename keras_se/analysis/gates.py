@@ -15,16 +15,16 @@ from keras_se.layers.attention import recorded_gates
 
 
 class Gates:
-    """Computes the gates of a network, in inference; the network stays as it is.
+    """Computes the gates of a network in inference, without changing it.
 
-    One compiled prediction a batch, in which the network runs as it always does, so that nested
-    models, shared layers and a `call` of the user's own are what they are.
+    Each batch is one compiled prediction of the network itself, so nested models, shared layers and
+    a user-defined `call` work as usual.
 
     Args:
-        model: A built network that holds attention blocks.
+        model: A built network with attention blocks.
 
     Raises:
-        ValueError: If it is no model, holds none, or is not built.
+        ValueError: If it is not a model, has no attention blocks, or is not built.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -42,13 +42,13 @@ class Gates:
         self._predictor = _Predictor(model, {id(block): name for name, block in blocks.items()})
 
     def __call__(self, pictures: Any) -> dict[str, np.ndarray]:
-        """The gates for a batch: block names, in the order of the calls, to `(batch, C)`."""
+        """The gates for a batch: block names, in call order, to `(batch, C)`."""
         outputs = self._predictor.predict_on_batch(pictures)
         return {key.partition(" ")[2]: np.asarray(outputs[key]) for key in sorted(outputs)}
 
 
 def check_blocks(model: keras.Model) -> None:
-    """Raise a `ValueError` unless the model holds blocks, and all that it had before `fuse`."""
+    """Raise a `ValueError` if the model has no blocks, or `fuse` has replaced some."""
     moved = getattr(getattr(model, "fusion", None), "done", {}).get("squeeze")
     if moved or dict(_named(model, MultiplyAdd, "", set())):
         raise ValueError(
@@ -57,7 +57,7 @@ def check_blocks(model: keras.Model) -> None:
         )
     if not blocks_of(model):
         raise ValueError(
-            "`model` must hold attention blocks (`add_squeeze_excite` puts them into a "
+            "`model` must hold attention blocks (`add_squeeze_excite` adds them to a "
             f"network). Received: model={model.name!r}, which has none"
         )
 
@@ -68,7 +68,7 @@ def blocks_of(model: keras.Model) -> dict[str, ChannelAttention]:
 
 
 class _Predictor(keras.Model):
-    """Gates in place of a network's outputs, `(batch, C)`, by the number and name of the call."""
+    """Outputs a network's gates, `(batch, C)`, by number and name of the call."""
 
     def __init__(self, model: keras.Model, names: dict[int, str]) -> None:
         super().__init__(name="gates")
@@ -93,7 +93,7 @@ class _Predictor(keras.Model):
 
 
 def _mean(gates: Any, mask: Any) -> Any:
-    """The mean over the positions, `(batch, C)`, of gates `(batch, *spatial, C)`."""
+    """The mean over positions, `(batch, C)`, of gates `(batch, *spatial, C)`."""
     axes = tuple(range(1, len(gates.shape) - 1))
     if mask is None:
         return ops.mean(gates, axis=axes)
@@ -103,7 +103,7 @@ def _mean(gates: Any, mask: Any) -> Any:
 
 
 def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """The layers of a kind in a layer with their names; inside a nested model `"nested/layer"`."""
+    """Layers of a kind within a layer, with names; inside a nested model `"nested/layer"`."""
     if isinstance(layer, keras.Model):
         inside = layer.layers
     else:

@@ -1,4 +1,4 @@
-"""Mean and variance by class, of data that comes in parts."""
+"""Streaming mean and variance by class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Moments:
-    """Counts, means and variances of rows by class, in float64; memory is that of one row a class.
+    """Counts, means and variances of rows by class, in float64; memory is one row per class.
 
     Reference:
         Chan, Golub, LeVeque: Updating Formulae and a Pairwise Algorithm for Computing Sample
@@ -18,7 +18,7 @@ class Moments:
         self._parts: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
 
     def add(self, rows: np.ndarray, labels: np.ndarray) -> None:
-        """Take rows `(count, width)` of the classes `labels`, `(count,)`."""
+        """Add rows `(count, width)` of the classes `labels`, `(count,)`."""
         for label in np.unique(labels).tolist():
             own = rows[labels == label].astype("float64")
             mean = own.mean(0)
@@ -26,15 +26,15 @@ class Moments:
             self._parts[label] = _merged(self._parts[label], part) if label in self._parts else part
 
     def counts(self, classes: int) -> np.ndarray:
-        """Rows of each class: int64 `(classes,)`."""
+        """Number of rows of each class: int64 `(classes,)`."""
         return np.array([self._parts[n][0] if n in self._parts else 0 for n in range(classes)])
 
     def mean(self, classes: int) -> np.ndarray:
-        """`(classes, width)`, NaN for a class without rows."""
+        """Mean of each class, `(classes, width)`; NaN for a class without rows."""
         return self._table(classes, {n: mean for n, (_, mean, _) in self._parts.items()})
 
     def std(self, classes: int) -> np.ndarray:
-        """Square root of the mean squared deviation, as `mean`."""
+        """Standard deviation of each class (divided by the count), as `mean`."""
         parts = self._parts.items()
         return self._table(
             classes, {n: np.sqrt(squares / count) for n, (count, _, squares) in parts}

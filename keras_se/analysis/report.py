@@ -1,4 +1,4 @@
-"""A page for people: what Squeeze-and-Excitation is and does in a network."""
+"""An HTML report on Squeeze-and-Excitation in a network."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from keras_se.analysis.result import Excitations
 
 SUFFIXES = (".html", ".htm")
-# Blocks of the last stage that are drawn where none are chosen, and of a network without stages.
+# Default number of blocks to draw from the last stage, and from a network without stages.
 LAST, EVENLY = 3, 6
-# Of a panel of all classes, of one class, and of a line of the legend, in inches.
+# Size of a panel of all classes, of one class, and of a legend line, in inches.
 WIDE, NARROW, LINE = (4.2, 2.3), (2.3, 1.75), (0.55, 0.18)
-# Pixels up to which a thumbnail is kept bit for bit.
+# Largest thumbnail to compress losslessly, in pixels.
 LOSSLESS = 32
 
 
 class Panel(NamedTuple):
-    """A picture of the page, as its address and what it says to those who do not see it."""
+    """A chart of the page, with its data URL and its alternative text."""
 
     block: str
     source: str
@@ -60,13 +60,13 @@ class Shown(NamedTuple):
 
 
 def write(path: Path, page: str) -> None:
-    """Put the page into a file."""
+    """Write the page to a file."""
     with writing(path), atomic(path) as temporary:
         temporary.write_text(page, "utf-8")
 
 
 def check_path(path: Path) -> None:
-    """Raise a `ValueError` unless a report can be written and be of that name."""
+    """Raise a `ValueError` unless a report can be written to the path."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"`path` must end in one of {SUFFIXES}. Received: path={str(path)!r}")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
@@ -88,13 +88,13 @@ def compose(
     title: str | None,
     input_shape: Sequence[int] | None,
 ) -> str:
-    """The page, HTML."""
+    """Compose the page as HTML."""
     import jinja2
     from matplotlib import rc_context
 
     channels = positive_integer("channels", channels)
     measured, held = {name.split(":")[0] for name in found.blocks}, blocks_of(model).keys()
-    # A model with a `call` of its own need not call every block that it holds.
+    # A model with its own `call` need not call every block.
     more = held - measured if is_functional(model) else set()
     for name in [*sorted(measured - held), *sorted(more)][:1]:
         which = "no block" if name in measured else "a block that was not measured,"
@@ -112,7 +112,7 @@ def compose(
         if input_shape is not None:
             raise
         not_counted = str(error)
-    # Equal figures make equal bytes.
+    # A fixed salt makes the SVG reproducible.
     with rc_context({"svg.hashsalt": "keras-se", "svg.fonttype": "path"}):
         lines = [_line(n) for n in [None, *range(len(numbers))]]
         means, spreads = _panels(found, numbers, names, channels)
@@ -154,7 +154,7 @@ def _papers(found: Excitations) -> list[str]:
 def _panels(
     found: Excitations, numbers: Sequence[int], names: Sequence[str], channels: int
 ) -> tuple[list[Panel], list[tuple[int, list[Panel]]]]:
-    """Fig. 6: a panel for each block; and Fig. 7: one for each class and block."""
+    """Fig. 6, a panel per block, and Fig. 7, a panel per class and block."""
     limits = figure.limits(found, numbers, names)
     drawn = ", ".join(figure.title(found, number) for number in numbers)
     means: list[Panel] = []
@@ -184,7 +184,7 @@ def _panels(
 
 
 def _line(n: int | None) -> str:
-    """A line as the legend shows it: of class `n` of those drawn; `None` for all classes."""
+    """The legend's line of the drawn class `n`; `None` for all classes."""
     style: dict[str, Any] = {"color": "black", "linewidth": 2.2}
     if n is not None:
         colour, line, marker = figure.STYLES[n]
@@ -196,7 +196,7 @@ def _line(n: int | None) -> str:
 
 
 def _paper(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure of that size, and its only axes."""
+    """A figure of the given size, and its only axes."""
     from matplotlib.figure import Figure
 
     paper = Figure(figsize=size, layout="constrained")
@@ -204,7 +204,7 @@ def _paper(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _drawing(paper: Figure) -> str:
-    """The address of what was drawn, which has all of it."""
+    """The figure as a data URL."""
     file = io.BytesIO()
     paper.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _address("svg+xml", file.getvalue())
@@ -213,7 +213,7 @@ def _drawing(paper: Figure) -> str:
 def _pictures(
     found: Excitations, lines: dict[int, str]
 ) -> Iterator[tuple[str, tuple[list[Shown], list[Shown]]]]:
-    """By block, the most and the least excited pictures, the extreme ones first."""
+    """The most and the least excited pictures by block, most extreme first."""
     extremes = found.extremes
     if extremes is None:
         return

@@ -1,4 +1,4 @@
-"""`Excitations`: what was measured, as a file, a figure and a table."""
+"""`Excitations`: measured gates, with their file, figures, report and summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 STATISTICS = ("mean", "std", "high", "low")
-# What precedes the names of the arrays of the extremes in a file.
+# Prefix of the extremes' arrays in a file.
 EXTREMES = "extremes/"
 # Names of this package's blocks: stage, and block or place within it.
 STAGE_AND_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)_se|se(\d+))")
@@ -28,20 +28,20 @@ STAGE_AND_BLOCK = re.compile(r"stage(\d+)_(?:block(\d+)_se|se(\d+))")
 
 @dataclass(frozen=True, eq=False)
 class Excitations:
-    """Gates of a network's Squeeze-and-Excitation blocks by class; `excitations` measures them.
+    """Gates of a network's Squeeze-and-Excitation blocks by class, measured by `excitations`.
 
     A class without pictures has the count 0 and NaN everywhere else. Standard deviations are of the
-    pictures that were measured (divided by their count).
+    measured pictures (divided by their count).
 
     Args:
         classes: Names of the classes.
-        counts: Pictures of each class, `(classes,)`.
+        counts: Number of pictures of each class, `(classes,)`.
         mean: Mean gates, by block `(classes, C)`, float64.
         std: Their standard deviation within the class, by block `(classes, C)`.
         high: Share of the gates above 0.9, by block `(classes,)`.
         low: Share of the gates below 0.1, by block `(classes,)`.
         extremes: Thumbnails of the pictures with the largest and smallest mean gate of each block,
-            for the report. `None` (default): none, as where the network takes no pictures.
+            for the report. `None` (default): none, e.g. if the network does not take pictures.
 
     Example:
 
@@ -70,13 +70,13 @@ class Excitations:
     def blocks(self) -> list[str]:
         """Names of the blocks, in the order of the network.
 
-        The layer's name; inside a nested model `"nested/layer"`; of a layer's second call
+        The layer's name; inside a nested model `"nested/layer"`; for a layer's second call
         `"layer:2"`.
         """
         return list(self.mean)
 
     def label(self, block: str) -> str:
-        """The paper's name of a block, `SE_stage_block`; else, or if two share it, its own."""
+        """The paper's name of a block, `SE_stage_block`, if it is unique; else its own."""
         return self._labels()[block]
 
     def stage(self, block: str) -> int | None:
@@ -93,14 +93,14 @@ class Excitations:
     def summary(self) -> Summary:
         """Figures of each block: are its gates open or closed, and do they depend on the class?
 
-        With n pictures a class that are no more alike than those of two classes, the ratio of
-        between-class to within-class variance is still about 1 / n.
+        With n pictures per class, the ratio of between-class to within-class variance is about
+        1 / n even if gates do not depend on the class.
 
         Returns:
             A `Summary`: `.blocks` has for each block the mean gate (`mean`), the shares above 0.9
             (`high`) and below 0.1 (`low`), the spread between classes (`between`) and within them
-            (`within`), and the `ratio` of the variances; every class with pictures counts alike.
-            `str` gives a table.
+            (`within`), and the `ratio` of the variances; classes with pictures are weighted
+            equally. `str` gives a table.
         """
         return summarise(self._labels(), self.mean, self.std, self.high, self.low)
 
@@ -112,24 +112,24 @@ class Excitations:
         *,
         blocks: Sequence[str] | None = None,
     ) -> None:
-        """Draw the gates as the paper's Figs. 6 and 7 do: a row of panels for each block.
+        """Draw the gates like the paper's Figs. 6 and 7: a row of panels per block.
 
-        The left panel has the mean gates of each class and of all classes (Fig. 6), the others the
-        mean and the standard deviation within one class (Fig. 7), over evenly spaced channels. A
-        class has the same colour and marker throughout; all panels have the same scale.
+        The left panel shows the mean gates of each class and of all classes (Fig. 6), the others
+        the mean and the standard deviation within one class (Fig. 7), over evenly spaced channels.
+        A class has the same colour and marker throughout; all panels share the same scale.
 
         Args:
             path: File to write: `.png`, `.pdf` or `.svg`.
             classes: One to six names or numbers of classes. Defaults to `None`, for four (the
-                paper's number) spread evenly over those that have pictures.
-            channels: How many channels to draw, at least 1; all, if a block has fewer. Defaults to
+                paper's number) evenly spaced among those with pictures.
+            channels: Number of channels to draw, at least 1; all, if a block has fewer. Defaults to
                 50, as in the paper.
-            blocks: Blocks to draw, by their names or labels. Defaults to `None`, for all; the paper
-                has the last of each stage and all of the last stage.
+            blocks: Blocks to draw, by name or label. Defaults to `None`, for all; the paper has the
+                last of each stage and all of the last stage.
 
         Raises:
             ValueError: If there is no such class or block, a class has no pictures, an argument is
-                none of the above, or Matplotlib is not installed; nothing is written then.
+                invalid, or Matplotlib is not installed; nothing is written then.
             OSError: If the file cannot be written.
         """
         from keras_se.analysis.figure import check_path, compose, write
@@ -148,28 +148,28 @@ class Excitations:
         title: str | None = None,
         input_shape: Sequence[int] | None = None,
     ) -> None:
-        """Write a page about the network and its gates: one HTML file that needs no other.
+        """Write a report on the network and its gates: one self-contained HTML file.
 
-        It has the paper's sentences with the figures that bear them out or refute them, the stages
-        and blocks with their shapes and costs, the paper's Figs. 6 and 7, the summary, and the
-        pictures with the largest and smallest mean gate of each block.
+        It has the paper's sentences with the figures that confirm or refute them, the stages and
+        blocks with their shapes and costs, the paper's Figs. 6 and 7, the summary, and the pictures
+        with the largest and smallest mean gate of each block.
 
         Args:
             path: File to write: `.html` or `.htm`.
             model: The network that was measured.
             classes: Classes to draw, as in `plot`.
             channels: Channels to draw, as in `plot`.
-            blocks: Blocks to draw, by their names or labels. Defaults to `None`, for the paper's:
-                the last of each stage and the last three of the last stage; six, evenly spaced, of
-                a network whose blocks do not name their stages.
+            blocks: Blocks to draw, by name or label. Defaults to `None`, for the paper's: the last
+                of each stage and the last three of the last stage; or six, evenly spaced, if block
+                names do not include stages.
             title: Heading of the page. Defaults to `None`, for the model's name.
-            input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`, for which costs are
-                counted. Defaults to `None`, for the model's own.
+            input_shape: Shape of one picture, `(H, W, C)` or `(C, H, W)`, for the costs. Defaults
+                to `None`, for the model's own.
 
         Raises:
             ValueError: If there is no such class or block, a class has no pictures, the model is
-                another one, an argument is none of the above, or Matplotlib or Jinja is not
-                installed; nothing is written then.
+                another one, an argument is invalid, or Matplotlib or Jinja is not installed;
+                nothing is written then.
             OSError: If the file cannot be written.
         """
         from keras_se.analysis.report import check_path, compose, write
@@ -178,7 +178,7 @@ class Excitations:
         write(path, compose(self, model, classes, channels, blocks, title, input_shape))
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one `.npz` file, atomically, thumbnails of pictures too.
+        """Write everything, including thumbnails, to one `.npz` file, atomically.
 
         Raises:
             OSError: If it cannot be written.
@@ -200,11 +200,11 @@ class Excitations:
 
     @classmethod
     def load(cls, path: str | Path) -> Excitations:
-        """What `save` wrote.
+        """Load a file written by `save`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is another file, or damaged.
+            ValueError: If it is not such a file, or damaged.
         """
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -227,7 +227,7 @@ class Excitations:
         except (ValueError, TypeError, LookupError, OSError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{path}: expected a file that `Excitations.save` wrote. Received: {reason}"
+                f"{path}: expected a file written by `Excitations.save`. Received: {reason}"
             ) from None
         return found
 

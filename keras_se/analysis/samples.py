@@ -1,4 +1,4 @@
-"""Labelled pictures, in batches: of arrays, files and data sets."""
+"""Batches of labelled pictures from arrays, files and data sets."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import numpy as np
 from keras_se.training.tfds import evaluated_on
 from keras_se.weights.entries import Preprocessing
 
-# Pictures of a batch.
+# Pictures per batch.
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Members:
-    """Which pictures count for which classes, as pairs.
+    """Pairs of pictures and their classes.
 
     Attributes:
         pictures: Index of a picture, int64 `(pairs,)`, ascending.
         classes: A class of that picture, int64 `(pairs,)`, from 0.
-        known: How many classes there are, as far as the labels tell.
+        known: Number of classes, as far as known from the labels.
     """
 
     pictures: np.ndarray
@@ -54,20 +54,20 @@ class LabelledImages(Protocol):
 
     @property
     def classes(self) -> int | None:
-        """Number of classes, where it is known."""
+        """Number of classes, if known."""
 
     def batches(self, per_class: int | None) -> Batches:
-        """Pictures, and the classes for which they count: the first `per_class` of each class."""
+        """Pictures and the classes they count for: the first `per_class` of each class."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures that can be had in any order.
+    """Pictures with random access.
 
     Attributes:
-        labels: Whole numbers from 0 to less than `classes`, `(count,)`, or zeros and ones,
+        labels: Integers from 0 to less than `classes`, `(count,)`, or zeros and ones,
             `(count, classes)`.
-        load: Gives the pictures of some indices, `(count, ...)`.
+        load: Loads the pictures at some indices, `(count, ...)`.
         classes: Number of classes.
     """
 
@@ -76,7 +76,7 @@ class Samples:
     classes: int
 
     def batches(self, per_class: int | None) -> Batches:
-        """Only those that count; the last batch is filled up, for nothing is compiled twice."""
+        """Only pictures that count; the last batch is padded so that nothing is compiled twice."""
         members = class_members(self.labels, len(self.labels))
         if per_class is not None:
             order = np.argsort(members.classes, kind="stable")
@@ -96,18 +96,18 @@ class Samples:
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches of `(pictures, labels)` that come in an order of their own.
+    """Batches of `(pictures, labels)` in a given order.
 
     Attributes:
-        data: Gives them.
-        classes: Number of classes, or `None` if only the labels tell.
+        data: The batches.
+        classes: Number of classes, or `None` if known only from the labels.
     """
 
     data: Iterable[Any]
     classes: int | None
 
     def batches(self, per_class: int | None) -> Batches:
-        """All batches that have a picture that counts; no more once every class is full."""
+        """All batches with a picture that counts, until every class is full."""
         counts: Counter[int] = Counter()
         for element in self.data:
             if not isinstance(element, tuple | list) or len(element) < 2:
@@ -134,12 +134,12 @@ def class_members(labels: Any, pictures: int | None) -> Members:
     """The pictures of each class.
 
     Args:
-        labels: Whole numbers, `(count,)` or `(count, 1)`, or zeros and ones, `(count, classes)`,
-            where a row has a one for each class of its picture.
-        pictures: How many there must be.
+        labels: Integers, `(count,)` or `(count, 1)`, or zeros and ones, `(count, classes)`, where a
+            row has a one for each class of its picture.
+        pictures: Number of pictures, which must be that of labels.
 
     Raises:
-        ValueError: If they are none of these.
+        ValueError: If the labels are invalid.
     """
     array = np.asarray(labels)
     numeric = array.dtype.kind in "iufb" and array.ndim in (1, 2)
@@ -155,7 +155,7 @@ def class_members(labels: Any, pictures: int | None) -> Members:
         )
     if len(array) != pictures:
         raise ValueError(
-            "`labels` must be as many as the pictures. "
+            "`labels` must have one label per picture. "
             f"Received: {len(array)} labels, {pictures} pictures"
         )
     if table:
@@ -183,17 +183,16 @@ def check_range(labels: np.ndarray, classes: int | None) -> None:
 def of_files(
     files: Sequence[tuple[Any, int]], read: Callable[[Any], np.ndarray], classes: int
 ) -> Samples:
-    """Pictures in files, or in what else has a name.
+    """Pictures in files, or from other named sources.
 
     Args:
-        files: Paths, or whatever `read` takes, and classes.
-        read: Gives the picture in a file, `(1, H, W, C)`.
+        files: Paths, or other arguments of `read`, with classes.
+        read: Reads the picture in a file, `(1, H, W, C)`.
         classes: Number of classes.
     """
 
     def load(indices: np.ndarray) -> np.ndarray:
-        # Reading a picture changes the filters of warnings, in several threads at once: afterwards
-        # they are as before.
+        # Reading a picture changes the warning filters in several threads; this restores them.
         with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
             pictures = np.concatenate(list(pool.map(read, [files[n][0] for n in indices])))
         first = keras.config.image_data_format() == "channels_first"
@@ -205,7 +204,7 @@ def of_files(
 def of_tfds(
     name: str, folder: str | Path | None, transform: Preprocessing, colours: str
 ) -> tuple[Samples, list[str]]:
-    """The test pictures of a data set that TensorFlow Datasets has prepared, and its classes.
+    """The test pictures of a prepared TensorFlow Datasets data set, and its classes.
 
     Args:
         name: `tfds:NAME[/CONFIG][:VERSION]`.
@@ -214,7 +213,7 @@ def of_tfds(
         colours: The mode `"L"` or `"RGB"`.
 
     Raises:
-        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+        ValueError: If there is no such data set, or it is not prepared or invalid.
     """
     records, chosen, names = evaluated_on(name, folder)
 

@@ -1,4 +1,4 @@
-"""What the paper says of the excitations, held against what was measured."""
+"""The paper's claims about the excitations, compared with the measurements."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from keras_se.analysis.summary import BlockSummary
 
-# A block tells classes apart if they differ more than the pictures of one class do.
+# A block is class-specific if classes differ more than the pictures within a class do.
 CLASS_SPECIFIC = 1.0
-# Share of the gates above 0.9 from which on most are open.
+# A block saturates if a larger share of its gates is above 0.9.
 SATURATED = 0.5
 
 
@@ -18,10 +18,10 @@ class Sentence:
     """A sentence of the paper.
 
     Attributes:
-        text: What it says.
-        criterion: When it holds.
-        figures: What was measured.
-        holds: Whether it does; `None` if it cannot be told.
+        text: The claim.
+        criterion: The condition for it to hold.
+        figures: The measurements.
+        holds: Whether it holds; `None` if that is unknown.
     """
 
     text: str
@@ -33,14 +33,13 @@ class Sentence:
 def sentences(rows: Sequence[BlockSummary], stages: Sequence[int | None]) -> list[Sentence]:
     """The paper's sentences on early, later and last blocks.
 
-    Early is the last block of the first stage (the paper's SE_2_3); later are the last block of
-    the last stage but one and the first of the last (SE_4_6, SE_5_1); and the block before the last
-    is the one that saturates (SE_5_2). Where no stages are known, the first block is early and the
-    last is later.
+    The early block is the last of the first stage (the paper's SE_2_3); the later ones are the last
+    of the second-to-last stage and the first of the last (SE_4_6, SE_5_1); the second-to-last block
+    (SE_5_2) saturates. Without known stages, the first block is early and the last is later.
 
     Args:
         rows: The summary, in the order of the network.
-        stages: The stage of each block; `None` where it is not known.
+        stages: The stage of each block; `None` if unknown.
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.
@@ -58,22 +57,22 @@ def sentences(rows: Sequence[BlockSummary], stages: Sequence[int | None]) -> lis
     return [
         Sentence(
             "Early blocks are class-agnostic.",
-            "Classes differ less than the pictures of one class: ratio below 1.",
+            "Classes differ less than the pictures within a class: ratio below 1.",
             _ratios(early),
             _told(early, lambda ratio: ratio < CLASS_SPECIFIC),
         ),
         Sentence(
             "Later blocks are class-specific.",
-            "Classes differ more than the pictures of one class: ratio above 1.",
+            "Classes differ more than the pictures within a class: ratio above 1.",
             _ratios(later),
             _told(later, lambda ratio: ratio > CLASS_SPECIFIC) if len(rows) > 1 else None,
         ),
         Sentence(
-            "The last block but one (the paper's SE_5_2) saturates: most of its gates are close "
+            "The second-to-last block (the paper's SE_5_2) saturates: most of its gates are close "
             "to one.",
             "More than half of its gates are above 0.9.",
             ", ".join(f"{row.label}: {row.high:.1%} above 0.9" for row in before_last)
-            or "there is one block only",
+            or "there is only one block",
             before_last[0].high > SATURATED if before_last else None,
         ),
     ]

@@ -1,4 +1,4 @@
-"""The figures behind what the paper says of the excitations."""
+"""The figures behind the paper's claims about the excitations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """The gates of one block, every class with pictures counting alike.
+    """The gates of one block; classes with pictures are weighted equally.
 
     Attributes:
         label: The paper's name of the block, `SE_stage_block`; else the layer's name.
@@ -27,8 +27,8 @@ class BlockSummary:
         low: Share of the gates below 0.1.
         between: Spread between classes: standard deviation of the classes' means, as the root of
             the mean variance over channels.
-        within: Spread within a class, in the same way.
-        ratio: Between-class to within-class variance; `None` where nothing varies within a class.
+        within: Spread within a class, computed alike.
+        ratio: Between-class to within-class variance; `None` if nothing varies within a class.
     """
 
     label: str
@@ -69,7 +69,7 @@ def summarise(
     high: Mapping[str, np.ndarray],
     low: Mapping[str, np.ndarray],
 ) -> Summary:
-    """The summary of means, standard deviations and shares by block and class."""
+    """Summarise means, standard deviations and shares by block and class."""
     rows = []
     for name, means in mean.items():
         between = float(np.nanvar(means, axis=0).mean())

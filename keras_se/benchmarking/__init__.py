@@ -1,1 +1,1 @@
-"""How fast networks are, beside each other: in one process, in turn."""
+"""Speed comparison of networks, in turn in one process."""

@@ -20,14 +20,14 @@ from keras_se.serving.description import SIZE, network_of
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed.
+    """A network in a runtime, to be timed.
 
     Attributes:
-        network: Its name, as it was given.
+        network: Its name, as given.
         runtime: Name of the runtime.
-        precision: In which it computes.
+        precision: Compute precision.
         pictures: Shape of the batch, channels last.
-        answer: Runs it.
+        answer: Runs the network on the batch.
     """
 
     network: str
@@ -42,15 +42,15 @@ class Line:
     """Figures of one network in one runtime.
 
     Attributes:
-        network: Its name, as it was given.
+        network: Its name, as given.
         runtime: Name of the runtime.
-        precision: In which it computes.
+        precision: Compute precision.
         pictures: Shape of the batch, channels last.
-        median: Milliseconds that a batch takes.
+        median: Milliseconds per batch.
         low: The lower quartile.
         high: The upper quartile.
-        pictures_per_second: By the median.
-        ratio: Median of the ratios to the first line within each round.
+        pictures_per_second: Throughput, from the median.
+        ratio: Median over rounds of the ratio to the first line.
     """
 
     network: str
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured.
+    """The result of `benchmark`.
 
     Attributes:
         conditions: Machine, versions and settings.
@@ -89,32 +89,32 @@ def benchmark(
     precision: str = "float32",
     threads: int | None = None,
 ) -> Report:
-    """Time networks in runtimes: every pair once a round, in turn, in this process.
+    """Time networks in runtimes: every pair once per round, in turn, in this process.
 
-    Networks are exported with `keras_se.export` to a temporary folder, to take pictures: of a
-    SavedModel it is the signature `serve_images`. Each pair is called once right before the call
-    that is timed.
+    Networks are exported with `keras_se.export` to a temporary folder and take decoded pictures:
+    for a SavedModel the signature is `serve_images`. Each timed call directly follows an untimed
+    one.
 
     Args:
-        whats: Builders, whose networks get random weights and statistics of pictures; sets of
-            weights, run folders, `.keras` files, `keras.applications.NAME`; and exported files of
-            any origin, which run in the runtime of their format.
+        whats: Builders, whose networks get random weights and realistic BatchNorm statistics; sets
+            of weights, run folders, `.keras` files, `keras.applications.NAME`; and exported files
+            of any origin, which run in the runtime of their format.
         runtimes: `"tf_saved_model"` (default), `"openvino"`, `"onnx"`, `"litert"`, or `"keras"`,
             the model itself as a TensorFlow graph.
-        plain: Whether each builder's twin without Squeeze-and-Excitation is timed before it.
-        fuse: Whether in the inference form of `keras_se.fuse`. Defaults to `True`.
-        batch: Pictures at once. Defaults to 1.
-        size: Their height and width. Defaults to the network's own, else 224.
-        rounds: How often each pair is timed, after three rounds to warm up. Defaults to 20.
-        precision: In which OpenVINO computes: `"float32"` (default) or `"bfloat16"`.
-        threads: Of each runtime. Defaults to the cores that this process may use.
+        plain: Whether to time each builder's twin without Squeeze-and-Excitation before it.
+        fuse: Whether to use the inference form of `keras_se.fuse`. Defaults to `True`.
+        batch: Batch size. Defaults to 1.
+        size: Height and width of the pictures. Defaults to the network's own, else 224.
+        rounds: Number of timed rounds, after three warm-up rounds. Defaults to 20.
+        precision: Compute precision of OpenVINO: `"float32"` (default) or `"bfloat16"`.
+        threads: Threads per runtime. Defaults to the cores available to this process.
 
     Returns:
         The figures.
 
     Raises:
-        ValueError: If an argument is none of these, a runtime is not installed, or a network does
-            not take the pictures.
+        ValueError: If an argument is invalid, a runtime is not installed, or a network does not
+            take the pictures.
     """
     positive_integer("batch", batch)
     positive_integer("rounds", rounds)
@@ -126,7 +126,7 @@ def benchmark(
         subjects = []
         for what in dict.fromkeys(whats):
             if what in files:
-                # Others than OpenVINO's stay as they are.
+                # `precision` applies only to OpenVINO files.
                 own = precision if files[what] == "openvino" else "float32"
                 images = pictures((batch, size or SIZE, size or SIZE, 3))
                 subjects.append(subject(what, files[what], Path(what), images, threads, own))
@@ -151,7 +151,7 @@ def benchmark(
 def subject(
     network: str, runtime: str, path: Path, images: np.ndarray, threads: int, precision: str
 ) -> Subject:
-    """A file in a runtime, that has answered once."""
+    """Load a file in a runtime and run it once."""
     try:
         answer = RUNTIMES[runtime].load(path, images, threads, precision)
         answer()
@@ -165,7 +165,7 @@ def subject(
 
 
 def lines(subjects: Sequence[Subject], rounds: int) -> tuple[list[Line], list[list[float]]]:
-    """Time all in turn: their figures, and the seconds of every round."""
+    """Time all subjects in turn; return their figures and the seconds of every round."""
     things = {number: subject.answer for number, subject in enumerate(subjects)}
     times = [*timed(things, rounds, untimed=1).values()]
     return [_line(*pair, times[0]) for pair in zip(subjects, times, strict=True)], times
@@ -187,14 +187,14 @@ def _line(subject: Subject, seconds: Sequence[float], first: Sequence[float]) ->
 
 
 def pictures(shape: tuple[int, ...]) -> np.ndarray:
-    """Noise in 0..255."""
+    """Random noise in 0..255."""
     return np.random.default_rng(0).integers(0, 256, shape).astype("float32")
 
 
 def _check(
     whats: Sequence[str], runtimes: Sequence[str], plain: bool, precision: str
 ) -> dict[str, str]:
-    """The runtimes of those that are exported files; a `ValueError` for a bad argument."""
+    """The runtime of each exported file; a bad argument raises a `ValueError`."""
     files = {}
     for what in whats:
         networks.check(what)
@@ -214,7 +214,7 @@ def _check(
 
 
 def _threads(threads: int | None) -> int:
-    """How many each runtime gets; TensorFlow takes all cores unless told before its first use."""
+    """Threads per runtime; TensorFlow uses all cores unless configured before its first use."""
     if threads is None:
         return cores()
     positive_integer("threads", threads)
@@ -233,13 +233,11 @@ def _threads(threads: int | None) -> int:
 
 
 def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, int]:
-    """Of the pictures that the model is given, channels last."""
+    """Shape of the pictures for the model, channels last."""
     *own, channels = network_of(model).shape
     height, width = (known or size or SIZE for known in own)
     if size is not None and (height, width) != (size, size):
-        raise ValueError(
-            f"`size` must be what {what} takes, {height}x{width}. Received: size={size}"
-        )
+        raise ValueError(f"`size` must be that of {what}, {height}x{width}. Received: size={size}")
     return height, width, channels
 
 

@@ -1,4 +1,4 @@
-"""The networks that are timed: by the names that the command line takes."""
+"""The networks to time, by the names that the command line takes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from keras_se.resolve import model_file
 from keras_se.weights.entries import list_weights
 
 APPLICATIONS = "keras.applications."
-# Pictures that statistics are taken of.
+# Batch size for BatchNorm statistics.
 PICTURES = 8
 
 
 def check(what: str) -> None:
-    """A `ValueError` unless `build` knows the name, or it is an exported file."""
+    """Raise a `ValueError` unless `build` knows the name, or it is an exported file."""
     builders, sets = keras_se.list_models(), [entry.name for entry in list_weights()]
     known = (
         what in builders
@@ -36,12 +36,12 @@ def check(what: str) -> None:
 
 
 def build(what: str, size: int | None = None, plain: bool = False) -> keras.Model:
-    """A network; one without weights gets statistics as if it had been trained.
+    """Build a network; one without weights gets BatchNorm statistics as if trained.
 
     Args:
         what: Builder, set of weights, run folder, `.keras` file, or `keras.applications.NAME`.
-        size: Height and width of a builder's pictures. Defaults to its own.
-        plain: Whether a builder makes the network without Squeeze-and-Excitation.
+        size: Input height and width for a builder. Defaults to its own.
+        plain: Whether to build without Squeeze-and-Excitation.
     """
     application = _application(what)
     if what not in keras_se.list_models() and application is None:
@@ -55,22 +55,22 @@ def build(what: str, size: int | None = None, plain: bool = False) -> keras.Mode
 
 
 def settle(model: Any, shape: tuple[int | None, ...], size: int = 224) -> Any:
-    """The model with statistics of BatchNorm that are those of pictures, as after training.
+    """Set BatchNorm statistics as if the model had been trained, and return it.
 
-    With all zeros and ones the numbers of a deep network run out of float32's normal range, where
+    With statistics of zeros and ones, values in a deep network leave float32's normal range, where
     processors are many times slower.
 
     Args:
         model: A network of any version of Keras.
-        shape: Of its input, with the batch.
-        size: Stands for a height or width that is not known.
+        shape: Input shape, including the batch.
+        size: Replaces an unknown height or width.
     """
     random = np.random.default_rng(0)
     norms = [layer for layer in _layers(model) if type(layer).__name__ == "BatchNormalization"]
     before = [layer.momentum for layer in norms]
     for layer in norms:
         layer.momentum = 0.0
-        # Zero at the start of training in some networks.
+        # Some networks initialise gamma to zero.
         for variable, low, high in ((layer.gamma, 0.5, 1.5), (layer.beta, -0.3, 0.3)):
             if variable is not None:
                 variable.assign(random.uniform(low, high, tuple(variable.shape)))

@@ -1,4 +1,4 @@
-"""What runs a network: each runtime answers one and the same batch of pictures, over and over."""
+"""Runtimes that run a network repeatedly on one batch of pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_se.checks import unknown_choice
 
-# Where to look for pictures: a file of `keras_se.export`, one of Keras or another package.
+# Signatures that take pictures: of `keras_se.export`, of Keras or another package.
 SIGNATURES = ("serve_images", "serving_default")
-# What OpenVINO calls them, and its capability that a CPU must have.
+# OpenVINO's name of each precision, and the CPU capability that it needs.
 PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16")}
 
 Answer = Callable[[], Any]
@@ -23,13 +23,13 @@ Answer = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a file of a format is run.
+    """How to run a file of a format.
 
     Attributes:
-        suffix: Of the file; "" for a folder.
-        package: What has to be installed, whose version belongs to a figure.
-        load: From the file, a batch of pictures, float32 `(batch, H, W, C)` in 0..255, the number
-            of threads and the precision: what answers to them.
+        suffix: Suffix of the file; "" for a folder.
+        package: The required package, whose version is reported with the figures.
+        load: Takes the file, a batch of pictures, float32 `(batch, H, W, C)` in 0..255, the number
+            of threads and the precision; returns a function that runs the file on the batch.
     """
 
     suffix: str
@@ -38,9 +38,9 @@ class Runtime:
 
 
 def _check_shape(shape: Sequence[int], images: np.ndarray) -> None:
-    """A `ValueError` unless the shape, -1 where any size is taken, is that of the pictures.
+    """Raise a `ValueError` unless the pictures have the shape, where -1 is any size.
 
-    Some runtimes compute something from pictures of any size.
+    Some runtimes do not check it and compute something from pictures of any size.
     """
     if any(own not in (-1, given) for own, given in zip(shape, images.shape, strict=True)):
         raise ValueError(f"it takes {'x'.join(map(str, shape))}, -1 being any number")
@@ -61,7 +61,7 @@ def _saved_model(path: Path, images: np.ndarray, threads: int, precision: str) -
     arguments = {next(iter(inputs)): tf.constant(images)}
 
     def answer() -> np.ndarray:
-        # The file's own functions live as long as what was loaded.
+        # Keeps the loaded object alive, which owns the functions.
         assert loaded is not None
         outputs = [value.numpy() for value in served(**arguments).values()]
         return max(outputs, key=lambda value: value.dtype.kind == "f" and value.size)
@@ -74,7 +74,7 @@ def _onnx(path: Path, images: np.ndarray, threads: int, precision: str) -> Answe
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Or its threads look for work while others are being timed.
+    # Otherwise its threads spin while other runtimes are timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: images}
@@ -91,7 +91,7 @@ def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> A
     network.reshape(list(images.shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        # Some CPUs compute in half precision unless told.
+        # Some CPUs default to half precision.
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision][0],
         "INFERENCE_NUM_THREADS": threads,
     }
@@ -103,7 +103,7 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # That it moves to a package of its own.
+        # A warning that it moves to its own package.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -119,7 +119,7 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
     return answer
 
 
-# By format; `keras_se.export` writes each.
+# By format of `keras_se.export`.
 RUNTIMES = {
     "tf_saved_model": Runtime("", "tensorflow", _saved_model),
     "openvino": Runtime(".xml", "openvino", _openvino),
@@ -131,7 +131,7 @@ KERAS = "keras"
 
 
 def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
-    """What answers with a Keras model, as one TensorFlow graph."""
+    """A function that runs a Keras model on images as one TensorFlow graph."""
     import tensorflow as tf
 
     compiled, pictures = tf.function(function, autograph=False), tf.constant(images)
@@ -139,7 +139,7 @@ def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
 
 
 def check_runtime(name: str, precision: str) -> None:
-    """A `ValueError` unless the runtime is known, installed, and has the precision here."""
+    """Raise a `ValueError` unless the runtime is known, installed and supports the precision."""
     if name not in (KERAS, *RUNTIMES):
         raise ValueError(unknown_choice("runtime", name, (KERAS, *RUNTIMES)))
     if precision not in PRECISIONS:
@@ -149,15 +149,15 @@ def check_runtime(name: str, precision: str) -> None:
         raise ValueError(f"runtime {name!r} needs {package}: pip install 'keras-se[export]'")
     if precision != "float32" and name != "openvino":
         raise ValueError(
-            f"`precision` must be 'float32' but with runtime 'openvino'. Received: {precision!r} "
+            f"`precision` must be 'float32' unless runtime='openvino'. Received: {precision!r} "
             f"with runtime {name!r}"
         )
     if precision not in precisions(name):
-        raise ValueError(f"`precision` must be one that this CPU has. Received: {precision!r}")
+        raise ValueError(f"`precision` must be one that this CPU supports. Received: {precision!r}")
 
 
 def precisions(name: str) -> list[str]:
-    """The precisions that a runtime has on this CPU."""
+    """The precisions that a runtime supports on this CPU."""
     if name != "openvino":
         return ["float32"]
     import openvino
@@ -167,7 +167,7 @@ def precisions(name: str) -> list[str]:
 
 
 def runtime_of(path: Path) -> str | None:
-    """The runtime of an exported file; `None` of anything else."""
+    """The runtime of an exported file; `None` for anything else."""
     if (path / "saved_model.pb").is_file():
         return "tf_saved_model"
     suffixes = {runtime.suffix: name for name, runtime in RUNTIMES.items() if runtime.suffix}

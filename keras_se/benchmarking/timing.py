@@ -1,4 +1,4 @@
-"""Timing of several things in turn in one run, so that the machine's moods fall on all alike."""
+"""Timing of several things in turn, so that machine noise affects all alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 PACKAGES = ("keras", "tensorflow", "numpy")
-# Where Linux tells the processor's name.
+# Linux' file with the processor's name.
 CPUINFO = Path("/proc/cpuinfo")
 
 Name = TypeVar("Name")
@@ -26,15 +26,15 @@ def timed(
     untimed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Seconds that each takes in each round; one round times every thing once, in turn.
+    """Seconds per thing and round; a round times everything once, in turn.
 
     Args:
-        things: What to time, by name.
-        rounds: How often each is timed.
-        warm_up: Rounds before that which are not counted.
-        untimed: Calls of each thing right before the one that is timed. With one, threads of
-            another runtime, which go on looking for work for a while, have gone to sleep.
-        clock: What tells the seconds.
+        things: Functions to time, by name.
+        rounds: Number of timed rounds.
+        warm_up: Number of untimed rounds before them.
+        untimed: Untimed calls right before each timed one. One is enough for the spinning threads
+            of another runtime to go to sleep.
+        clock: Returns the time in seconds.
     """
     times: dict[Name, list[float]] = {name: [] for name in things}
     for number in range(warm_up + rounds):
@@ -56,17 +56,17 @@ def quartiles(seconds: Sequence[float]) -> tuple[float, float, float]:
 
 
 def ratio(seconds: Sequence[float], reference: Sequence[float]) -> float:
-    """Median of the ratios within the rounds: there both sides met the same conditions."""
+    """Median of the ratios within each round, where both sides ran under the same conditions."""
     return float(np.median(np.divide(seconds, reference)))
 
 
 def measure(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> None:
-    """Time them, see `timed`, and print what `compare` prints."""
+    """Time things (`timed`) and print the comparison (`compare`)."""
     compare(timed(things, rounds, warm_up))
 
 
 def compare(times: Mapping[str, Sequence[float]]) -> None:
-    """Print the median and the quartiles of each, and its ratio to the first."""
+    """Print each thing's median, quartiles and ratio to the first."""
     first = next(iter(times.values()))
     for name, seconds in times.items():
         low, median, high = quartiles(seconds)
@@ -78,10 +78,10 @@ def compare(times: Mapping[str, Sequence[float]]) -> None:
 
 
 def conditions(packages: Iterable[str] = PACKAGES) -> dict[str, str | int]:
-    """The machine and the versions, for the side of a figure.
+    """The machine and the versions, to report with figures.
 
     Args:
-        packages: Distributions whose versions are told.
+        packages: Distributions whose versions to report.
     """
     found: dict[str, str | int] = {"processor": processor(), "cores": cores()}
     found["Python"] = platform.python_version()
@@ -97,14 +97,14 @@ def described(found: Mapping[str, object]) -> str:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processor() -> str:
-    """Its name."""
+    """Name of the processor."""
     if CPUINFO.is_file():
         for line in CPUINFO.read_text("utf-8").splitlines():
             if line.startswith("model name"):

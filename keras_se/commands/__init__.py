@@ -1,1 +1,1 @@
-"""The commands of `keras-se`, one module each; Keras is imported only by those that compute."""
+"""The commands of `keras-se`, one module each; only those that compute import Keras."""

@@ -1,4 +1,4 @@
-"""What the commands print: tables, JSON, figures."""
+"""Output of the commands: tables, JSON, figures."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str] = ()) -> N
     table = Table(*columns, box=None, pad_edge=False, show_header=bool(columns))
     for row in rows:
         table.add_row(*map(str, row))
-    # A pipe has no width: nothing is cut there.
+    # A pipe has no width, so do not truncate.
     console = Console(highlight=False)
     Console(highlight=False, width=None if console.is_terminal else 500).print(table)
 
 
 def print_json(value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # Names of files need not be UTF-8; JSON must be.
+    # File names may not be UTF-8; JSON must be.
     click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 

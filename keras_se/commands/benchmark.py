@@ -1,4 +1,4 @@
-"""`keras-se benchmark`: networks and runtimes beside each other."""
+"""`keras-se benchmark`: compare networks and runtimes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ COLUMNS = (
 @click.argument("whats", nargs=-1, required=True, metavar="WHAT...")
 @click.option("--runtime", "runtimes", multiple=True, default=("tf_saved_model",),
               show_default=True,
-              help="Or keras, openvino, onnx, litert; may be repeated.")  # fmt: skip
-@click.option("--plain", is_flag=True, help="Builders' networks without SE, too, before each.")
-@click.option("--batch", default=1, show_default=True, help="Pictures at once.")
-@click.option("--size", type=int, help="Their height and width; default the network's own.")
-@click.option("--rounds", default=20, show_default=True, help="How often each is timed.")
+              help="Or keras, openvino, onnx, litert; repeatable.")  # fmt: skip
+@click.option("--plain", is_flag=True, help="Also time each builder's network without SE.")
+@click.option("--batch", default=1, show_default=True, help="Batch size.")
+@click.option("--size", type=int, help="Height and width; default the network's own.")
+@click.option("--rounds", default=20, show_default=True, help="Number of timed rounds.")
 @click.option("--precision", default="float32", show_default=True,
-              help="In which OpenVINO computes: float32 or bfloat16.")  # fmt: skip
-@click.option("--threads", type=int, help="Of each runtime; default all cores.")
-@click.option("--no-fuse", is_flag=True, help="Networks as they are trained.")
+              help="OpenVINO's precision: float32 or bfloat16.")  # fmt: skip
+@click.option("--threads", type=int, help="Threads per runtime; default all cores.")
+@click.option("--no-fuse", is_flag=True, help="Do not fuse networks.")
 @as_json
 def benchmark(
     whats: tuple[str, ...], runtimes: tuple[str, ...], plain: bool, batch: int, size: int | None,
@@ -34,7 +34,7 @@ def benchmark(
     """Time each WHAT in each runtime, in turn, and compare with the first.
 
     WHAT is a builder or keras.applications.NAME, with random weights; a set of weights, a run
-    folder or a .keras file; or an exported file or folder of any origin, to compare with.
+    folder or a .keras file; or an exported file or folder of any origin.
     """
     from keras_se.benchmarking.benchmark import benchmark
 

@@ -1,4 +1,4 @@
-"""`keras-se convert`: a publisher's file into a Keras file."""
+"""`keras-se convert`: convert a publisher's file to a Keras file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--model", required=True, help="Builder, or the publisher's name of a network.")
-@click.option("--layout", required=True, help="Whose names: osmr, timm, qubvel or caffe.")
-@click.option("--verbose", is_flag=True, help="Print what went where.")
+@click.option("--layout", required=True, help="Naming scheme: osmr, timm, qubvel or caffe.")
+@click.option("--verbose", is_flag=True, help="Print the source of each variable.")
 @as_json
 def convert(
     source: str, target: str, model: str, layout: str, verbose: bool, as_json: bool

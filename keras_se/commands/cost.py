@@ -15,7 +15,7 @@ from keras_se.commands._output import as_json, print_json
 @click.command()
 @click.argument("model")
 @click.option(
-    "--size", default="", metavar="SIZE", help="Of the picture: 320, or 480x320 (height x width)."
+    "--size", default="", metavar="SIZE", help="Input size: 320, or 480x320 (height x width)."
 )
 @click.option("--plain", is_flag=True, help="The network without Squeeze-and-Excitation.")
 @as_json
@@ -41,7 +41,7 @@ def cost(model: str, size: str, plain: bool, as_json: bool) -> None:
 
 
 def _input_shape(size: str, network: Any = None) -> tuple[int, ...]:
-    """The shape of a network's picture; of an RGB one under Keras' data format without it."""
+    """The input shape of a network; without one, that of RGB in Keras' data format."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not height * width:

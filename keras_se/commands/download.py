@@ -1,4 +1,4 @@
-"""`keras-se download`: published sets, into the cache."""
+"""`keras-se download`: download published sets to the cache."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from keras_se.weights.entries import Weights, list_weights
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @as_json
 def download(names: tuple[str, ...], as_json: bool) -> None:
-    """Fetch published sets of weights into the cache.
+    """Download published sets of weights to the cache.
 
     NAME is a set's name, a pattern such as 'se_resnet50.*', or a network, for its default sets.
-    The folder `published` in the cache can serve another machine as KERAS_SE_MIRROR.
+    The folder `published` in the cache can serve as KERAS_SE_MIRROR on another machine.
     """
     from keras_se.weights.cache import fetched
 
@@ -39,9 +39,8 @@ def _matching(name: str) -> list[Weights]:
         found = [entry for entry in published if fnmatchcase(entry.name, name)]
     if not found and name in keras_se.list_models():
         raise ValueError(
-            f"`name` must have sets of weights that are published; {name} has none to download. "
-            f"Received: name={name!r}"
+            f"`name` must have published sets of weights; {name} has none. Received: name={name!r}"
         )
     if not found:
-        raise ValueError(unknown_choice("name", name, [], "a set of weights that is published"))
+        raise ValueError(unknown_choice("name", name, [], "a published set of weights"))
     return found

@@ -11,17 +11,17 @@ from keras_se.commands._output import as_json, print_json, print_table
 
 @click.command()
 @click.argument("what", metavar="WHAT")
-@click.option("--data", help="One folder of pictures a class, named by it; or tfds:NAME.")
-@click.option("--data-dir", metavar="FOLDER", help="Where TFDS' prepared data sets are.")
+@click.option("--data", help="Folder with one folder of pictures per class; or tfds:NAME.")
+@click.option("--data-dir", metavar="FOLDER", help="Folder of prepared TFDS data sets.")
 @click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
 @as_json
 def evaluate(
     what: str, data: str | None, data_dir: str | None, bad_pictures: str, as_json: bool
 ) -> None:
-    """Measure how well WHAT names pictures: a set of weights, a run folder or a .keras file.
+    """Measure the accuracy of WHAT: a set of weights, a run folder or a .keras file.
 
-    Without --data these are the test pictures of its own data set. Pictures of a folder, or of a
-    data set that TensorFlow Datasets has prepared, go through the network's own evaluation
+    Without --data it is tested on the test split of its own data set. Pictures of a folder or of a
+    prepared TensorFlow Datasets data set are preprocessed by the network's own evaluation
     transform.
     """
     from keras_se.training.evaluation import evaluate
@@ -42,10 +42,10 @@ def evaluate(
     most = [(*row[:3], "" if row[3] is None else report.classes[row[3]]) for row in table]
     print_table(most, ("class", "pictures", "top-1", "most often mistaken for"))
     for path in report.skipped:
-        click.echo(f"no picture, left out: {path}")
+        click.echo(f"skipped, not a picture: {path}")
 
 
 def _mistaken(row: list[int], own: int) -> int | None:
-    """The class, other than its own, that a class's pictures are named most often."""
+    """The wrong class most often predicted for a class's pictures."""
     others = [count if n != own else 0 for n, count in enumerate(row)]
     return others.index(max(others)) if max(others) else None

@@ -1,4 +1,4 @@
-"""`keras-se export`: files for servers and devices."""
+"""`keras-se export`: write files for servers and devices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from keras_se.commands._output import as_json, figure, print_json, print_table
 @click.option("--format", default="tf_saved_model", show_default=True,
               help="tf_saved_model, onnx, openvino or litert.")  # fmt: skip
 @click.option("--serving-dir", metavar="BASE", help="Write BASE/VERSION for TensorFlow Serving.")
-@click.option("--labels", metavar="FILE", help="Class names, one a line, or a data set's name.")
-@click.option("--scores", help="Make probabilities of logits: softmax or sigmoid.")
-@click.option("--preprocessing", metavar="WEIGHTS", help="Whose resize and crop; see `list`.")
-@click.option("--int8", metavar="DATA", help="Quantise by a folder of pictures or a data set.")
+@click.option("--labels", metavar="FILE", help="Class names, one per line, or a data set's name.")
+@click.option("--scores", help="Activation for logits: softmax or sigmoid.")
+@click.option("--preprocessing", metavar="WEIGHTS", help="Set for resize and crop; see `list`.")
+@click.option("--int8", metavar="DATA", help="Quantise with a folder of pictures or a data set.")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.")
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
 @click.option("--constants/--no-constants", default=None,
               help="Weights in the graph: faster, more memory; default if small.")  # fmt: skip
-@click.option("--no-fuse", is_flag=True, help="Leave the network as it was trained.")
+@click.option("--no-fuse", is_flag=True, help="Do not fuse the network.")
 @as_json
 def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
@@ -38,8 +38,7 @@ def export(
     """Write WHAT to PATH, for servers and devices.
 
     WHAT is a set of weights, a builder with a data set (SEResNet50.imagenet), a run folder or a
-    .keras file. What was written is run and compared
-    with the model.
+    .keras file. The file is run and compared with the model.
     """
     if (path is None) == (serving_dir is None):
         raise ValueError("give either PATH or --serving-dir BASE")

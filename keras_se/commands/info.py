@@ -1,4 +1,4 @@
-"""`keras-se info`: a network, or a set of weights."""
+"""`keras-se info`: describe a network or a set of weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from keras_se.weights.entries import Weights, get_weights, list_weights
 @click.argument("model")
 @as_json
 def info(model: str, as_json: bool) -> None:
-    """Describe the network MODEL, as its builder makes it by default, and its sets of weights.
+    """Describe MODEL: a builder, with its defaults and sets of weights, or a set of weights.
 
-    MODEL may be a set of weights, too: then that set is described; or a run folder or a .keras
-    file.
+    MODEL may also be a run folder or a .keras file.
     """
     path = Path(model)
     stored = path.suffix == ".keras" or (path / "recipe.json").is_file()
@@ -33,7 +32,7 @@ def info(model: str, as_json: bool) -> None:
             print_table(_describe(entry))
         return
     entries = [] if stored else list_weights(model)
-    # Keras is imported for networks only.
+    # Only networks import Keras.
     network = keras_se.get_model(model) if stored else getattr(keras_se, model)(weights=None)
     report = {
         "model": model,

@@ -1,4 +1,4 @@
-"""`keras-se list`: the networks and their sets of weights."""
+"""`keras-se list`: list the networks and their sets of weights."""
 
 from __future__ import annotations
 

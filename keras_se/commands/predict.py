@@ -1,4 +1,4 @@
-"""`keras-se predict`: what is on a picture."""
+"""`keras-se predict`: classify images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_se.labels import probabilities
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @as_json
 def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_json: bool) -> None:
-    """Name what is on each IMAGE, or print the values that the network answers."""
+    """Classify each IMAGE, or print the network's output values."""
     import numpy as np
 
     from keras_se.description import find_set
@@ -61,7 +61,7 @@ def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_js
 
 
 def _print_values(names: list[str], outputs: Any, as_json: bool) -> None:
-    """The values of each picture; of several outputs a list of each."""
+    """Print the values of each picture; a list of lists for several outputs."""
     several = outputs if isinstance(outputs, list) else [outputs]
     if isinstance(outputs, dict):
         several = [outputs[name] for name in sorted(outputs)]

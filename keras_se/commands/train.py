@@ -1,4 +1,4 @@
-"""`keras-se train`: a recipe, run."""
+"""`keras-se train`: run a recipe."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from keras_se.commands._output import as_json, figure, flat, print_json, print_t
     "--run",
     "folder",
     metavar="FOLDER",
-    help="Run folder; default the next free one of runs/RECIPE[-N], to resume the newest.",
+    help="Run folder; default the next free runs/RECIPE[-N], or with --resume the newest.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--resume", is_flag=True, help="Resume the run in the folder.")
 @click.option("--strategy", default="auto", show_default=True, help="Devices: auto, none, ...")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and what it costs.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost, without training.")
 @as_json
 def train(
     recipe: str, settings: tuple[str, ...], folder: str | None, resume: bool, strategy: str,
     dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Train a network as RECIPE says.
+    """Train a network with RECIPE.
 
-    A run that was stopped, even killed, goes on bit for bit with --resume. SIGTERM and Ctrl-C write
-    a checkpoint first.
+    A stopped or even killed run resumes bit for bit with --resume. SIGTERM and Ctrl-C write a
+    checkpoint first.
     """
     if folder == "":
         raise ValueError("`--run` must name a folder. Received: --run=''")
@@ -56,7 +56,7 @@ def train(
     from keras_se.training.progress import Progress
     from keras_se.training.run import Interrupted, Run
 
-    # What `--json` prints is JSON alone.
+    # With `--json`, stdout is JSON alone.
     with Progress(sys.stderr if as_json else sys.stdout) as progress:
         if folder is None:
             progress.report(f"run folder: {path}")
@@ -64,7 +64,7 @@ def train(
         try:
             results = run.train(resume=resume)
         except Interrupted as error:
-            progress.report(f"{error}: a checkpoint is in {path}; go on with --resume")
+            progress.report(f"{error}: wrote a checkpoint to {path}; continue with --resume")
             sys.exit(error.exit_code)
     if as_json:
         print_json({"folder": str(path), **results})

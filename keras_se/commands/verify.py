@@ -1,4 +1,4 @@
-"""`keras-se verify`: the hashes of the cache."""
+"""`keras-se verify`: check the hashes of the cache."""
 
 from __future__ import annotations
 

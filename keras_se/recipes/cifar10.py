@@ -1,8 +1,8 @@
 """SE-ResNet-110 (pre-activation) on CIFAR-10: Section 5.1, Table 4 (arXiv:1709.01507).
 
-The settings of He et al. (arXiv:1603.05027), Appendix: batch 128, learning rate 0.1, a tenth of it
+Settings of He et al. (arXiv:1603.05027), Appendix: batch 128, learning rate 0.1, divided by 10
 after 32,000 and 48,000 of 64,000 steps, flips and crops of the padded picture. The warm-up is one
-epoch from zero in place of 400 steps at 0.01.
+epoch from zero instead of 400 steps at 0.01.
 
     keras-se train cifar10
     keras-se train cifar10 --set model=SEWRN16x8 --set epochs=200 --set drops=[60,120,160] \
@@ -10,7 +10,7 @@ epoch from zero in place of 400 steps at 0.01.
     keras-se train cifar10 --set model=SEShakeShake26 --set epochs=1800 --set schedule=cosine \
         --set learning_rate=0.2 --set cutout=16
 
-Hardware: one GPU. Error that the paper claims: 5.21 % (plain 6.37 %); SE-WRN-16-8 3.88 %,
+Hardware: one GPU. Error in the paper: 5.21 % (plain 6.37 %); SE-WRN-16-8 3.88 %,
 SE-Shake-Shake-26 2.12 %. Not trained here.
 """
 

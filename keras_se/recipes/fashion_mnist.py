@@ -1,11 +1,11 @@
 """SE-ResNet-20 on Fashion-MNIST, 28 x 28: the package's own small task.
 
-The settings of Section 4 of He et al. (arXiv:1512.03385) for CIFAR-10, as the SE paper takes over
-(arXiv:1709.01507, Section 5.1), with a cosine in place of the steps and a shorter run.
+CIFAR-10 settings of He et al. (arXiv:1512.03385), Section 4, which the SE paper adopts
+(arXiv:1709.01507, Section 5.1), with a cosine instead of the steps and a shorter run.
 
     keras-se train fashion_mnist
 
-Hardware: two processor cores, about 100 seconds an epoch.
+Hardware: two processor cores, about 100 seconds per epoch.
 """
 
 from keras_se.training.recipe import Recipe

@@ -1,9 +1,9 @@
-"""Fine-tuning: a published set of weights on other pictures, of which there may be few.
+"""Fine-tuning a published set of weights on other data, which may be small.
 
-Every layer is trained, with Nesterov's momentum and a cosine, as Kornblith, Shlens and Le do it
-(arXiv:1805.08974); the new classifier starts at zero, so that the trained layers wait for it
-(Dosovitskiy et al., arXiv:2010.11929, Section 3.2). Size, crop, normalisation and variant are those
-of the set.
+Every layer is trained, with Nesterov momentum and a cosine, like Kornblith, Shlens and Le
+(arXiv:1805.08974); the new classifier starts at zero, so that the trained layers do not change
+before it does (Dosovitskiy et al., arXiv:2010.11929, Section 3.2). Size, crop, normalisation and
+variant are those of the set.
 
     keras-se train finetune --set data=folder --set data_dir=flowers
     keras-se train finetune --set data=tfds:oxford_flowers102 --set data_dir=/data/tfds
@@ -11,9 +11,9 @@ of the set.
         --set data=folder --set data_dir=digits --set flip=false --set crop_area=[0.6,1] \
         --set epochs=5
 
-Hardware: one GPU for SE-ResNet-50 at 224 x 224; two processor cores for the last one. Measured
-there, on scikit-learn's 1,797 digits as PNG files of 8 x 8 pixels: top-1 98.61 % on the fifth that
-is held out. The first two were not run.
+Hardware: one GPU for SE-ResNet-50 at 224 x 224; two processor cores for the last command. Measured
+there, on scikit-learn's 1,797 digits as PNG files of 8 x 8 pixels: top-1 98.61 % on the held-out
+fifth. The first two commands were not run.
 """
 
 from keras_se.training.recipe import Recipe

@@ -1,15 +1,15 @@
 """SE-ResNet-50 on ImageNet: Section 5.1 and Table 2 (arXiv:1709.01507).
 
-Batch 1024, learning rate 0.6, a tenth of it every 30 of 100 epochs, from He initialisation; random
-crops of 8 to 100 % of the area, flips. The paper names no warm-up; five epochs of it are added. The
-weight decay is the authors' word: 1e-4, for SE-BN-Inception 2e-4.
+Batch 1024, learning rate 0.6, divided by 10 every 30 of 100 epochs, He initialisation; random crops
+of 8 to 100 % of the area, flips. The paper has no warm-up; five epochs are added. The weight decay
+is from the authors: 1e-4, for SE-BN-Inception 2e-4.
 
     keras-se train imagenet --set data_dir=/data/imagenet
 
-The folder has `train` and `val` with one folder of pictures a class.
+The folder has `train` and `val` with one folder of pictures per class.
 
-Hardware: eight GPUs with `--strategy mirrored`. Error that the paper claims: top-1 23.29 %, top-5
-6.62 % (plain 24.80 % and 7.48 %). Not trained here.
+Hardware: eight GPUs with `--strategy mirrored`. Error in the paper: top-1 23.29 %, top-5 6.62 %
+(plain 24.80 % and 7.48 %). Not trained here.
 """
 
 from keras_se.training.recipe import Recipe

@@ -1,13 +1,13 @@
 """SE-MobileNet on ImageNet: Section 5.1 and Table 3 (arXiv:1709.01507).
 
-Batch 256, learning rate 0.1, little decay and larger crops, as ShuffleNet's authors have it for
-small networks. A cosine of 400 epochs stands for the paper's steps where the validation stagnates.
+Batch 256, learning rate 0.1, little decay and larger crops, as ShuffleNet's authors use for small
+networks. A cosine of 400 epochs replaces the paper's steps, taken when validation stagnates.
 
     keras-se train imagenet_mobile --set data_dir=/data/imagenet
     keras-se train imagenet_mobile --set data_dir=/data/imagenet --set model=SEShuffleNet
 
-Hardware: eight GPUs with `--strategy mirrored`. Error that the paper claims: SE-MobileNet top-1
-25.3 %, top-5 7.7 % (plain 28.4 % and 9.4 %); SE-ShuffleNet 31.0 % and 11.1 %. Not trained here.
+Hardware: eight GPUs with `--strategy mirrored`. Error in the paper: SE-MobileNet top-1 25.3 %,
+top-5 7.7 % (plain 28.4 % and 9.4 %); SE-ShuffleNet 31.0 % and 11.1 %. Not trained here.
 """
 
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""Exported networks: files that name pictures without this package."""
+"""Export: files that classify images without this package."""

@@ -1,4 +1,4 @@
-"""ONNX, OpenVINO and LiteRT: the network in one graph without variables, converted."""
+"""ONNX, OpenVINO and LiteRT, converted from one graph without variables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIMENSIONS = ("batch", "height", "width")
 
 
 def _frozen(network: ServedNetwork) -> Any:
-    """The network as a TensorFlow function of constants."""
+    """The network as a TensorFlow function with constant weights."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -45,7 +45,7 @@ def names(network: ServedNetwork) -> list[str]:
     """Names of the outputs: `predictions` if there is one, else the model's own."""
     if len(network.outputs) == 1:
         return [OUTPUT]
-    # As TensorFlow and the runtimes take them.
+    # Only characters that TensorFlow and the runtimes accept.
     return [re.sub(r"\W", "_", name) for name in network.outputs]
 
 
@@ -54,7 +54,11 @@ def _labels(network: ServedNetwork) -> tuple[str, ...]:
 
 
 def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
-    """What writes an ONNX file; its class names are the property `labels`, as JSON."""
+    """Convert to ONNX; the class names are the property `labels`, as JSON.
+
+    Returns:
+        A function that writes the file.
+    """
     import onnx
     import tf2onnx
 
@@ -77,7 +81,7 @@ def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
 
 
 def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What the file answers to pictures, in the order of the outputs."""
+    """Run the file on images; answers are in the order of the outputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -87,9 +91,10 @@ def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
 def convert_to_openvino(
     network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
-    """What writes an OpenVINO file and beside it one of weights.
+    """Convert to OpenVINO; the class names are its runtime information `labels`, as JSON.
 
-    The class names are its runtime information `labels`, as JSON.
+    Returns:
+        A function that writes the file, with its weights beside it.
     """
     import openvino
 
@@ -107,9 +112,9 @@ def convert_to_openvino(
 
 
 def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What the file answers to pictures, in the order of the outputs.
+    """Run the file on images; answers are in the order of the outputs.
 
-    It is computed in float32 also where the processor prefers half precision.
+    It runs in float32 even if the processor prefers half precision.
     """
     import openvino
 
@@ -121,7 +126,11 @@ def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
 def convert_to_litert(
     network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
-    """What writes a LiteRT file, that unzips to `labels.txt`."""
+    """Convert to LiteRT; the file is also a ZIP archive with `labels.txt`.
+
+    Returns:
+        A function that writes the file.
+    """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
@@ -144,7 +153,7 @@ def convert_to_litert(
 
 
 def _without_names(data: bytes) -> bytes:
-    """The file without the names of its inner tensors, which can be a tenth of a small network."""
+    """Strip the names of inner tensors, which can be a tenth of a small network's file."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(data)
@@ -157,11 +166,11 @@ def _without_names(data: bytes) -> bytes:
 
 
 def run_litert(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    """What the file answers to pictures, in the order of the outputs."""
+    """Run the file on images; answers are in the order of the outputs."""
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # That it moves to a package of its own.
+        # A warning that it moves to its own package.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path))
     (taken,) = interpreter.get_input_details()

@@ -1,6 +1,6 @@
-"""Pictures from bytes inside a TensorFlow graph, as `load_image` gives them.
+"""Decode pictures inside a TensorFlow graph, with the same result as `load_image`.
 
-A picture that cannot be decoded costs its own row of a batch only.
+A picture that cannot be decoded affects only its own row of a batch.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from keras_se.serving.headers import (
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Pictures of a batch that are decoded at once: each may need three bytes a pixel and more.
+# Pictures decoded in parallel; each may need three bytes per pixel or more.
 DECODERS = 4
 UNDAMAGED = f"expected an undamaged picture ({', '.join(FORMATS)}). Received: "
-# What is refused whether or not pictures may be converted, and what is expected instead.
+# Refused even if not `strict`, and what is expected instead.
 REFUSED = {
     ANIMATION: "a picture of one frame",
     SMALL_GIF: "a GIF whose picture fills its canvas",
@@ -40,10 +40,10 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Transform:
-    """What becomes of a picture before it is given to a network.
+    """The preprocessing of a picture for a network.
 
-    It is resized so that it covers `floor(height / crop)` x `floor(width / crop)` pixels, then the
-    centre is cut out: for a square the transform of `load_image`.
+    It is resized to cover `floor(height / crop)` x `floor(width / crop)` pixels, then
+    centre-cropped: for a square this is the transform of `load_image`.
 
     Attributes:
         height: Rows of the result.
@@ -51,8 +51,8 @@ class Transform:
         channels: 3 for RGB, 1 for grey.
         crop: Share of the resized picture's shorter side that is kept.
         interpolation: `"bilinear"` or `"bicubic"`, both with anti-aliasing.
-        max_pixels: Larger pictures are refused, before they are decoded.
-        strict: Whether pictures are refused that would have to be converted.
+        max_pixels: Larger pictures are refused before they are decoded.
+        strict: Whether to refuse pictures that need conversion.
     """
 
     height: int
@@ -70,7 +70,7 @@ class Transform:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the result."""
+        """Shape of the result."""
         return self.height, self.width, self.channels
 
     def resized(self, header: Header) -> tuple[tf.Tensor, tf.Tensor]:
@@ -87,15 +87,15 @@ class Transform:
 
 
 def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The pictures of a batch that can be shown to a network.
+    """Decode and preprocess the good pictures of a batch.
 
     Args:
         image_bytes: Files, string `(N,)`.
-        transform: What becomes of them.
+        transform: Their preprocessing.
 
     Returns:
-        The good pictures, float32 `(M, height, width, channels)` in 0..255; the rows that they are
-        of, int64 `(M,)`; and of all rows why they are bad, string `(N,)`, empty where they are not.
+        The good pictures, float32 `(M, height, width, channels)` in 0..255; their rows, int64
+        `(M,)`; and an error for every row, string `(N,)`, empty for good ones.
     """
     import tensorflow as tf
 
@@ -106,7 +106,7 @@ def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.
         num_parallel_calls=DECODERS,
         deterministic=True,
     ).ignore_errors()
-    # One row more: of a data set without rows no batch can be made.
+    # One extra row, since an empty data set cannot be batched.
     last = (count, tf.zeros(transform.shape), tf.constant("the end"))
     data = data.concatenate(tf.data.Dataset.from_tensors(last)).batch(count + 1)
     rows, pictures, errors = data.get_single_element()
@@ -117,7 +117,7 @@ def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.
 
 
 def _decode_one(data: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor]:
-    """The picture and why it is bad; the operation fails where a decoder does."""
+    """The picture, and the error if it is bad; fails if a decoder fails."""
     import tensorflow as tf
 
     size, kind = tf.strings.length(data), picture_format(data)
@@ -149,7 +149,7 @@ def _decode_one(data: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Te
 
 
 def _turned_sides(header: Header) -> tuple[tf.Tensor, tf.Tensor]:
-    """Height and width once the picture is turned as EXIF says."""
+    """Height and width after the EXIF rotation."""
     import tensorflow as tf
 
     aside = header.orientation >= 5
@@ -194,7 +194,7 @@ def _picture(
     if transform.channels == 1:
         picture = _grey(picture)
     rows, columns = tf.cast(rows, tf.int32), tf.cast(columns, tf.int32)
-    # Pillow resizes the rows, rounds to 8 bits, and then the columns.
+    # Pillow resizes along rows, rounds to 8 bits, then along columns.
     picture = _resize(picture, tf.shape(picture)[0], columns, transform.interpolation)
     picture = _resize(picture, rows, columns, transform.interpolation)
     top, left = (
@@ -206,7 +206,7 @@ def _picture(
 
 
 def _rgb(header: Header, kind: tf.Tensor) -> tf.Tensor:
-    """The pixels as uint8 RGB, on white."""
+    """Decode to uint8 RGB, transparency on white."""
     import tensorflow as tf
 
     data = header.data
@@ -219,7 +219,7 @@ def _rgb(header: Header, kind: tf.Tensor) -> tf.Tensor:
         )
 
     decoders = [
-        # As Pillow decodes.
+        # Pillow's method.
         lambda: tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE"),
         png,
         lambda: tf.io.decode_gif(data)[0],
@@ -229,7 +229,7 @@ def _rgb(header: Header, kind: tf.Tensor) -> tf.Tensor:
 
 
 def _on_white(picture: tf.Tensor) -> tf.Tensor:
-    """RGB of RGBA; sums of 8-bit values fit into 16 bits."""
+    """Blend RGBA onto white; sums of 8-bit values fit into 16 bits."""
     import tensorflow as tf
 
     colours, alpha = tf.cast(picture[..., :3], tf.uint16), tf.cast(picture[..., 3:], tf.uint16)
@@ -238,7 +238,7 @@ def _on_white(picture: tf.Tensor) -> tf.Tensor:
 
 
 def _grey(picture: tf.Tensor) -> tf.Tensor:
-    """Luma of ITU-R 601, in whole numbers as Pillow computes it."""
+    """Luma of ITU-R 601, in integer arithmetic like Pillow."""
     import tensorflow as tf
 
     red, green, blue = tf.unstack(tf.cast(picture, tf.int32), axis=-1)
@@ -247,7 +247,7 @@ def _grey(picture: tf.Tensor) -> tf.Tensor:
 
 
 def _turned(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """The picture as EXIF says that it is to be seen."""
+    """Rotate and mirror a picture by its EXIF orientation."""
     import tensorflow as tf
 
     def when(orientations: tuple[int, ...], change: Any, picture: tf.Tensor) -> tf.Tensor:

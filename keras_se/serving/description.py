@@ -1,4 +1,4 @@
-"""What `export` has to know of a model besides its layers."""
+"""The arguments of `export`, checked and combined with the model's description."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from keras_se.serving.decoding import Transform, decode
 from keras_se.serving.network import SCORES, ServedNetwork
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
-# Height and width of the pictures of a network that takes any and does not know its own.
+# Input size for a network that takes any size and does not know its own.
 SIZE = 224
-# Files of a folder of representative pictures, and how many are taken.
+# Suffixes of representative images in a folder, and how many are used.
 SUFFIXES, REPRESENTATIVE = (".jpg", ".jpeg", ".png", ".gif", ".bmp"), 300
 
 
@@ -33,15 +33,15 @@ def network_of(
     scores: Any = None,
     transform: Transform | None = None,
 ) -> ServedNetwork:
-    """What `export` was told of a model, checked; its arguments say what they are.
+    """Check the arguments of `export`, described there, and build the `ServedNetwork`.
 
-    `transform` is `None` where files are not taken.
+    `transform` is `None` if files are not taken.
     """
     known = describe(model)
     if transform is not None and known.channels not in (1, 3):
         raise ValueError(
-            "`image_bytes` must be False unless the model takes pictures of one or three channels. "
-            f"Received: a model of {known.channels} channels"
+            "`image_bytes` is only supported for models with one or three input channels. "
+            f"Received: a model with {known.channels} channels"
         )
     positive_integer("top_k", top_k)
     if scores not in SCORES:
@@ -49,7 +49,7 @@ def network_of(
     names, width = _output_names(model), _classes(model)
     if (scores or labels is not None) and width is None:
         raise ValueError(
-            f"`{'scores' if scores else 'labels'}` must be None unless the model answers "
+            f"`{'scores' if scores else 'labels'}` is only supported for a model that answers "
             f"(batch, classes). Received: outputs {[tuple(y.shape) for y in model.outputs]}"
         )
     if scores and known.answers.endswith("probabilities"):
@@ -78,7 +78,7 @@ def _output_names(model: keras.Model) -> tuple[str, ...]:
     names = tuple(sorted(model.output) if structured else model.output_names)
     if len(set(names)) < len(names) or "error" in names:
         raise ValueError(
-            "`model` must have outputs of different names, none of them 'error'. "
+            "`model` must have outputs with distinct names, none of them 'error'. "
             f"Received: {', '.join(names)}"
         )
     return names
@@ -93,7 +93,7 @@ def _classes(model: keras.Model) -> int | None:
 def _labels(
     labels: Any, known: Description, width: int | None, scores: str | None
 ) -> tuple[str, ...] | None:
-    """Names of the classes; `None` if nothing says that the outputs are scores of classes."""
+    """Names of the classes; `None` if the outputs are not known to be class scores."""
     if labels is None:
         if width is None or (known.answers == "values" and scores is None):
             return None
@@ -105,11 +105,11 @@ def _labels(
     counts = (1, 2) if width == 1 and single else (width,)
     if len(labels) not in counts or not all(isinstance(label, str) for label in labels):
         raise ValueError(
-            f"`labels` must be {width} names, one a class. Received: {len(labels)} values"
+            f"`labels` must be {width} names, one per class. Received: {len(labels)} values"
         )
     broken = next((label for label in labels if len(label.splitlines()) > 1), None)
     if broken is not None:
-        raise ValueError(f"`labels` must be names of one line. Received: {broken!r}")
+        raise ValueError(f"`labels` must be single-line names. Received: {broken!r}")
     return labels
 
 
@@ -117,7 +117,7 @@ def transform_of(
     model: keras.Model, preprocessing: Any = None, max_pixels: Any = MAX_PIXELS,
     strict: bool = False,
 ) -> Transform:  # fmt: skip
-    """What becomes of a file's picture before the network takes it."""
+    """The preprocessing of a file for the network."""
     positive_integer("max_pixels", max_pixels)
     if isinstance(preprocessing, str):
         preprocessing = get_weights(preprocessing)
@@ -137,14 +137,14 @@ def transform_of(
     least = math.prod(transform.covered)
     if max_pixels < least:
         raise ValueError(
-            f"`max_pixels` must be at least {least}, what a picture is resized to. "
+            f"`max_pixels` must be at least {least}, the size after resizing. "
             f"Received: max_pixels={max_pixels}"
         )
     return transform
 
 
 def any_size(network: ServedNetwork) -> tuple[int | None, int | None, int]:
-    """The shape with height and width `None` if the network takes pictures of any size."""
+    """The input shape, with height and width `None` if the network takes any size."""
     height, width, channels = network.shape
     if height is None or width is None:
         return network.shape
@@ -159,16 +159,16 @@ def any_size(network: ServedNetwork) -> tuple[int | None, int | None, int]:
 
 
 def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) -> np.ndarray:
-    """The representative pictures: an array, or the files of a folder."""
+    """The representative images, from an array, a stream or the files of a folder."""
     if isinstance(representative, str | Path):
         if representative == "":
-            raise ValueError("`representative` must be pictures, or a folder of them. Received: ''")
+            raise ValueError("`representative` must be images, or a folder of them. Received: ''")
         folder = Path(representative)
         files = [path for path in sorted(folder.rglob("*")) if _is_picture(path, folder)]
         chosen = files[:: max(1, len(files) // REPRESENTATIVE)][:REPRESENTATIVE]
         if not chosen:
             raise ValueError(
-                "`representative` must be pictures, or a folder of them "
+                "`representative` must be images, or a folder of them "
                 f"({', '.join(SUFFIXES)}). Received: {folder}"
             )
         images, _, errors = decode([path.read_bytes() for path in chosen], transform)
@@ -179,7 +179,7 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
     images = _taken(representative) if _is_stream(representative) else np.asarray(representative)
     if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
         raise ValueError(
-            f"`representative` must be pictures of the shape (n, {', '.join(map(str, shape))}). "
+            f"`representative` must be images of shape (n, {', '.join(map(str, shape))}). "
             f"Received: shape {images.shape}"
         )
     if not np.isfinite(images).all():
@@ -188,18 +188,18 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
 
 
 def _is_picture(path: Path, folder: Path) -> bool:
-    """Whether a regular file, and no hidden one, is called as a picture is; pipes never end."""
+    """Whether a path is a regular, visible file with an image suffix; pipes never end."""
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def _is_stream(representative: Any) -> bool:
-    """Whether pictures come one after another, as of a `tf.data.Dataset` or a generator."""
+    """Whether images come one by one, as from a `tf.data.Dataset` or a generator."""
     return not isinstance(representative, list | tuple) and not hasattr(representative, "shape")
 
 
 def _taken(stream: Iterable[Any]) -> np.ndarray:
-    """The first pictures of a stream of pictures or batches, alone or with labels."""
+    """The first images of a stream of images or batches, with or without labels."""
     pictures: list[np.ndarray] = []
     for element in stream:
         first = element[0] if isinstance(element, tuple | list) else element

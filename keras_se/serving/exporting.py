@@ -1,4 +1,4 @@
-"""`export`: a trained network as a file that names pictures elsewhere."""
+"""`export`: write a trained network to a file for other runtimes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from keras_se.serving.network import (
 )
 from keras_se.weights.entries import Preprocessing, Weights
 
-# Of the largest output: float32 sums in another order; half precision keeps 8 bits.
+# Relative to the largest output: float32 sums are reordered; half precision keeps 8 bits.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
-# Rounding in another order counts for more than one change of the input by a millionth.
+# Reordered rounding has more effect than one change of the input by a millionth.
 ROUNDINGS = 10
-# Bytes of weights that become constants unless told otherwise, and those that a graph can hold,
-# which as a message of protobuf has less than 2 GiB.
+# Bytes of weights that become constants by default, and the most that a graph can hold: a protobuf
+# message is limited to 2 GiB.
 SMALL, LARGEST_GRAPH = 2**27, 2**31 - 2**27
 
 
@@ -49,12 +49,12 @@ class Format:
     """How a format is written and run.
 
     Attributes:
-        suffix: Of its path; "" for a folder.
-        needs: Modules besides TensorFlow.
-        convert: What writes a network to a path; also takes pictures to quantise it by if
-            `quantises`.
-        run: What the file at a path answers to pictures.
-        quantises: The modules that int8 needs more, or `None`: it is not known how.
+        suffix: Suffix of the path; "" for a folder.
+        needs: Modules needed besides TensorFlow.
+        convert: Converts a network to a function that writes it to a path; with `quantises` also
+            takes images to quantise by.
+        run: Runs the file at a path on images.
+        quantises: Additional modules for int8, or `None` if it is not supported.
     """
 
     suffix: str
@@ -83,21 +83,21 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
+    """The result of `export`.
 
     Attributes:
         path: The folder or file.
         format: Its format.
-        bytes: Its size, with all files that belong to it.
-        difference: The largest difference between its answers to a batch of pictures and the
-            model's.
-        amplification: How much the model's own answers change, as a share of the largest, where
-            its pictures change by a millionth: measured if the file's answers differ by more than
-            usual, else `None`. Up to ten times that is rounding.
-        constant_gates: Blocks whose hidden units were zero for all representative pictures, and
+        bytes: Its size, including all files that belong to it.
+        difference: The largest difference between its answers and the model's on a batch of
+            images.
+        amplification: How much the model's own answers change, as a share of the largest, if its
+            input changes by a millionth: measured if the file's answers differ by more than usual,
+            else `None`. Up to ten times this is rounding.
+        constant_gates: Blocks whose hidden units were zero for all representative images, and
             which scale by constants in the file.
-        labels: Names of the classes; none if nothing says that the model answers classes.
-        transform: What becomes of a picture's file, or `None`.
+        labels: Names of the classes; none if the outputs are not known to be class scores.
+        transform: The preprocessing of files, or `None`.
     """
 
     path: Path
@@ -130,69 +130,68 @@ def export(
 ) -> Export:
     """Write a trained network to a file that needs neither this package nor Keras.
 
-    What was written is run on a batch of pictures and compared with the model, then renamed to
-    `path`: nothing half-written is ever there.
+    The file is run on a batch of images and compared with the model before it is renamed to `path`,
+    so nothing half-written ever appears there.
 
     A SavedModel has these signatures; all scores are float32 under any policy:
 
     - `serving_default`: `image_bytes`, string `(N,)`, the JPEG, PNG, GIF or BMP files, to `scores`,
       `class_ids` and `labels`, `(N, top_k)`, best first; `probabilities`, `(N, classes)`; and
-      `error`, string `(N,)`: "" or why the picture is refused, by the rules of `load_image`. A
-      refused picture costs its own row only, whose scores are 0, ids -1 and labels "". Of a model
-      whose outputs are not known to be scores of classes (values, embeddings, dense maps, several
-      outputs) the answers are its outputs by their names, `outputs` if there is one.
+      `error`, string `(N,)`: "" or why the image is refused, by the rules of `load_image`. A
+      refused image affects only its own row, with scores 0, ids -1 and labels "". If the outputs
+      are not known to be class scores (values, embeddings, dense maps, several outputs), the
+      answers are the outputs by name, `outputs` if there is one.
     - `serve_images` and `serve_images_uint8`: `images`, `(N, H, W, C)` in 0..255, to the same
-      without `error`. H and W may be any if the network takes any.
-    - `features`: `images` to what the classifier takes, float32 `(N, features)`; where the last
+      without `error`. H and W are free if the network takes any size.
+    - `features`: `images` to the classifier's input, float32 `(N, features)`; only if the last
       layer with weights is a layer of the model itself.
 
     The other formats take `images`, float32 `(N, H, W, C)` in 0..255 in the model's own size, and
-    answer `predictions`, or several outputs by their names.
+    answer `predictions`, or several outputs by name.
 
     Args:
-        model: A functional or Sequential model with one input, pictures in 0..255, and any
-            outputs. The file answers what the model answers; logits that are known to be logits,
-            as of a run or a published set, become probabilities.
-        path: What to write, that must not exist: a folder, or a file that ends in `.onnx`, `.xml`
+        model: A functional or Sequential model with one input, images in 0..255, and any outputs.
+            The file gives the model's outputs; known logits, as of a run or a published set,
+            become probabilities.
+        path: Output path, which must not exist: a folder, or a file that ends in `.onnx`, `.xml`
             (OpenVINO, with a `.bin` beside it) or `.tflite`.
         format: `"tf_saved_model"` (default), `"onnx"`, `"openvino"` or `"litert"`.
-        fuse: `True` (default): in the inference form of `keras_se.fuse`.
-        compile: `True`: on the CPU XLA compiles the ends of the residual units of a fused network
-            in a SavedModel, which is faster, but first for a quarter of a second or more for each
-            new size of a batch or picture, and TensorFlow Serving refuses it unless it is started
-            with `--xla_cpu_compilation_enabled`. Defaults to `False`: nothing needs XLA.
+        fuse: `True` (default): convert to the inference form of `keras_se.fuse`.
+        compile: `True`: on the CPU, XLA compiles the ends of a fused network's residual units in a
+            SavedModel. This is faster, but each new batch or image size first takes a quarter of a
+            second or more, and TensorFlow Serving refuses the model unless it is started with
+            `--xla_cpu_compilation_enabled`. Defaults to `False`: nothing needs XLA.
         constants: Whether the weights are constants in the graph of a SavedModel, instead of
             variables beside it: a quarter to a third faster on the CPU, for several times the
             memory (SE-ResNet-50 in C 1.9 GB instead of 0.6 GB, in Python, with all signatures in
-            use, 3.5 GB instead of 0.3 GB). Defaults to `None`: up to 128 MiB of weights. More than
-            1.8 GiB cannot be.
-        scores: What to apply to logits: `"softmax"` or `"sigmoid"`. Defaults to `None`: what
-            `keras_se.describe` tells of the model, else nothing.
-        image_bytes: `True` (default): a SavedModel takes files; its `serving_default` is
-            `serve_images` otherwise.
+            use, 3.5 GB instead of 0.3 GB). Defaults to `None`: up to 128 MiB of weights. The limit
+            is 1.8 GiB.
+        scores: Activation to apply to logits: `"softmax"` or `"sigmoid"`. Defaults to `None`: the
+            one that `keras_se.describe` reports, else none.
+        image_bytes: `True` (default): a SavedModel takes files; otherwise its `serving_default` is
+            `serve_images`.
         labels: Names of the classes, or the name of a data set such as `"imagenet"`; for one
-            sigmoid two names, of "no" and of "yes". Defaults to those that the model knows; else
-            to "0", "1", ... for probabilities, and to none for values.
-        top_k: How many classes are named, at most all. Defaults to 5.
-        preprocessing: The evaluation transform of the files' pictures: a set of weights, its name,
-            or a `Preprocessing`. Defaults to the one that the model knows, else bilinear, the
-            whole picture.
-        max_pixels: Larger pictures are refused. Defaults to 100 megapixels, as in `load_image`.
-        strict: Whether a SavedModel refuses pictures that would have to be converted to 8-bit RGB
-            or grey, or turned, as `load_image` does. Defaults to `False`.
+            sigmoid two names, for "no" and "yes". Defaults to the model's own, else to "0", "1",
+            ... for probabilities, and to none for values.
+        top_k: Number of classes to name, at most all. Defaults to 5.
+        preprocessing: The evaluation transform for files: a set of weights, its name, or a
+            `Preprocessing`. Defaults to the model's own, else bilinear on the whole image.
+        max_pixels: Larger images are refused. Defaults to 100 megapixels, as in `load_image`.
+        strict: Whether a SavedModel refuses images that need conversion to 8-bit RGB or grey, or
+            rotation, as `load_image` does. Defaults to `False`.
         serving: `True`: `path` is the base folder of a model in TensorFlow Serving; the next
-            version is written into it, with requests to warm up.
-        representative: Pictures as the network takes them, `(n, H, W, C)` in 0..255, a stream of
-            them or of batches such as a `tf.data.Dataset`, or a folder of files; with them
-            OpenVINO and LiteRT files compute in 8-bit integers, whose ranges they tell: a hundred
-            or more. Of a folder or stream up to 300 are taken. Defaults to `None`.
+            version is written into it, with warm-up requests.
+        representative: Images as the network takes them, `(n, H, W, C)` in 0..255, a stream of
+            them or of batches such as a `tf.data.Dataset`, or a folder of files, a hundred or more.
+            They calibrate the ranges of OpenVINO and LiteRT files in 8-bit integers. At most 300 of
+            a folder or stream are used. Defaults to `None`.
 
     Returns:
         An `Export`: `path`, `bytes`, `difference` and more.
 
     Raises:
-        ValueError: If an argument is not one of the above, the format cannot hold the network, or
-            the written network differs by more than a thousandth of the largest output.
+        ValueError: If an argument is invalid, the format cannot hold the network, or the written
+            network differs by more than a thousandth of the largest output.
         OSError: If it cannot be written.
 
     Example:
@@ -206,7 +205,7 @@ def export(
     chosen, folder = FORMATS[format], format == "tf_saved_model"
     boolean("fuse", fuse)
     if boolean("compile", compile) and not folder:
-        raise ValueError("`compile` must be False but with format='tf_saved_model'")
+        raise ValueError("`compile` is only supported with format='tf_saved_model'")
     constants = _constants(model, constants, folder)
     boolean("image_bytes", image_bytes)
     path = _check_path(path, chosen, boolean("serving", serving), folder)
@@ -249,8 +248,8 @@ def export(
             amplification = _amplification(network, batch, expected)
             tolerance = max(tolerance, ROUNDINGS * amplification)
             warnings.warn(
-                f"The model amplifies rounding: pictures changed by a millionth change its answers "
-                f"by {amplification:.2g} of the largest, so {tolerance:.2g} is allowed here",
+                "The model amplifies rounding: changing its input by a millionth changes its "
+                f"answers by {amplification:.2g} of the largest, so {tolerance:.2g} is allowed",
                 stacklevel=2,
             )
         if images is None and not share <= tolerance:
@@ -271,14 +270,14 @@ def export(
 def _difference(
     network: ServedNetwork, received: Any, expected: dict[str, np.ndarray]
 ) -> tuple[float, float]:
-    """The largest difference of the file's answers from the model's, and as a share of them."""
+    """The largest absolute and relative difference between the file's answers and the model's."""
     served = received
     if isinstance(received, dict):
         names = ["probabilities"] if network.labels else list(expected)
         served = [received[name] for name in names]
     differences = []
     for ours, theirs in zip(served, expected.values(), strict=True):
-        # Two labels of one output: its complement stands before it.
+        # Two labels for one output: its complement comes first.
         ours = ours[:, 1:] if ours.shape != theirs.shape and ours.shape[1] == 2 else ours
         apart = float(np.abs(ours - theirs).max())
         differences.append((apart, apart / (float(np.abs(theirs).max()) or 1.0)))
@@ -288,7 +287,7 @@ def _difference(
 def _amplification(
     network: ServedNetwork, batch: np.ndarray, before: dict[str, np.ndarray]
 ) -> float:
-    """How much the model's answers change, as a share, where its pictures do by a millionth."""
+    """The relative change of the model's answers if its input changes by a millionth."""
     shaken = batch * (1 + 1e-6 * np.random.default_rng(1).choice((-1.0, 1.0), batch.shape))
     after = network.expected(shaken.astype("float32"))
     return max(
@@ -299,7 +298,7 @@ def _amplification(
 
 @contextmanager
 def _converting(format: str) -> Iterator[None]:
-    """Whatever a converter or runtime raises becomes one line; they print nothing."""
+    """Silence a converter or runtime, and turn its errors into one line."""
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -315,7 +314,7 @@ def _check_path(path: Any, chosen: Format, serving: bool, folder: bool) -> Path:
     path = Path(path)
     if serving:
         if not folder:
-            raise ValueError("`serving` must be False but with format='tf_saved_model'")
+            raise ValueError("`serving` is only supported with format='tf_saved_model'")
         if path.exists() and not path.is_dir():
             raise ValueError(f"`path` must be a folder with serving=True. Received: {path}")
         names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
@@ -329,7 +328,7 @@ def _check_path(path: Any, chosen: Format, serving: bool, folder: bool) -> Path:
 
 
 def _parts(path: Path) -> list[Path]:
-    """The files of an export; OpenVINO's are two."""
+    """The files of an export; OpenVINO has two."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
@@ -340,7 +339,7 @@ def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
             f"Received: {keras.backend.backend()!r}"
         )
     if representative is not None and chosen.quantises is None:
-        raise ValueError("`representative` must be None but with format 'openvino' or 'litert'")
+        raise ValueError("`representative` is only supported with format 'openvino' or 'litert'")
     needed = chosen.needs + ((chosen.quantises or ()) if representative is not None else ())
     needed += ("tensorflow_serving",) if serving else ()
     for name in needed:
@@ -349,9 +348,9 @@ def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
 
 
 def _constants(model: Any, constants: bool | None, folder: bool) -> bool:
-    """Whether the weights become constants; a `ValueError` if they cannot."""
+    """Whether the weights become constants; raises a `ValueError` if they cannot."""
     if constants is not None and not folder:
-        raise ValueError("`constants` must be None but with format='tf_saved_model'")
+        raise ValueError("`constants` is only supported with format='tf_saved_model'")
     if constants is not None:
         boolean("constants", constants)
     variables = getattr(model, "variables", ())
@@ -366,7 +365,7 @@ def _constants(model: Any, constants: bool | None, folder: bool) -> bool:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[Path]:
-    """A folder beside `path`, made before any work is done and gone afterwards."""
+    """A temporary folder beside `path`, created before any work and removed afterwards."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
@@ -377,14 +376,14 @@ def _staged(path: Path) -> Iterator[Path]:
 
 
 def _publish(stage: Path, path: Path) -> int:
-    """Sync what was written, give it its name, and tell its size."""
+    """Sync the written files, rename them, and return their size."""
     files = [file for file in stage.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     with writing(path):
         for file in files:
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
-        # The file of the given name last.
+        # `path` itself last.
         for part in reversed(_parts(path)):
             if part.exists():
                 raise FileExistsError(f"{part.name} was written by another process")

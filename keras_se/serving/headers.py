@@ -1,7 +1,7 @@
-"""What is in a picture's file, read inside a TensorFlow graph, before it is decoded.
+"""Picture headers, read inside a TensorFlow graph before decoding.
 
 TensorFlow's decoders have no limits: half a megabyte of PNG becomes half a gigabyte of pixels. The
-rules are those of `keras_se.essentials`, by which `load_image` reads files.
+rules are those of `keras_se.essentials`, which `load_image` follows.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 DEEP = "more than 8 bits a channel"
 ANIMATION = "a file of several frames"
 DAMAGED = "damaged data"
-# What only `load_image` takes.
+# Supported only by `load_image`.
 SMALL_GIF = "a picture that does not fill its canvas"
 OTHER_BMP = "a BMP that is packed, or of other than 1, 4, 8, 24 or 32 bits a pixel"
 OLD_BMP = "a BMP of another version"
-# Bytes that are looked through at once.
+# Bytes to scan at once.
 SLICE = 2**22
-# Colour and how it is coded: inks, inverted, as Pillow assumes without it.
+# Colour transform segment: inverted CMYK, which Pillow assumes without one.
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(5)
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded.
+    """A picture's header.
 
     Attributes:
         height: Rows as stored.
         width: Columns as stored.
         what: Words of `pictures.MODES`, or why it is refused.
-        orientation: 1 to 8, how EXIF says that the pixels are turned.
-        data: The file without the parts that pixels do not depend on.
+        orientation: EXIF orientation, 1 to 8.
+        data: The file without the parts that do not affect pixels.
     """
 
     height: tf.Tensor
@@ -68,7 +68,7 @@ def picture_format(data: tf.Tensor) -> tf.Tensor:
 
 
 def read_header(data: tf.Tensor, kind: tf.Tensor) -> Header:
-    """The header of a picture; what damages it fails the operation or says `DAMAGED`."""
+    """Read the header of a picture; a damaged one fails the operation or gives `DAMAGED`."""
     import tensorflow as tf
 
     readers = [_read_jpeg, _read_png, _read_gif, _read_bmp]
@@ -76,7 +76,7 @@ def read_header(data: tf.Tensor, kind: tf.Tensor) -> Header:
 
 
 def _octets(data: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
-    """`count` bytes from `start` on as int64; zeros behind the end."""
+    """`count` bytes from `start` as int64; zeros past the end."""
     import tensorflow as tf
 
     start = tf.minimum(tf.cast(start, tf.int64), tf.cast(tf.strings.length(data), tf.int64))
@@ -86,7 +86,7 @@ def _octets(data: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
 
 
 def _big(octets: tf.Tensor) -> tf.Tensor:
-    """The number that bytes write, the greatest part first."""
+    """The big-endian number in bytes."""
     import tensorflow as tf
 
     return tf.reduce_sum(octets * [256**n for n in reversed(range(octets.shape[0]))])
@@ -107,7 +107,7 @@ def _choose(default: str, *cases: tuple[tf.Tensor, str]) -> tf.Tensor:
 
 
 def _number(octets: tf.Tensor, big: tf.Tensor) -> tf.Tensor:
-    """The number that the last axis writes."""
+    """The number in the bytes of the last axis."""
     import tensorflow as tf
 
     powers = [256**n for n in range(octets.shape[-1])]
@@ -195,11 +195,11 @@ def _read_jpeg(data: tf.Tensor) -> Header:
 
 
 def _scans(octets: tf.Tensor) -> tf.Tensor:
-    """How many scans begin in a JPEG: a marker, the length, and the number of components."""
+    """Count the scan headers of a JPEG: a marker, the length, and the number of components."""
     import tensorflow as tf
 
     def count(at: tf.Tensor, scans: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # In slices: every comparison needs memory.
+        # In slices, since every comparison allocates memory.
         part = octets[at : at + SLICE + 5]
         mark, marker, high, low, components = (part[n : n - 5] for n in range(5))
         begins = (mark == 0xFF) & (marker == 0xDA) & (high == 0)
@@ -227,7 +227,7 @@ def _read_png(data: tf.Tensor) -> Header:
         at: tf.Tensor, seen: tf.Tensor, exif: tf.Tensor, flags: tf.Tensor, _: tf.Tensor,
         packed: tf.Tensor, steps: tf.Tensor, parts: tf.TensorArray,
     ) -> tuple[tf.Tensor | tf.TensorArray, ...]:  # fmt: skip
-        """Passes over chunks of one name and length."""
+        """Skip a run of chunks with the same name and length."""
         start = tf.ensure_shape(octets[at : at + 8], (8,))
         stride = 12 + _big(tf.cast(start[:4], tf.int64))
         places = tf.minimum(at + stride * tf.range(RUN, dtype=tf.int64), size)
@@ -244,7 +244,7 @@ def _read_png(data: tf.Tensor) -> Header:
         transparent |= (name == b"tRNS") & ~pixels
         several |= (name == b"acTL") & (frames > 1)
         exif = tf.where((name == b"eXIf") & (exif == 0), at, exif)
-        # An ancillary chunk's name begins with a small letter.
+        # An ancillary chunk's name starts with a lowercase letter.
         kept = (start[4] < ord("a")) | (start[4] > ord("z")) | (name == b"tRNS")
         part = tf.strings.substr(data, at, tf.where(kept, tf.minimum(end, size) - at, 0))
         flags = tf.stack([transparent, several, pixels])
@@ -267,7 +267,7 @@ def _read_png(data: tf.Tensor) -> Header:
         next_run,
         (zero + 8, zero, zero, tf.constant([False] * 3), tf.constant(walks), zero, 0, parts),
     )
-    # Decoders unpack whatever follows the last row.
+    # Decoders unpack data past the last row, too.
     samples = tf.gather([1, 0, 3, 1, 2, 0, 4, 0], tf.minimum(colours, 7))
     unpacked = height * (1 + (width * depth * tf.cast(samples, tf.int64) + 7) // 8)
     what = _choose(
@@ -292,14 +292,14 @@ def _read_png(data: tf.Tensor) -> Header:
 
 
 def _read_gif(data: tf.Tensor) -> Header:
-    """Walks over the blocks: a second picture makes an animation.
+    """Walk over the blocks; a second picture makes it an animation.
 
-    All of its frames would be decoded, each of a size of its own.
+    The decoder would decode all of its frames, each with its own size.
     """
     import tensorflow as tf
 
     octets = tf.io.decode_raw(data, tf.uint8)
-    # Room behind the end, where the last block may be cut off.
+    # Padding, since the last block may be cut off.
     size = tf.size(octets)
     octets = tf.pad(octets, [[0, 1024]])
     header = _octets(data, 6, 4)
@@ -309,11 +309,11 @@ def _read_gif(data: tf.Tensor) -> Header:
         return tf.cast(octets[at], tf.int32)
 
     def colours(flags: tf.Tensor) -> tf.Tensor:
-        """Of the table that the flags announce."""
+        """Number of colours in the table that the flags announce."""
         return tf.where(flags >= 128, 2 ** (flags % 8 + 1), 0)
 
     def next_pieces(at: tf.Tensor, _: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Passes over pieces of one length."""
+        """Skip a run of pieces with the same length."""
         piece = number(at)
         end = tf.minimum(at + GIF_RUN * (piece + 1), size)
         same = tf.cast(octets[at : end : piece + 1], tf.int32)
@@ -321,7 +321,7 @@ def _read_gif(data: tf.Tensor) -> Header:
         return at + tf.where(piece > 0, count, 1) * (piece + 1), piece, steps + 1
 
     def pieces(at: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Where data in pieces ends, and the length of its last piece: 0 if it is all there."""
+        """End of data in pieces, and the length of its last piece: 0 if it is complete."""
         return tf.while_loop(
             lambda at, piece, steps: (piece > 0) & (at < size) & (steps < MAX_CHUNKS),
             next_pieces,
@@ -359,7 +359,7 @@ def _read_gif(data: tf.Tensor) -> Header:
     at, count = tf.where(own > 0, first + 10, 13), tf.where(own > 0, own, table)
     palette = tf.cast(octets[at : at + 3 * count], tf.int32)
     grey = tf.reduce_all(palette == tf.range(3 * count) // 3) & (count > 0)
-    # A picture that does not fill the canvas: decoders differ in what is around it.
+    # Decoders differ in how they fill the rest of the canvas.
     place = _octets(data, first + 1, 8)
     fills = tf.reduce_all(place == tf.concat([tf.zeros(4, tf.int64), header[:4]], 0))
     what = _choose(
@@ -370,12 +370,12 @@ def _read_gif(data: tf.Tensor) -> Header:
         (clear >= 0, MODES["RGBA"]),
         (grey, MODES["L"]),
     )
-    # The decoder knows no transparency: the transparent colour becomes white.
+    # The decoder ignores transparency, so make the transparent colour white.
     white, last = at + 3 * clear, tf.minimum(last, size)
     white = tf.where((clear >= 0) & (clear < count), tf.minimum(white, size), -1)
 
     def part(start: tf.Tensor | int, end: tf.Tensor | int) -> tf.Tensor:
-        """That part of the file, in which the transparent colour is white."""
+        """A part of the file, with the transparent colour set to white."""
         inside = (white >= start) & (white + 3 <= end)
         middle = tf.where(inside, white, end)
         after = tf.where(inside, white + 3, end)
@@ -415,12 +415,12 @@ def _bmp_sides(header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     import tensorflow as tf
 
     width, height = _little(header[18:22]), _little(header[22:26])
-    # A negative height says that the first row is the upper one.
+    # A negative height means that rows go from top to bottom.
     return tf.where(height >= 2**31, 2**32 - height, height), width
 
 
 def bmp_palette(data: tf.Tensor) -> tf.Tensor:
-    """Blue, green and red of the colours of a BMP, int64 `(256, 3)`."""
+    """The palette of a BMP: blue, green and red, int64 `(256, 3)`."""
     import tensorflow as tf
 
     header = _octets(data, 0, 54)
@@ -431,16 +431,16 @@ def bmp_palette(data: tf.Tensor) -> tf.Tensor:
 
 
 def bmp_pixels(data: tf.Tensor) -> tf.Tensor:
-    """The pixels of a BMP that is not packed, uint8 `(height, width, 3)`.
+    """The pixels of an uncompressed BMP, uint8 `(height, width, 3)`.
 
-    TensorFlow's own decoder knows no palettes.
+    TensorFlow's own decoder does not support palettes.
     """
     import tensorflow as tf
 
     header = _octets(data, 0, 54)
     height, width = _bmp_sides(header)
     bits = _little(header[28:30])
-    # Rows are filled up to four bytes.
+    # Rows are padded to a multiple of four bytes.
     stride = (width * bits + 31) // 32 * 4
     pixels = tf.strings.substr(data, _little(header[10:14]), stride * height)
     rows = tf.reshape(tf.io.decode_raw(pixels, tf.uint8), tf.stack([height, stride]))

@@ -1,4 +1,4 @@
-"""What is exported: a model and all that a file says of it."""
+"""The network to export: a model and its description."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-# Pictures that gates are measured of at once.
+# Batch size for measuring gates.
 BATCH = 32
-# What makes probabilities of logits.
+# Activations that turn logits into probabilities.
 SCORES = (None, "softmax", "sigmoid")
 
 
@@ -32,17 +32,17 @@ class ServedNetwork:
     """A model to export.
 
     Attributes:
-        model: One input, pictures.
-        shape: Shape of one picture, channels last; height and width may be `None`.
-        channels_first: Whether the model itself takes them first.
-        outputs: Names of the model's outputs, as the file gives them.
-        scores: What is applied to the one output: `"softmax"`, `"sigmoid"` or nothing.
-        labels: Names of the classes, or `None`: the outputs are no scores of classes. Two names
-            for one output are those of its complement and of itself.
-        top_k: How many classes are named.
-        transform: What becomes of a file's picture, or `None`: files are not taken.
-        compile: Whether functions stay that XLA must compile.
-        constants: Whether the weights are constants of the graph.
+        model: A model whose one input is images.
+        shape: Shape of one image, channels last; height and width may be `None`.
+        channels_first: Whether the model itself takes channels first.
+        outputs: Names of the outputs in the file.
+        scores: Activation applied to the one output: `"softmax"`, `"sigmoid"` or `None`.
+        labels: Names of the classes, or `None` if the outputs are not class scores. Two names for
+            one output are those of its complement and of itself.
+        top_k: Number of classes to name.
+        transform: The preprocessing of files, or `None` if files are not taken.
+        compile: Whether to keep functions that XLA must compile.
+        constants: Whether the weights are constants in the graph.
     """
 
     model: keras.Model
@@ -57,21 +57,21 @@ class ServedNetwork:
     constants: bool = False
 
     def answers(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the file answers to pictures with channels last, by name, as float32."""
+        """The file's answers to images with channels last, by name, as float32."""
         return self.scored(keras.tree.flatten(self.model(self.ordered(images), training=False)))
 
     def ordered(self, images: tf.Tensor) -> tf.Tensor:
-        """Pictures with channels last as the model takes them."""
+        """Convert images with channels last to the model's layout."""
         import tensorflow as tf
 
         return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
 
     def given(self, images: np.ndarray) -> np.ndarray:
-        """`ordered`, of arrays."""
+        """`ordered` for arrays."""
         return np.moveaxis(images, -1, 1) if self.channels_first else images
 
     def scored(self, outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The model's outputs by name, as float32, through softmax or sigmoid if there is one."""
+        """The model's outputs by name, as float32, after softmax or sigmoid if set."""
         import tensorflow as tf
 
         outputs = [tf.cast(y, tf.float32) for y in outputs]
@@ -80,7 +80,7 @@ class ServedNetwork:
         return dict(zip(self.outputs, outputs, strict=True))
 
     def expected(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """What the file has to answer: the model's own outputs, computed apart from the graph."""
+        """The answers expected from the file: the model's own outputs, computed eagerly."""
         outputs = keras.tree.flatten(self.model(self.given(images), training=False))
         arrays = [np.asarray(keras.ops.cast(y, "float32")) for y in outputs]
         answers = [probabilities(y, self.scores) for y in arrays]
@@ -88,9 +88,9 @@ class ServedNetwork:
 
     @property
     def features(self) -> Any:
-        """What the classifier takes, the last layer that has weights: a tensor of the model.
+        """The input of the classifier (the last layer with weights), a tensor of the model.
 
-        `None` if that layer is a model of its own, is called several times, or takes feature maps.
+        `None` if that layer is a nested model, is called several times, or takes feature maps.
         """
         layer = next((layer for layer in reversed(self.model.layers) if layer.weights), None)
         if layer is None or isinstance(layer, keras.Model):
@@ -104,10 +104,10 @@ class ServedNetwork:
 
 @contextmanager
 def without_xla() -> Iterator[None]:
-    """Traces functions that XLA must compile as the operations that they consist of.
+    """Trace functions that XLA must compile as ordinary operations.
 
-    TensorFlow Serving refuses them unless told otherwise, other runtimes do not know them, and each
-    would be compiled anew for every size of a batch. A grouped convolution becomes one operation.
+    By default TensorFlow Serving refuses such functions, other runtimes do not support them, and
+    each is recompiled for every batch size. A grouped convolution becomes one operation.
     """
     import tensorflow as tf
 
@@ -120,7 +120,7 @@ def without_xla() -> Iterator[None]:
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model, or a copy of it that computes in float32 throughout."""
+    """The model, or a copy that computes in float32 throughout."""
     if not is_half(model):
         return model
     return _copy(model, lambda layer: (type(layer), {**layer.get_config(), "dtype": "float32"}))
@@ -132,7 +132,7 @@ def is_half(model: keras.Model) -> bool:
 
 
 def with_native_groups(model: keras.Model) -> keras.Model:
-    """The model, or a copy of it whose grouped convolutions run without XLA on every build."""
+    """The model, or a copy whose grouped convolutions run without XLA on every build."""
 
     def changes(layer: Any) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
@@ -148,16 +148,16 @@ def with_native_groups(model: keras.Model) -> keras.Model:
 def with_constant_gates(
     model: keras.Model, images: np.ndarray
 ) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model, or a copy of it in which blocks whose hidden units are dead scale by constants.
+    """The model, or a copy in which blocks with dead hidden units scale by constants.
 
     In 8 bits such units have a range of zero, which runtimes refuse.
 
     Args:
         model: A functional model.
-        images: Pictures as it takes them.
+        images: Images in the model's layout.
 
     Returns:
-        The model, and the names of the blocks whose gates are the same for all pictures.
+        The model, and the names of the blocks whose gates are the same for all images.
     """
     found: dict[Any, list[np.ndarray]] = {}
     for first in range(0, len(images), BATCH):
@@ -177,7 +177,7 @@ def with_constant_gates(
         return ScaleOffset(axis, dtype=layer.dtype_policy, name=layer.name)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        # A block may have a mask besides.
+        # A block may also take a mask.
         return layer(*inputs) if layer.name in dead else layer(*inputs, **options)
 
     with recursion(2 * len(model.layers)):
@@ -193,7 +193,7 @@ def with_constant_gates(
 
 
 def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
-    """The gates of a block whose hidden units were zero for every picture."""
+    """The gates of a block whose hidden units were zero for every image, else `None`."""
     idle = layer.constant_gates()
     if idle is None or np.ptp(gates, axis=0).any():
         return None
@@ -201,7 +201,7 @@ def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
 
 
 def _layers(model: keras.Model) -> Iterator[Any]:
-    """Those of nested models too, without the models."""
+    """All layers, including those of nested models, without the models themselves."""
     for layer in model.layers:
         yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
@@ -209,7 +209,7 @@ def _layers(model: keras.Model) -> Iterator[Any]:
 def _copy(
     model: keras.Model, change: Callable[[Any], tuple[type[Any], dict[str, Any]]]
 ) -> keras.Model:
-    """A copy with its values; `change` tells class and configuration of each layer."""
+    """A copy with the same weights; `change` returns class and configuration of each layer."""
 
     def clone(layer: Any) -> Any:
         kind, config = change(layer)

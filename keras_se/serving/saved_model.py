@@ -1,4 +1,4 @@
-"""SavedModels whose signatures take pictures, or files, and name what is on them."""
+"""SavedModels whose signatures classify images or files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from keras_se.serving.network import ServedNetwork, without_xla
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Not a name that an output of a model can have.
+# Not a valid name of a model's output.
 FEATURES = "features of the last layer with weights"
 
 
 def convert(network: ServedNetwork) -> Callable[[Path], None]:
-    """What writes the network as a SavedModel.
+    """Convert to a SavedModel.
 
-    Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or without them what
-    `serve_images` takes; `serve_images` and `features` take `images`, float32 `(N, H, W, C)` in
-    0..255; `serve_images_uint8` takes 8-bit ones.
+    Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or the same as
+    `serve_images` if files are not taken; `serve_images` and `features` take `images`, float32
+    `(N, H, W, C)` in 0..255; `serve_images_uint8` takes 8-bit ones.
+
+    Returns:
+        A function that writes the folder.
     """
     import tensorflow as tf
 
@@ -50,14 +53,14 @@ def convert(network: ServedNetwork) -> Callable[[Path], None]:
         try:
             tf.saved_model.save(module, str(folder), signatures)
         except tf.errors.OpError as error:
-            # Before the reason there are names of operations and temporary files.
+            # Names of operations and temporary files precede the reason.
             raise OSError(error.message.rsplit("; ", 1)[-1]) from error
 
     return save
 
 
 def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What the file answers to pictures, by name."""
+    """Run the file on images; answers are by name."""
     import tensorflow as tf
 
     served = tf.saved_model.load(str(path)).signatures["serve_images"]
@@ -65,11 +68,10 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _network_function(network: ServedNetwork) -> Any:
-    """Pictures to the model's outputs by name and, where the model has them, `features`.
+    """Images to the model's outputs by name and, if the model has them, `features`.
 
-    All signatures call this one function, so that its weights are in the file once. If they are
-    constants, oneDNN brings them into its own order once, where it does so for variables at every
-    call.
+    All signatures call this one function, so that the file stores the weights once. oneDNN reorders
+    constants once, but variables at every call.
     """
     import tensorflow as tf
 
@@ -109,7 +111,7 @@ def _functions(network: ServedNetwork) -> dict[str, Any]:
     inner = _network_function(network)
 
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
-        """Convolutions of no pictures fail on some builds."""
+        """Pad an empty batch: convolutions of no images fail on some builds."""
         missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
         return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
@@ -142,7 +144,7 @@ def _functions(network: ServedNetwork) -> dict[str, Any]:
         assert transform is not None
         pictures, rows, errors = decode(image_bytes, transform)
         count = tf.shape(image_bytes, tf.int64)[0]
-        # A refused picture has outputs and scores of 0, labels of "" and ids of -1.
+        # A refused picture has outputs and scores 0, labels "" and ids -1.
         answer = {}
         for name, good in named(answers_of(pictures)).items():
             refused = -1 if network.labels is not None and name == "class_ids" else 0

@@ -1,4 +1,4 @@
-"""Pictures that the command line measures the ranges of 8-bit files by."""
+"""Images with which the command line calibrates 8-bit files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_se.training.datasets import DATASETS, load_pictures
 
-# Of a data set, to measure ranges by.
+# Number of calibration images from a data set.
 PICTURES = 300
 
 
 def pictures(data: str) -> str | np.ndarray:
-    """The first training pictures of a data set, or the folder that `data` names instead."""
+    """The first training images of a data set, or `data` itself if it names a folder."""
     if data not in DATASETS:
         return data
     train = load_pictures(data)["train"][:PICTURES]

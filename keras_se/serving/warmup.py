@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving answers to itself before it serves a new version."""
+"""Warm-up requests that TensorFlow Serving runs before it serves a new version."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from PIL import Image
 
 from keras_se.serving.network import ServedNetwork
 
-# Where TensorFlow Serving looks.
+# Path that TensorFlow Serving expects.
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write(network: ServedNetwork, folder: Path, shape: tuple[int, int, int]) -> None:
-    """Write a request of one picture for each signature of the SavedModel in `folder`."""
+    """Write a request with one image for each signature of the SavedModel in `folder`."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 

@@ -1,6 +1,6 @@
 """Training: recipes, data, the loop, checkpoints, run folders.
 
-`recipe` says what a run does, `randomness` and `batches` make its data a pure function of (seed,
-epoch, picture), `run` trains with `model.fit` and can be killed at any moment, `checkpoints` holds
-what it goes on from.
+`recipe` defines a run, `randomness` and `batches` make its data a pure function of (seed, epoch,
+picture), `run` trains with `model.fit` and can be killed at any moment, `checkpoints` holds the
+state it resumes from.
 """

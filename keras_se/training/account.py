@@ -1,4 +1,4 @@
-"""What a run leaves to read: its curves, also for TensorBoard, and the draft of a model card."""
+"""Reports of a run: curves, TensorBoard events and a draft model card."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keras_se.training.recipe import Recipe
 
 CARD = """# {model} trained on {data}
 
-A draft, written by the run; what is in brackets is left to say.
+Draft written by the run; fill in the brackets.
 
 - Network: `keras.models.load_model("last.keras")` after `import keras_se`; {parameters:,}
   parameters.
-- Weights: after the last epoch{averaged}; in `best.keras` of the epoch with the best validation
+- Weights: after the last epoch{averaged}; `best.keras` is the epoch with the best validation
   top-1. `last.weights.h5` and `best.weights.h5` are the weights alone.
-- Takes: pictures {shape} in 0..255; normalises inside. Puts out logits.
+- Input: images {shape} in 0..255; normalisation is built in. Output: logits.
 - Classes, in order: {classes}.
-- Test set, once, with the last weights: top-1 {top1:.2%}, top-5 {top5:.2%}, cross-entropy
+- Test set, evaluated once with the last weights: top-1 {top1:.2%}, top-5 {top5:.2%}, cross-entropy
   {cross_entropy:.4f}.
 - Validation ({validation}): top-1 {val_top1:.2%} after the last of {epochs} epochs.
 - Recipe: `recipe.json`; versions: `environment.json`; every epoch: `metrics.csv`, `curves.png`.
@@ -32,7 +32,7 @@ def card(
     recipe: Recipe, data: Data, validation: str, history: Sequence[Mapping[str, float]],
     results: Mapping[str, Any],
 ) -> str:  # fmt: skip
-    """The draft of a model card, Markdown."""
+    """Draft a model card in Markdown."""
     return CARD.format(
         model=recipe.model,
         data=recipe.data,
@@ -48,7 +48,7 @@ def card(
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
-    """Loss and top-1 by epoch as a picture; `False` if Matplotlib is not installed."""
+    """Plot loss and top-1 per epoch; return `False` if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -71,11 +71,11 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
 
 
 class Events:
-    """Figures of the epochs for TensorBoard, where it is installed.
+    """Per-epoch metrics for TensorBoard, if it is installed.
 
     Args:
-        folder: Folder of the event files. Those of a run that is gone on with are written anew,
-            since it may be an epoch behind them.
+        folder: Folder of the event files. They are rewritten when a run resumes, since its
+            checkpoint may be an epoch behind them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class Events:
         self.writer = Writer(str(folder))
 
     def write(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write the epochs that are new."""
+        """Write the new epochs."""
         if self.writer is None:
             return
         for row in history[self.written :]:

@@ -1,6 +1,7 @@
-"""Augmentation of small pictures, whole batches at a time, on NumPy.
+"""Augmentation of small pictures in NumPy, a whole batch at a time.
 
-Every function takes what is random as numbers in 0..1, one row a picture, and returns a new array.
+Every function takes its random numbers as an argument, in 0..1, one row per picture, and returns a
+new array.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Random Erasing's share of the picture, least aspect ratio, and tries to fit a rectangle in.
+# Random Erasing: range of the erased share, smallest aspect ratio, tries to fit a rectangle.
 ERASED_AREA, ERASED_ASPECT, ERASING_TRIES = (0.02, 0.4), 0.3, 10
 
 
 def shifted(pictures: np.ndarray, pixels: int, at: np.ndarray) -> np.ndarray:
-    """Crops of the size of the pictures, which are zero-padded by `pixels` on every side.
+    """Zero-pad the pictures by `pixels` on every side and crop them to their original size.
 
     Args:
         pictures: `(batch, height, width, channels)`.
         pixels: Padding on every side.
-        at: Where, `(batch, 2)`, in 0..1.
+        at: Position of the crop, `(batch, 2)`, in 0..1.
     """
     padded = np.pad(pictures, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
     count, height, width, _ = pictures.shape
@@ -31,21 +32,21 @@ def shifted(pictures: np.ndarray, pixels: int, at: np.ndarray) -> np.ndarray:
 
 
 def flipped(pictures: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The pictures, mirrored left to right where `which`, `(batch,)`, is true."""
+    """Mirror the pictures left to right where `which`, `(batch,)`, is true."""
     return np.where(which[:, None, None, None], pictures[:, :, ::-1], pictures)
 
 
 def cut_out(
     pictures: np.ndarray, side: int, at: np.ndarray, which: np.ndarray, value: np.ndarray
 ) -> np.ndarray:
-    """A square of `value` in each picture where `which`; it is clipped at the border.
+    """Fill a square of each picture where `which` with `value`, clipped at the border.
 
     Args:
         pictures: `(batch, height, width, channels)`.
-        side: Of the square, in pixels.
-        at: Where its centre is, `(batch, 2)`, in 0..1.
+        side: Side of the square, in pixels.
+        at: Centre of the square, `(batch, 2)`, in 0..1.
         which: `(batch,)`, boolean.
-        value: What is put there, `(channels,)`.
+        value: Fill value, `(channels,)`.
     """
     inside = which[:, None, None]
     for axis in (1, 2):
@@ -60,18 +61,18 @@ def cut_out(
 def randomly_erased(
     pictures: np.ndarray, sizes: np.ndarray, at: np.ndarray, which: np.ndarray, value: np.ndarray
 ) -> np.ndarray:
-    """A rectangle of `value` in each picture where `which`, as in Random Erasing.
+    """Fill a rectangle of each picture where `which` with `value`, as in Random Erasing.
 
     Its area is 2 to 40 % of the picture's, its aspect ratio 0.3 to 1 / 0.3 (Zhong et al.,
-    arXiv:1708.04896, Algorithm 1). The first try whose rectangle fits counts; if none does, the
-    picture stays as it is.
+    arXiv:1708.04896, Algorithm 1). The first try that fits is used; if none fits, the picture is
+    unchanged.
 
     Args:
         pictures: `(batch, height, width, channels)`.
         sizes: Area and aspect ratio of each try, `(batch, tries, 2)`, in 0..1.
-        at: Where the rectangle is among the places where it fits, `(batch, 2)`, in 0..1.
+        at: Position within the range where the rectangle fits, `(batch, 2)`, in 0..1.
         which: `(batch,)`, boolean.
-        value: What is put there, `(channels,)`.
+        value: Fill value, `(channels,)`.
     """
     height, width = pictures.shape[1:3]
     low, high = ERASED_AREA
@@ -95,7 +96,7 @@ class Mix:
 
     Attributes:
         own: Share of a picture's own values, outside the window.
-        window: Top, bottom, left and right of what is the other picture's alone.
+        window: Top, bottom, left and right of the region pasted from the other picture.
         target: Share of the picture's own target.
     """
 
@@ -105,13 +106,13 @@ class Mix:
 
 
 def draw_mix(mixup: float, cutmix: float, height: int, width: int, key: int) -> Mix:
-    """A mix for pictures of that size; with both, each of the two is as likely.
+    """Draw a mix; with both mixup and CutMix, each is equally likely.
 
     Args:
         mixup: Alpha of the Beta distribution of mixup (Zhang et al., 2018); 0: none.
         cutmix: Alpha of the Beta distribution of CutMix (Yun et al., 2019); 0: none.
-        height: Of the pictures.
-        width: Of the pictures.
+        height: Height of the pictures.
+        width: Width of the pictures.
         key: Seed.
     """
     random = np.random.default_rng(key)
@@ -133,7 +134,7 @@ def draw_mix(mixup: float, cutmix: float, height: int, width: int, key: int) -> 
 def mixed(
     pictures: np.ndarray, targets: np.ndarray, mix: Mix
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The pictures and targets of a batch, mixed; float32."""
+    """Mix the pictures and targets of a batch; float32."""
     others = np.roll(pictures, 1, axis=0)
     result = (mix.own * pictures + (1 - mix.own) * others).astype("float32")
     top, bottom, left, right = mix.window

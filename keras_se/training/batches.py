@@ -1,7 +1,7 @@
 """Batches of in-memory pictures for `fit` and `evaluate`.
 
-A training batch is a pure function of (seed, epoch, step): the order is one permutation an epoch,
-and what is done to a picture depends on (seed, epoch, its index, how often it was shown) alone.
+A training batch is a pure function of (seed, epoch, step): each epoch is one permutation, and a
+picture's augmentation depends only on (seed, epoch, its index, how often it was shown).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from keras_se.training.rand_augment import rand_augmented
 from keras_se.training.randomness import bits, permutation, uniform
 from keras_se.training.recipe import Recipe
 
-# What a number is drawn for; part of its counter.
+# Purposes of random numbers, part of their counters.
 ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
 ERASE, ERASE_SIZE, ERASE_AT = range(9, 12)
 
 
 def check_channels_last() -> None:
-    """Raise a `ValueError` unless Keras takes pictures as the batches here have them."""
+    """Raise a `ValueError` unless Keras expects channels last, as the batches here are."""
     received = keras.config.image_data_format()
     if received != "channels_last":
         raise ValueError(
@@ -41,7 +41,7 @@ class Data(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """Of each picture, int64 from 0 to less than `classes`."""
+        """Labels, int64 from 0 to less than `classes`."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -57,48 +57,48 @@ class Data(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture: `(height, width, channels)`."""
+        """Shape of one picture: `(height, width, channels)`."""
 
     @property
     def origin(self) -> str:
-        """Where they are from, in words."""
+        """Where the pictures are from, in words."""
 
     def called(self, origin: str) -> Self:
-        """The same, from there."""
+        """The same pictures with another `origin`."""
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """What tells the pictures from others, and what must stay as it is; see `contents`."""
+        """Key of each picture, and the content that must not change; see `contents`."""
 
     def bad(self) -> Iterator[str]:
-        """A line for each that is no picture."""
+        """A line for each picture that cannot be decoded."""
 
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
     ) -> Any:
-        """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`, float32.
+        """The batches of an epoch from step `first`: `(pictures in 0..255, targets)`, float32.
 
-        Of each batch that `part`, `(index, count)`.
+        Each batch is only the given `part`, `(index, count)`.
         """
 
     def evaluation(self, batch: int) -> Any:
-        """All pictures in order, float32, in batches of one size, the last filled up."""
+        """All pictures in order, float32, in batches of one size; the last is padded."""
 
 
 def one_hot(labels: np.ndarray, classes: int, smoothing: float = 0.0) -> np.ndarray:
-    """Targets `(batch, classes)`, a share of them spread over all classes."""
+    """Targets `(batch, classes)`; the share `smoothing` is spread over all classes."""
     hot = np.eye(classes, dtype="float32")[labels]
     return hot * np.float32(1 - smoothing) + np.float32(smoothing / classes)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures in memory and what is on them.
+    """Labelled pictures in memory.
 
     Attributes:
         pictures: uint8 in 0..255, `(count, height, width, channels)`.
         labels: int64 from 0 to less than `classes`, `(count,)`.
         names: Names of the classes.
-        origin: Where they are from, in words. Defaults to none.
+        origin: Where the pictures are from, in words. Defaults to an empty string.
     """
 
     pictures: np.ndarray
@@ -119,32 +119,32 @@ class Pictures:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture: `(height, width, channels)`."""
+        """Shape of one picture: `(height, width, channels)`."""
         return self.pictures.shape[1:]
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """Channel means in 0..255, which fill what is cut out."""
+        """Channel means in 0..255, the fill value of cutout."""
         return self.pictures.mean((0, 1, 2)).astype("float32")
 
     def called(self, origin: str) -> Pictures:
-        """The same, from there."""
+        """The same pictures with another `origin`."""
         return replace(self, origin=origin)
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """All together: the hash of their values and classes."""
+        """One entry: the hash of all pixels and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.pictures).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         yield f"the pictures of {self.origin}", digest.hexdigest()
 
     def bad(self) -> Iterator[str]:
-        """A line for each that is no picture; nothing in memory."""
+        """Nothing: pictures in memory are already decoded."""
         return iter(())
 
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
     ) -> TrainingBatches:
-        """The batches of an epoch, from a step on."""
+        """The batches of an epoch from step `first`."""
         return TrainingBatches(self, recipe, epoch, first, part)
 
     def evaluation(self, batch: int) -> EvaluationBatches:
@@ -153,23 +153,23 @@ class Pictures:
 
 
 def rows(batch: int, part: tuple[int, int]) -> np.ndarray:
-    """Rows of a batch that make up a part, `(index, count)`, and before them one to mix with."""
+    """Rows of a batch in a part, `(index, count)`, preceded by the row to mix the first with."""
     index, count = part
     size = batch // count
     return np.arange(index * size - 1, (index + 1) * size) % batch
 
 
 def views(recipe: Recipe, epoch: int, count: int) -> np.ndarray:
-    """What is shown at each step of an epoch, `(steps, batch)`.
+    """The views shown at each step of an epoch, `(steps, batch)`.
 
     Args:
-        recipe: Says the seed, the batch and how often a picture is in it.
+        recipe: Provides the seed, the batch size and the repeats.
         epoch: The epoch, from 0.
-        count: Training pictures.
+        count: Number of training pictures.
 
     Returns:
-        `picture + count * repeat`, all pictures of a batch in turn, so that a picture's neighbours
-        with which it is mixed are others.
+        `picture + count * repeat`. Repeats of a picture are not adjacent, so that it is mixed with
+        other pictures.
     """
     steps, different = count // recipe.batch, recipe.batch // recipe.repeats
     order = permutation(count, recipe.seed, ORDER, epoch)[: steps * different]
@@ -178,7 +178,7 @@ def views(recipe: Recipe, epoch: int, count: int) -> np.ndarray:
 
 
 def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: int) -> np.ndarray:
-    """A uint8 picture after the recipe's RandAugment."""
+    """Apply the recipe's RandAugment to a uint8 picture."""
     key = int(bits(recipe.seed, OPERATIONS, epoch, view))
     return rand_augmented(
         picture, recipe.rand_augment, recipe.rand_augment_magnitude, recipe.rand_augment_deviation,
@@ -187,20 +187,20 @@ def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: in
 
 
 def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augmentation.Mix:
-    """The mix of a step for pictures of that height and width."""
+    """The mix of a step for pictures of height and width `size`."""
     key = int(bits(recipe.seed, MIX, epoch, step))
     return augmentation.draw_mix(recipe.mixup, recipe.cutmix, size[0], size[1], key)
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """The batches of one epoch, from a step on; `(pictures in 0..255, targets)`, float32.
+    """The batches of one epoch from step `first`: `(pictures in 0..255, targets)`, float32.
 
     Args:
         data: The training pictures.
-        recipe: Says the batch size, the seed and the augmentation.
+        recipe: Provides the batch size, the seed and the augmentation.
         epoch: The epoch, from 0.
         first: The first step.
-        part: Which part of each batch, `(index, count)`.
+        part: Part of each batch to make, `(index, count)`.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class TrainingBatches(keras.utils.PyDataset):
         targets = one_hot(self.data.labels[chosen], self.data.classes, recipe.label_smoothing)
 
         def draw(purpose: int, *shape: int) -> np.ndarray:
-            """Numbers in 0..1, `shape` of them for each picture."""
+            """Numbers in 0..1, an array of `shape` per picture."""
             counter = np.arange(math.prod(shape)).reshape(shape)
             index = shown.reshape(-1, *(1 for _ in shape))
             return uniform(recipe.seed, purpose, self.epoch, index, counter)
@@ -255,13 +255,13 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 class EvaluationBatches(keras.utils.PyDataset):
-    """All pictures in order, float32, the last batch filled up with the last picture.
+    """All pictures in order, float32, the last batch padded with the last picture.
 
-    No replica then has an empty batch, and nothing is compiled for another size.
+    The padding keeps any replica from an empty batch and avoids compiling for another size.
 
     Args:
         data: The pictures.
-        batch: Pictures of a batch.
+        batch: Pictures per batch.
     """
 
     def __init__(self, data: Pictures, batch: int) -> None:
@@ -278,16 +278,16 @@ class EvaluationBatches(keras.utils.PyDataset):
 
 
 def streamed(batches: Any) -> Any:
-    """Batches in the form in which a backend takes them best.
+    """Convert batches to the form that suits the backend best.
 
-    The thread in which `tf.data` tunes itself may sleep for up to a minute, and as long `fit` and
-    `predict` wait for it after their last batch; so it does not tune.
+    Autotuning is off: its thread may sleep for up to a minute, and `fit` and `predict` would wait
+    for it after their last batch.
 
     Args:
         batches: A `PyDataset` or a `tf.data.Dataset`.
 
     Returns:
-        On TensorFlow a `tf.data.Dataset`, elsewhere the same.
+        A `tf.data.Dataset` on TensorFlow, the same object elsewhere.
     """
     if keras.backend.backend() != "tensorflow":
         return batches

@@ -1,8 +1,8 @@
-"""Checkpoints that a killed run goes on from, bit for bit.
+"""Checkpoints from which a killed run resumes bit for bit.
 
 A checkpoint is one HDF5 file `<epoch>-<step>.<first digits of its SHA-256>.h5`: the values of all
-variables in order, and in an attribute what else the run has to know. It takes its name when it is
-whole and on the disk; the one before is kept.
+variables in order, and the rest of the run's state in an attribute. It is renamed to this once it
+is complete and synced; the previous checkpoint is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.h5")
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the oldest first."""
+    """The checkpoints in a folder, oldest first."""
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("*.h5")]
     ordered = sorted((int(match[1]), int(match[2]), path) for match, path in found if match)
     return [path for _, _, path in ordered]
@@ -38,19 +38,19 @@ def save_checkpoint(
     """Write a checkpoint and remove the oldest.
 
     Args:
-        folder: Folder of checkpoints, which is made.
-        position: The epoch, from 0, and how many of its steps are done.
+        folder: Folder of checkpoints, created if missing.
+        position: The epoch, from 0, and the number of its steps done.
         values: Values of all variables, in order.
-        state: What else there is to know, as JSON can hold it.
+        state: The rest of the run's state, JSON-serialisable.
 
     Raises:
-        OSError: If it cannot be written; earlier checkpoints are as they were.
+        OSError: If it cannot be written; earlier checkpoints are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{os.getpid()}.tmp"
     try:
         with writing(temporary):
-            # In memory: HDF5 crashes where a file may not grow.
+            # In memory, since HDF5 crashes when a file cannot grow.
             buffer = io.BytesIO()
             with h5py.File(buffer, "w") as file:
                 file.attrs["state"] = np.bytes_(json.dumps(state))
@@ -75,14 +75,14 @@ def newest_checkpoint(
 
     Args:
         folder: Folder of checkpoints.
-        report: Called with a line for each one that is damaged.
+        report: Called with a line for each damaged checkpoint.
     """
     for left in folder.glob("*.tmp"):
         left.unlink()
     for path in reversed(_checkpoints(folder)):
         received = file_hash(path).split(":")[1]
         if received[:16] != path.name.split(".")[1]:
-            report(f"{path}: damaged; going on from the one before, if there is one")
+            report(f"{path}: damaged; falling back to the previous one, if any")
             continue
         with h5py.File(path, "r") as file:
             return [file[name][()] for name in sorted(file)], json.loads(file.attrs["state"])
@@ -97,10 +97,10 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
 
 
 def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    """Give Keras variables their values.
+    """Assign values to Keras variables.
 
     Raises:
-        ValueError: If they are of other shapes or types; nothing is assigned then.
+        ValueError: If shapes or types differ; nothing is assigned then.
     """
     wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
     received = [(value.shape, str(value.dtype)) for value in values]
@@ -117,7 +117,7 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the list of a folder's files, is on the disk."""
+    """Sync a file or a folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""What a run was trained on, as its folder keeps it, and whether some data are still that.
+"""The record of its data in a run's folder, and the check that the data have not changed.
 
-`data.json` has the names of the classes, what the network takes, and where each part is from;
-`files.json.gz` has every picture's name, size and class.
+`data.json` has the class names, the input shape and where each part is from; `files.json.gz` has
+every picture's name, size and class.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from keras_se.training.files import EncodedPictures
 from keras_se.training.recipe import Recipe
 
 DATA, FILES = "data.json", "files.json.gz"
-# Names in a message, and characters of each.
+# Names shown in a message, and characters of each.
 SHOWN, LONGEST = 2, 60
 
 Contents = Mapping[str, Mapping[str, str]]
 
 
 def contents_of(parts: Mapping[str, Data]) -> dict[str, dict[str, str]]:
-    """Of each part: what tells its pictures from others, and what must stay as it is of each."""
+    """The key of each picture by part, and the content that must not change."""
     return {part: dict(data.entries()) for part, data in parts.items()}
 
 
 def data_account(
     parts: Mapping[str, Data], described: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:  # fmt: skip
-    """What is in `data.json`."""
+    """The content of `data.json`."""
     test = parts["test"]
     return {
         "classes": list(test.names),
@@ -44,20 +44,20 @@ def data_account(
 
 
 def packed(contents: Contents) -> bytes:
-    """The bytes of `files.json.gz`, the same for the same contents."""
+    """The bytes of `files.json.gz`, deterministic."""
     return gzip.compress(json.dumps(contents, sort_keys=True).encode(), mtime=0)
 
 
 def stored_data(folder: str | Path) -> dict[str, Any] | None:
-    """What a run's folder says of its data.
+    """The record of its data in a run's folder.
 
     Args:
         folder: The run's folder.
 
     Returns:
-        `"classes"`: their names in the order of the network's outputs; `"shape"`: that of a
-        picture, `[height, width, channels]`; `"crop"`: share of the shorter side that is evaluated,
-        `None` for pictures of one size in memory; `"parts"`: number of pictures and origin of each.
+        `"classes"`: names in the order of the network's outputs; `"shape"`: shape of a picture,
+        `[height, width, channels]`; `"crop"`: share of the shorter side that is evaluated, `None`
+        for pictures of one size in memory; `"parts"`: number of pictures and origin of each part.
         `None` for a run of an earlier version, which did not write it.
 
     Raises:
@@ -74,11 +74,11 @@ def stored_data(folder: str | Path) -> dict[str, Any] | None:
         reason = "other fields"
     except (ValueError, KeyError, TypeError) as error:
         reason = repr(error)
-    raise ValueError(f"{path}: expected the account of a run's data. Received: {reason[:100]}")
+    raise ValueError(f"{path}: expected the record of a run's data. Received: {reason[:100]}")
 
 
 def stored_names(folder: str | Path) -> list[str] | None:
-    """The names of the classes of a run's network, in order; `None` where it does not have them."""
+    """The class names of a run's network, in order; `None` if the run has not recorded them."""
     stored = stored_data(folder)
     return None if stored is None else stored["classes"]
 
@@ -86,15 +86,15 @@ def stored_names(folder: str | Path) -> list[str] | None:
 def check_data(
     folder: str | Path, parts: Mapping[str, Data], needed: Iterable[str] | None = None
 ) -> bool:
-    """Raise a `ValueError` that names the difference unless data are those of a run.
+    """Raise a `ValueError` that names the difference unless the data are those of a run.
 
     Args:
         folder: The run's folder.
-        parts: What `load_data` gives.
+        parts: The result of `load_data`.
         needed: Parts that must be the same. Defaults to all.
 
     Returns:
-        Whether there was something to compare with: `False` for a run of an earlier version.
+        Whether there is a record to compare with: `False` for a run of an earlier version.
 
     Raises:
         ValueError: If a class, a picture or its size, class or part differs.
@@ -103,7 +103,7 @@ def check_data(
     if names is None:
         return False
     now = list(parts["train"].names)
-    where = f"{folder}: its run has other data"
+    where = f"{folder}: its run has different data"
     if now != names:
         raise ValueError(
             f"{where}: "
@@ -112,14 +112,14 @@ def check_data(
                     ("missing class", [name for name in names if name not in now]),
                     ("new class", [name for name in now if name not in names]),
                 ),
-                "classes in another order",
+                "classes in a different order",
             )
         )
     path = Path(folder) / FILES
     try:
         stored = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path}: expected the files of a run's data ({error})") from None
+        raise ValueError(f"{path}: expected the file list of a run's data ({error})") from None
     wanted = set(needed or {**stored, **parts})
     if stored.keys() & wanted == parts.keys() & wanted:
         same = contents_of({part: parts[part] for part in parts.keys() & wanted})
@@ -140,7 +140,7 @@ def check_data(
                     [key for key in before if after.get(key, before[key]) != before[key]],
                 ),
             ),
-            "divided otherwise into parts",
+            "split differently",
         )
     )
 
@@ -151,10 +151,10 @@ def load_test(folder: str | Path, recipe: Recipe, report: Callable[[str], None])
     Args:
         folder: The run's folder.
         recipe: Its recipe.
-        report: Called with a line for each file that is left out.
+        report: Called with a line for each skipped file.
 
     Raises:
-        ValueError: If they or the classes are not those that the run had, or as `load_data`.
+        ValueError: If they or the classes differ from the run's, or as `load_data`.
         OSError: If a file cannot be read.
     """
     parts = load_data(recipe, report)
@@ -163,7 +163,7 @@ def load_test(folder: str | Path, recipe: Recipe, report: Callable[[str], None])
 
 
 def _words(kinds: Iterable[tuple[str, list[str]]], otherwise: str) -> str:
-    """The first names of each kind of difference."""
+    """The first names of each kind of difference, in words."""
     found = [
         f"{kind}: {', '.join(name[-LONGEST:] for name in sorted(names)[:SHOWN])}"
         + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,7 +1,7 @@
 """Data sets that fit into memory, as NumPy arrays.
 
-They need neither TensorFlow nor a connection where their files are at hand, so that training also
-runs with Keras on JAX alone.
+They need neither TensorFlow nor, once downloaded, a connection, so training also runs with Keras on
+JAX alone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from keras_se.labels import class_names
 from keras_se.training.batches import Data, Pictures
 from keras_se.training.recipe import Recipe
 
-# Where Debian's package dataset-fashion-mnist puts its files.
+# Installed by Debian's package dataset-fashion-mnist.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 # Magic numbers of the IDX format: unsigned bytes of rank 1 and 3.
 IDX = {bytes((0, 0, 8, 1)): 1, bytes((0, 0, 8, 3)): 3}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in a gzipped IDX file of unsigned bytes.
+    """Read a gzipped IDX file of unsigned bytes.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not such a file.
     """
     try:
         with gzip.open(path) as file:
@@ -39,7 +39,7 @@ def read_idx(path: Path) -> np.ndarray:
     rank = IDX.get(data[:4], 0)
     shape = np.frombuffer(data[4 : 4 + 4 * rank], ">u4")
     if not rank or len(data) != 4 + 4 * rank + int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{path}: expected an IDX file of unsigned bytes, undamaged")
+        raise ValueError(f"{path}: expected an undamaged IDX file of unsigned bytes")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
@@ -65,7 +65,7 @@ def _cifar(classes: int) -> Callable[[Path | None], dict[str, tuple[np.ndarray, 
 
         if folder is not None:
             raise ValueError(
-                "`data_dir` must be null for CIFAR, which Keras keeps where KERAS_HOME says. "
+                "`data_dir` must be null for CIFAR, which Keras keeps under KERAS_HOME. "
                 f"Received: data_dir={str(folder)!r}"
             )
         module = getattr(keras.datasets, f"cifar{classes}")
@@ -75,15 +75,15 @@ def _cifar(classes: int) -> Callable[[Path | None], dict[str, tuple[np.ndarray, 
 
 
 def fetched(name: str, load: Callable[[], Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Both parts of one of Keras' data sets, which fetches it unless it has it."""
+    """Both parts of a Keras data set, downloaded if it is not cached."""
     try:
         return dict(zip(("train", "test"), load(), strict=True))
     except Exception as error:
-        # Keras raises no narrower one.
+        # Keras raises nothing narrower.
         if not str(error).startswith("URL fetch failure"):
             raise
         raise OSError(
-            f"{name}: neither in Keras' cache (KERAS_HOME) nor to be fetched: {error}"
+            f"{name}: not in Keras' cache (KERAS_HOME), and the download failed: {error}"
         ) from None
 
 
@@ -99,11 +99,11 @@ def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Picture
 
     Args:
         name: A key of `DATASETS`.
-        folder: Folder of its files. Defaults to `None`, for where they usually are.
+        folder: Folder of its files. Defaults to `None`, for the usual place.
 
     Raises:
-        ValueError: If there is no such data set, or a file or a label is not what it should be.
-        OSError: If a file is missing and cannot be fetched.
+        ValueError: If there is no such data set, or a file or a label is invalid.
+        OSError: If a file is missing and cannot be downloaded.
     """
     if name not in DATASETS:
         raise ValueError(unknown_choice("data", name, DATASETS))
@@ -127,14 +127,14 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
 
     Args:
         recipe: The recipe.
-        report: Called with a line for each picture that is left out.
+        report: Called with a line for each skipped picture.
 
     Returns:
-        These two, and `"validation"` where the data set has pictures for it.
+        These two, and `"validation"` if the data set has a validation split.
 
     Raises:
-        ValueError: If there is no such data, or it is not what it should be.
-        OSError: If a file is missing and cannot be fetched.
+        ValueError: If there is no such data set, or it is invalid.
+        OSError: If a file is missing and cannot be downloaded.
     """
     if recipe.data == "folder":
         from keras_se.training.folder import load_folder
@@ -149,7 +149,7 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
         raise ValueError(unknown_choice("data", recipe.data, [*DATASETS, "folder"], more))
     if recipe.image_size is not None:
         raise ValueError(
-            f"`image_size` must be null for {recipe.data}, whose pictures have a size. "
+            f"`image_size` must be null for {recipe.data}, whose pictures have a fixed size. "
             f"Received: image_size={recipe.image_size}"
         )
     return load_pictures(recipe.data, None if recipe.data_dir is None else Path(recipe.data_dir))

@@ -1,8 +1,8 @@
-"""Encoded pictures to RGB: by TensorFlow where it does what Pillow does, and by Pillow elsewhere.
+"""Decode pictures to RGB: with TensorFlow where it agrees with Pillow, else with Pillow.
 
 Pillow reads every format of `keras_se.load_image` and converts as that does: transparency onto
-white, CMYK and grey to RGB, 16 bits to their upper 8, turned as EXIF says. TensorFlow takes half of
-the time and decodes a part of a JPEG alone, but drops transparency, ignores EXIF and knows fewer
+white, CMYK and grey to RGB, 16 bits to their upper 8, rotated by EXIF. TensorFlow takes half the
+time and can decode just a part of a JPEG, but drops transparency, ignores EXIF and knows fewer
 formats, so it gets common JPEG and PNG files only.
 """
 
@@ -20,20 +20,20 @@ from keras_se import pictures
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Bytes of a file that its metadata begin in.
+# Metadata begin within these first bytes of a file.
 HEADER_BYTES = 16384
 PNG = b"\x89PNG\r\n\x1a\n"
-# Where a PNG has its bit depth and colour type, and values that TensorFlow decodes as Pillow does:
-# 8 bits, grey or RGB.
+# Position of a PNG's bit depth and colour type, and the values that TensorFlow decodes as Pillow
+# does: 8 bits, grey or RGB.
 PNG_KIND, PLAIN_KINDS = (24, 2), (b"\x08\x00", b"\x08\x02")
-# EXIF in a JPEG; chunks of a PNG that say that it is transparent or turned.
+# EXIF in a JPEG; PNG chunks for transparency or rotation.
 MARKED = r"\C*(Exif\x00\x00|tRNS|eXIf|Raw profile type)\C*"
 ORIENTATION = 0x0112
 CMYK_CHANNELS = 4
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """A whole picture, by Pillow.
+    """Decode a whole picture with Pillow.
 
     Args:
         data: Bytes of a JPEG, PNG, GIF, BMP, WebP or TIFF file.
@@ -49,19 +49,19 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 def _is_upright(data: bytes) -> np.bool_:
-    """Whether a JPEG need not be turned."""
+    """Whether a JPEG needs no rotation."""
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.bool_(image.getexif().get(ORIENTATION) not in pictures.TURNS)
     except Exception:
-        # Whatever is wrong, `decoded` says it.
+        # `decoded` reports the error.
         return np.bool_(False)
 
 
 def _is_common(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
     """Whether TensorFlow decodes the file as Pillow does; a JPEG may still be CMYK.
 
-    Python is asked only where a JPEG has EXIF: it would hold up the other threads.
+    Python runs only for a JPEG with EXIF, since it holds up the other threads.
     """
     import tensorflow as tf
 
@@ -77,7 +77,7 @@ def _is_common(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
 
 
 def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What a part can be cut out of.
+    """Decode a picture, unless it is a JPEG of which TensorFlow can decode a crop.
 
     Args:
         data: Bytes of a file, a scalar.
@@ -127,11 +127,11 @@ def _by_pillow(data: tf.Tensor) -> tf.Tensor:
 
 
 def _called(function: Callable[[bytes], Any], data: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """What a function of bytes gives, in a graph or outside of one."""
+    """Call a Python function of bytes, in a graph or eagerly."""
     import tensorflow as tf
 
     def call(data: Any) -> Any:
-        # Outside of a graph it is an array.
+        # Eagerly it is an array.
         return function(data if isinstance(data, bytes) else data.item())
 
     return tf.numpy_function(call, [data], dtype, stateful=False)

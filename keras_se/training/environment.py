@@ -1,4 +1,4 @@
-"""What else than its recipe and its data a run's figures depend on."""
+"""The environment that a run's figures depend on, besides its recipe and data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import keras
 import keras_se
 
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
-# Seconds that are more than enough for `git`.
+# Timeout for `git`, in seconds.
 PATIENCE = 10
 
 
 def environment() -> dict[str, Any]:
-    """Versions, backend and machine, as JSON can hold them."""
+    """Versions, backend and machine, JSON-serialisable."""
     versions = {}
     for name in VERSIONS:
         try:
@@ -37,10 +37,10 @@ def environment() -> dict[str, Any]:
 
 
 def commit(root: Path) -> str | None:
-    """The commit of this package's checkout; `None` where `root` is not its checkout.
+    """The commit of this package's checkout; `None` if `root` is not its checkout.
 
     The package may be installed inside another project's checkout, and variables such as `GIT_DIR`
-    may name one.
+    may point to one.
     """
     try:
         about = (root / "setup.cfg").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""`keras-se evaluate`: how well a network names pictures."""
+"""`keras-se evaluate`: accuracy of a network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a network names pictures.
+    """The accuracy of a network.
 
     Attributes:
         what: The set of weights, or the run folder.
-        pictures: How many there are.
+        pictures: Number of pictures.
         cross_entropy: Mean over all pictures, in nats.
-        top1: Share of pictures whose class is the best.
-        top5: Share of pictures whose class is among the best five.
+        top1: Share of pictures whose class ranks first.
+        top5: Share of pictures whose class ranks among the first five.
         classes: Names of the classes.
-        confusion: Counts, `[true class][named class]`.
-        skipped: Files that are no pictures, which were left out.
+        confusion: Counts, `[true class][predicted class]`.
+        skipped: Files that are not pictures.
     """
 
     what: str
@@ -55,7 +55,7 @@ class Evaluation:
     skipped: list[str]
 
     def per_class(self) -> list[tuple[str, int, float | None]]:
-        """Name, number of pictures and top-1 of each class; `None` where there are none."""
+        """Name, number of pictures and top-1 of each class; top-1 is `None` without pictures."""
         rows = zip(self.classes, self.confusion, strict=True)
         return [
             (name, sum(row), row[n] / sum(row) if sum(row) else None)
@@ -73,19 +73,19 @@ def evaluate(
     """Evaluate a set of weights, a run or a model's file.
 
     Args:
-        what: What `keras_se.get_model` takes; of a run folder the last network.
-        data: A folder with one folder of pictures a class, named by the class's identifier or
-            name; or `"tfds:NAME"`, the test pictures of a data set that TensorFlow Datasets has
-            prepared (where it has none with labels the validation pictures, else a fifth of the
-            training pictures), whose classes are found by identifier or name. Defaults to `None`:
-            the test part of the set's or run's own data set.
-        data_dir: Folder of the data sets that TFDS has prepared. Defaults to `None`, for its own.
-        bad_pictures: `"refuse"` (default): a file that is no picture is an error; `"skip"`: it is
-            left out and listed.
+        what: As for `keras_se.get_model`; a run folder means its last network.
+        data: A folder with one folder of pictures per class, named by the class's identifier or
+            name; or `"tfds:NAME"`, the test split of a prepared TensorFlow Datasets data set (if it
+            has no labels, the validation split, else a fifth of the training split), whose classes
+            are matched by identifier or name. Defaults to `None`: the test split of the set's or
+            run's own data set.
+        data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
+        bad_pictures: `"refuse"` (default): a file that is not a picture is an error; `"skip"`: it
+            is skipped and listed.
 
     Raises:
-        ValueError: If there is no such network or data, its classes are not known, the data of a
-            run differ from what it was trained on, or a file is no picture.
+        ValueError: If there is no such network or data, its classes are not known, a run's data
+            have changed since it was trained, or a file is not a picture.
     """
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
@@ -113,7 +113,7 @@ def evaluate(
     known = describe_set(entry) if entry is not None else describe(model)
     if known.classes is None:
         raise ValueError(
-            "`what` must know the names of its classes, as a run's network and most sets do. "
+            "`what` must have class names, as a run's network and most sets do. "
             f"Received: what={str(what)!r}"
         )
     files = _files(known, data, data_dir)
@@ -149,7 +149,7 @@ def _evaluate_files(
                 raise
             return None, *item
 
-    # Reading a picture changes the filters of warnings, in several threads at once.
+    # `read_picture` changes the warning filters in several threads; this restores them.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         for first in range(0, len(files.items), BATCH):
             loaded = list(pool.map(load, files.items[first : first + BATCH]))
@@ -157,19 +157,17 @@ def _evaluate_files(
             pictures = [picture for picture, _, _ in loaded if picture is not None]
             labels += [label for picture, _, label in loaded if picture is not None]
             if pictures:
-                # Batches of one size, so that nothing is compiled twice.
+                # One batch size, so that nothing is compiled twice.
                 filled = np.resize(np.concatenate(pictures), (BATCH, *pictures[0].shape[1:]))
                 outputs.append(np.asarray(model.predict_on_batch(filled))[: len(pictures)])
     if not labels:
-        raise ValueError(
-            f"{data}: expected a picture. Received: {len(skipped)} files that are none"
-        )
+        raise ValueError(f"{data}: expected a picture. Received: {len(skipped)} other files")
     scores = _as_logits(np.concatenate(outputs).astype("float64"), describe(model).answers)
     return _account(what, list(known.labels or ()), scores, np.array(labels), skipped)
 
 
 def _as_logits(outputs: np.ndarray, answers: str) -> np.ndarray:
-    """Logits of what a model answers; of probabilities their logarithm."""
+    """Convert a model's outputs to logits; probabilities become their logarithms."""
     if answers == "logits":
         return outputs
     least = np.finfo("float32").tiny
@@ -179,12 +177,12 @@ def _as_logits(outputs: np.ndarray, answers: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Files:
-    """Pictures that are read when they are needed.
+    """Pictures that are read on demand.
 
     Attributes:
-        items: What tells each picture from the others, and its class.
-        load: Gives a picture, as the network takes it.
-        name: What to call it in a message.
+        items: The key of each picture, and its class.
+        load: Loads a picture as network input.
+        name: Names a picture in messages.
     """
 
     items: list[tuple[Any, int]]
@@ -193,7 +191,7 @@ class _Files:
 
 
 def _files(known: Description, data: str | Path, data_dir: str | Path | None) -> _Files:
-    """The pictures of a folder, or of a data set that TFDS has prepared."""
+    """The pictures of a folder or of a prepared TFDS data set."""
     classes = known.classes or ()
     transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
@@ -203,7 +201,7 @@ def _files(known: Description, data: str | Path, data_dir: str | Path | None) ->
     records, chosen, names = evaluated_on(data, data_dir)
     places = _places(classes)
     for identifier, name in classes:
-        # Whatever TFDS has no names for it numbers.
+        # TFDS numbers classes that have no names.
         if identifier.isdecimal() and identifier != name:
             places.pop(identifier, None)
     found = [places.get(name, places.get(name.replace(" ", "_"), -1)) for name in names]
@@ -218,13 +216,13 @@ def _files(known: Description, data: str | Path, data_dir: str | Path | None) ->
 
 
 def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """The classes, by identifier, and by name where no other class has the same."""
+    """Index of each class by identifier, and by name where it is unique."""
     shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
     return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
 
 
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
-    """The pictures in a folder of folders, named by the identifiers or names of the classes."""
+    """The pictures in a folder of folders, named by class identifiers or names."""
     return class_files(folder, _places(class_names(dataset)), dataset)
 
 

@@ -1,8 +1,8 @@
-"""Encoded pictures, through `tf.data`: decoded, cropped and resized while the network trains.
+"""Encoded pictures in `tf.data`: decoded, cropped and resized while the network trains.
 
-An `ImageBytes` tells where their bytes are: in files, or in the records of a prepared data set.
+An `ImageBytes` provides their bytes, from files or from the records of a prepared data set.
 
-What is done to a picture is a pure function of (seed, epoch, its index, how often it was shown),
+A picture's augmentation is a pure function of (seed, epoch, its index, how often it was shown),
 whatever the number of threads.
 """
 
@@ -25,37 +25,37 @@ from keras_se.training.recipe import Recipe
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Random crops that are tried before the largest one of a fitting shape is taken.
+# Random crops to try before falling back to the largest centred one.
 ATTEMPTS = 10
-# Of red, green and blue in a grey picture (ITU-R BT.601).
+# Weights of red, green and blue in grey (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 
 
 class ImageBytes(Protocol):
-    """Where the bytes of pictures are."""
+    """A source of encoded pictures."""
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
-        """Bytes of the picture of that index, in a graph: a scalar string."""
+        """Bytes of the picture at `index`, in a graph: a scalar string."""
 
     def name(self, index: int) -> str:
-        """What to call it in a message."""
+        """Its name in messages."""
 
     def entry(self, index: int) -> tuple[str, int]:
-        """What tells it from the others in any copy of the data, and its size in bytes."""
+        """Its key, the same in any copy of the data, and its size in bytes."""
 
 
 @dataclass(frozen=True)
 class EncodedPictures:
-    """JPEG, PNG, GIF, BMP, WebP or TIFF pictures of any size, and what is on them.
+    """Labelled JPEG, PNG, GIF, BMP, WebP or TIFF pictures of any size.
 
     Attributes:
-        source: Where their bytes are.
+        source: Provides their bytes.
         chosen: Indices in `source`, `(count,)`.
         labels: int64 from 0 to less than `classes`, `(count,)`.
         names: Names of the classes.
-        shape: Of a picture that the network takes: `(size, size, channels)`, grey or RGB.
-        crop: Share of the shorter side that an evaluated picture's centre has.
-        origin: Where they are from, in words. Defaults to none.
+        shape: Input shape of the network: `(size, size, channels)`, grey or RGB.
+        crop: Share of the shorter side kept by the centre crop for evaluation.
+        origin: Where the pictures are from, in words. Defaults to an empty string.
     """
 
     source: ImageBytes
@@ -78,22 +78,22 @@ class EncodedPictures:
         return len(self.names)
 
     def called(self, origin: str) -> EncodedPictures:
-        """The same, from there."""
+        """The same pictures with another `origin`."""
         return replace(self, origin=origin)
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """What tells each picture from the others; its size in bytes and its class."""
+        """The key of each picture; its size in bytes and its class."""
         for index, label in zip(self.chosen.tolist(), self.labels.tolist(), strict=True):
             key, size = self.source.entry(index)
             yield key, f"{size} {self.names[label]}"
 
     def bad(self) -> Iterator[str]:
-        """A line for each that is no picture: its name, and what is wrong."""
+        """A line for each bad picture: its name, and what is wrong."""
         for n in self._bad():
             index = self.chosen[n]
             try:
                 decoded(self.source.data(index).numpy())
-                reason = "what TensorFlow cannot decode"
+                reason = "data that TensorFlow cannot decode"
             except Exception as error:
                 text = re.sub(r"{{.*?}}|\[Op:\w+\].*", "", " ".join(str(error).split())).strip()
                 reason = text.rpartition("Received: ")[2][-100:]
@@ -103,14 +103,14 @@ class EncodedPictures:
             )
 
     def sound(self, report: Callable[[str], None]) -> EncodedPictures:
-        """Those that can be decoded; called with a line for each of the others: `report`."""
+        """The pictures that can be decoded; `report` is called with a line for each other."""
         bad = list(self._bad())
         for n in bad:
-            report(f"no picture, left out: {self.source.name(self.chosen[n])}")
+            report(f"skipped, not a picture: {self.source.name(self.chosen[n])}")
         return self[np.delete(np.arange(len(self)), bad)]
 
     def _bad(self) -> Iterator[int]:
-        """Places of those that TensorFlow cannot decode."""
+        """Positions of the pictures that cannot be decoded."""
         import tensorflow as tf
 
         def is_sound(index: int) -> bool:
@@ -128,7 +128,7 @@ class EncodedPictures:
     def training(
         self, recipe: Recipe, epoch: int, first: int = 0, part: tuple[int, int] = (0, 1)
     ) -> tf.data.Dataset:
-        """The batches of an epoch, from a step on: `(pictures in 0..255, targets)`."""
+        """The batches of an epoch from step `first`: `(pictures in 0..255, targets)`."""
         import tensorflow as tf
 
         chosen = rows(recipe.batch, part)
@@ -178,7 +178,7 @@ class EncodedPictures:
         return data.prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, batch: int) -> tf.data.Dataset:
-        """All pictures in order, in batches of one size, filled up with the last picture."""
+        """All pictures in order, in batches of one size, padded with the last picture."""
         import tensorflow as tf
 
         count = math.ceil(len(self) / batch) * batch
@@ -194,13 +194,13 @@ class EncodedPictures:
 def random_crop(
     data: tf.Tensor, numbers: tf.Tensor, size: tuple[int, int, int], area: tuple[float, float]
 ) -> tf.Tensor:
-    """A random part of a picture, resized: GoogLeNet's augmentation.
+    """Resize a random crop of a picture: GoogLeNet's augmentation.
 
-    Only that part of a JPEG is decoded.
+    Only the crop of a JPEG is decoded.
 
     Args:
         data: Bytes of a file.
-        numbers: 22 numbers in 0..1: area and aspect ratio of ten attempts, then where.
+        numbers: 22 numbers in 0..1: area and aspect ratio of ten attempts, then the position.
         size: Height, width and channels of the result.
         area: Least and largest share of the picture's area.
 
@@ -213,11 +213,11 @@ def random_crop(
     height, width = tf.cast(shape[0], tf.float32), tf.cast(shape[1], tf.float32)
     attempts = tf.reshape(numbers[: 2 * ATTEMPTS], (ATTEMPTS, 2))
     surface = height * width * (area[0] + attempts[:, 0] * (area[1] - area[0]))
-    # Evenly in the logarithm, from 3/4 to 4/3.
+    # Log-uniform from 3/4 to 4/3.
     aspect = tf.exp((2 * attempts[:, 1] - 1) * math.log(4 / 3))
     heights, widths = tf.round(tf.sqrt(surface / aspect)), tf.round(tf.sqrt(surface * aspect))
     fits = (heights <= height) & (widths <= width) & (heights > 0) & (widths > 0)
-    # Else as much of the middle as such an aspect ratio allows.
+    # The largest centre crop within these aspect ratios.
     middle = tf.stack(
         [tf.minimum(height, tf.round(width * 4 / 3)), tf.minimum(width, tf.round(height * 4 / 3))]
     )
@@ -244,7 +244,7 @@ def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf
     Args:
         data: Bytes of a file.
         size: Height, width (the same) and channels of the result.
-        crop: Share of the shorter side that the centre has.
+        crop: Share of the shorter side that is kept.
 
     Returns:
         A float32 picture in 0..255.
@@ -262,14 +262,14 @@ def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf
 
 
 def _coloured(picture: tf.Tensor, channels: int) -> tf.Tensor:
-    """An RGB picture with so many channels, 1 or 3."""
+    """Convert an RGB picture to 1 or 3 channels."""
     import tensorflow as tf
 
     return picture if channels == 3 else tf.reduce_sum(picture * LUMA, -1, keepdims=True)
 
 
 def _mixed(batch: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`augmentation.mixed`, of the numbers of a `Mix`."""
+    """`augmentation.mixed` in a graph, with the fields of a `Mix` as `numbers`."""
     import tensorflow as tf
 
     pictures, targets = batch

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """Pictures in a file each.
+    """Pictures in one file each.
 
     Args:
         paths: The files.
         sizes: Bytes of each. Defaults to none.
-        root: The folder that their keys are relative to. Defaults to none.
+        root: The folder that their keys are relative to. Defaults to `None`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Files:
         self.tensor = tf.constant([os.fsencode(path) for path in paths], tf.string)
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
-        """Bytes of the picture of that index."""
+        """Bytes of the picture at `index`."""
         import tensorflow as tf
 
         return tf.io.read_file(self.tensor[index])
@@ -49,7 +49,7 @@ class Files:
         return printable(self.paths[index])
 
     def entry(self, index: int) -> tuple[str, int]:
-        """Its path from the root, and its size in bytes."""
+        """Its path relative to the root, and its size in bytes."""
         path = self.paths[index]
         return printable(os.path.relpath(path, self.root)), self.sizes[index]
 
@@ -57,14 +57,14 @@ class Files:
 def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, EncodedPictures]:
     """The parts of a folder of pictures: `"train"`, `"test"` and, if it has them, `"validation"`.
 
-    With validation pictures and no test pictures, the former are `"test"`, too.
+    With validation pictures but no test pictures, the former are used as `"test"`.
 
     Args:
-        recipe: Says the folder, the size, and what to do with files that are no pictures.
-        report: Called with a line for each file that is left out.
+        recipe: Provides the folder, the size, and how to treat files that are not pictures.
+        report: Called with a line for each skipped file.
 
     Raises:
-        ValueError: If the folder has not two classes, or a setting is not for files.
+        ValueError: If the folder has fewer than two classes, or a setting does not apply to files.
         OSError: If a folder cannot be read.
     """
     if recipe.data_dir is None:

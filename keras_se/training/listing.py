@@ -1,4 +1,4 @@
-"""Which files of a folder are trained on, by its folders or by a table beside them."""
+"""The files of a data folder, listed from its subfolders or from a CSV table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_se.pictures import SUFFIXES, class_folders, printable, visible
 
-# How folders of each part are called, in any case.
+# Folder names of each part; upper or lower case.
 SPELLINGS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
@@ -27,7 +27,7 @@ COLUMNS = {
     "label": ("label", "labels", "class"),
     "split": ("split",),
 }
-# Where a table is that is not in the folder: beside it, under its name or this one.
+# Name of a table beside the folder, if it does not have the folder's name.
 TABLE = "labels.csv"
 SEVERAL = ";"
 
@@ -39,8 +39,8 @@ class Listing:
     Attributes:
         root: The folder that keys of files are relative to.
         names: Names of the classes, sorted.
-        parts: Of `"train"`, and where they are given `"validation"` and `"test"`: path, size in
-            bytes and class of each file.
+        parts: Path, size in bytes and class of each file in `"train"` and, if given, `"validation"`
+            and `"test"`.
         origins: Where each part is from, in words.
     """
 
@@ -55,11 +55,11 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
 
     Args:
         folder: The folder, or the table.
-        skip: Whether files that cannot be read are left out; else they are errors.
-        report: Called with a line for what is left out.
+        skip: Whether to skip files that cannot be read; else they are errors.
+        report: Called with a line for each thing left out.
 
     Raises:
-        ValueError: If it is neither, or has not two classes, or a file cannot be read.
+        ValueError: If it is neither, has fewer than two classes, or a file cannot be read.
         OSError: If a folder cannot be read.
     """
     shown = printable(folder)
@@ -115,7 +115,7 @@ def _parts(
                 f"{shown}: expected folders {WORDS}. Received: "
                 + _some([path.name for path in folders])
             )
-        report(f"{printable(other)}: left out; it is none of {WORDS}")
+        report(f"{printable(other)}: left out; not one of {WORDS}")
     return {part: found[part][0] for part in SPELLINGS if part in found}
 
 
@@ -124,7 +124,7 @@ def _table_of(folder: Path, inside: Sequence[Path]) -> Path | None:
     tables = [path for path in inside if path.suffix.lower() == ".csv" and path.is_file()]
     if len(tables) > 1:
         raise ValueError(
-            f"{printable(folder)}: expected one CSV file, whose column split says the parts. "
+            f"{printable(folder)}: expected one CSV file, with the parts in its column split. "
             f"Received: {_some([path.name for path in tables])}"
         )
     beside = (folder.parent / f"{folder.name}.csv", folder.parent / TABLE)
@@ -176,7 +176,7 @@ def _of_classes(
 
 
 def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int | None:
-    """Bytes of a regular file that may be read; `None` if it is left out."""
+    """Size in bytes of a readable regular file; `None` if it is skipped."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -193,12 +193,12 @@ def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int 
             f"{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
             f"Received: {reason}"
         )
-    report(f"no picture, left out: {shown}")
+    report(f"skipped, not a picture: {shown}")
     return None
 
 
 def _report_left_out(place: Path, paths: Sequence[Path], report: Callable[[str], None]) -> None:
-    """A line for what is no picture by its name."""
+    """Report files and folders that are not used, counted by kind."""
     counts = Counter(
         "folders in folders" if path.is_dir() else path.suffix.lower() or "files without a suffix"
         for path in paths
@@ -214,9 +214,9 @@ def _report_left_out(place: Path, paths: Sequence[Path], report: Callable[[str],
 def _of_table(
     table: Path, skip: bool, report: Callable[[str], None], folder: Path | None = None
 ) -> Listing:
-    """The files that a table names.
+    """The files that a table lists.
 
-    They are looked for in its folder, in `folder`, and in the only folder in that.
+    They are searched for in its folder, in `folder`, and in `folder`'s only subfolder, if any.
     """
     shown = printable(table)
     folder = folder or table.parent
@@ -255,7 +255,7 @@ def _of_table(
         if path not in seen and path.suffix.lower() in SUFFIXES
     ]
     if unlisted:
-        report(f"{shown}: left out: {len(unlisted)} picture(s) that it does not name")
+        report(f"{shown}: left out: {len(unlisted)} picture(s) that it does not list")
     return listing
 
 
@@ -301,6 +301,6 @@ def _rows(table: Path) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names, as many as fit into a message."""
+    """The first few names, for a message."""
     listed = ", ".join(printable(name)[:40] for name in names[:5]) or "none"
     return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,7 +1,7 @@
-"""`tf.distribute.MultiWorkerMirroredStrategy` with `fit`, which Keras 3.15 alone cannot do.
+"""`tf.distribute.MultiWorkerMirroredStrategy` with `fit`, which Keras 3.15 alone does not support.
 
-A process on each machine runs the same command. `TF_CONFIG` says who they are, or Slurm does. The
-first one, the chief, writes the run's folder, from which all of them read.
+A process on each machine runs the same command. `TF_CONFIG` or Slurm names them. The first one, the
+chief, writes the run's folder; all of them read it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import keras
 
 from keras_se.training.batches import streamed
 
-# Its `fit` averages metrics along an axis that they have not, and reduces a batch before the first
-# step to build what is built: https://github.com/keras-team/keras/issues/20585. Synchronised
-# BatchNorm sends three messages a layer forth and at least two back, which processes wait for.
+# Its `fit` averages metrics along an axis they lack, and reduces a batch before the first step to
+# build what is already built: https://github.com/keras-team/keras/issues/20585. Synchronised
+# BatchNorm sends three messages per layer forward and at least two backward, all blocking.
 REPAIRED = "3.15."
-# Of gradients that are sent together; all of them in one message take twice the time.
+# Bytes of gradients per message; one message for all of them takes twice the time.
 GRADIENT_BYTES = 8 * 2**20
 
 
 def workers() -> int:
-    """How many processes `TF_CONFIG` names; 1 if it is not set.
+    """Number of processes in `TF_CONFIG`; 1 if it is not set.
 
     Raises:
-        ValueError: If it is set and does not name them.
+        ValueError: If it is set but malformed.
     """
     text = os.environ.get("TF_CONFIG", "")
     if not text:
@@ -44,7 +44,7 @@ def workers() -> int:
 
 
 def check() -> None:
-    """Raise a `ValueError` unless several processes can train together here."""
+    """Raise a `ValueError` unless several processes can train together."""
     if not keras.__version__.startswith(REPAIRED):
         raise ValueError(
             f"strategy='multiworker' needs Keras {REPAIRED}x. Received: Keras {keras.__version__}"
@@ -57,10 +57,10 @@ def check() -> None:
 
 
 def create() -> Any:
-    """The strategy; nothing of TensorFlow may have run before."""
+    """Create the strategy; no TensorFlow operation may have run before."""
     import tensorflow as tf
 
-    # By default the strategy finds them in `TF_CONFIG`.
+    # Without a resolver the strategy reads `TF_CONFIG`.
     resolver = None if workers() > 1 else tf.distribute.cluster_resolver.SlurmClusterResolver()
     return tf.distribute.MultiWorkerMirroredStrategy(
         cluster_resolver=resolver,
@@ -71,7 +71,7 @@ def create() -> Any:
 
 
 def is_chief(strategy: Any) -> bool:
-    """Whether this process writes what all of them share."""
+    """Whether this process writes the files that all of them share."""
     resolver = strategy.cluster_resolver
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
     return (resolver.task_type, resolver.task_id) == (first, 0)
@@ -79,7 +79,7 @@ def is_chief(strategy: Any) -> bool:
 
 @contextmanager
 def repaired() -> Iterator[None]:
-    """Keras' training, made to average metrics over several processes, BatchNorm in one message."""
+    """Patch Keras to average metrics over processes and send BatchNorm in one message."""
     from keras.src.backend.tensorflow import nn, trainer
 
     reduce_per_replica = trainer.reduce_per_replica
@@ -109,9 +109,9 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def moments(x: Any, axes: Sequence[int], keepdims: bool) -> tuple[Any, Any]:
-    """Mean and variance over all replicas, which exchange one message, and one for the gradient.
+    """Mean and variance over all replicas, in one message, plus one for the gradient.
 
-    Keras sends sums, squares and counts each on its own, and makes a map of ones to count it.
+    Keras sends sums, squares and counts separately, and counts by summing a map of ones.
     """
     import tensorflow as tf
 
@@ -129,7 +129,7 @@ def moments(x: Any, axes: Sequence[int], keepdims: bool) -> tuple[Any, Any]:
 
 
 def is_built(model: keras.Model) -> None:
-    """Tell Keras that a model will have all its variables before its first step.
+    """Keep Keras from building a model's variables before its first step.
 
     `compile_for_training` builds those of the optimizer and of the metrics.
     """
@@ -137,7 +137,7 @@ def is_built(model: keras.Model) -> None:
 
 
 def total(number: int) -> int:
-    """The sum of all processes' numbers."""
+    """Sum a number over all processes."""
     import tensorflow as tf
 
     return int(tf.distribute.get_strategy().reduce("SUM", tf.constant(number), axis=None))
@@ -147,8 +147,8 @@ def spread(batches: Callable[[tuple[int, int]], Any], batch: int) -> Any:
     """Batches of which each process makes its own part.
 
     Args:
-        batches: Gives a part, `(index, count)`, of each batch.
-        batch: Pictures of one, over all replicas.
+        batches: Makes a part, `(index, count)`, of each batch.
+        batch: Global batch size, over all replicas.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The network that a recipe trains, and how large its pictures are."""
+"""The network that a recipe trains, and its input size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_se.training.files import EncodedPictures
 from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
-# Settings that are for pictures of one size in memory.
+# Settings that apply only to pictures in memory.
 HELD_ONLY = ("shift", "cutout", "random_erasing")
 
 
 def network(recipe: Recipe, data: Data) -> keras.Model:
-    """The network of a recipe for such pictures: 0..255 in, logits out; it knows both."""
+    """A recipe's network for the data, described by both: 0..255 in, logits out."""
     model = _network(recipe, data)
     tell(
         model,
@@ -48,24 +48,24 @@ def _network(recipe: Recipe, data: Data) -> keras.Model:
 
 
 def weights_set(recipe: Recipe) -> Weights | None:
-    """The published set that a recipe starts from; `None` for a file or random values."""
+    """The published set a recipe starts from; `None` for a file or random weights."""
     builder = _builder(recipe)
     found = builder.resolve(recipe.weights, recipe.variant)
     return found if isinstance(found, Weights) else None
 
 
 def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int], float]:
-    """What encoded pictures are brought to, where the recipe does not say it by its weights.
+    """Input shape and crop for encoded pictures, from the recipe or its weights.
 
     Args:
         recipe: The recipe.
-        channels: Channels that they have. Defaults to 3.
+        channels: Channels of the pictures. Defaults to 3.
 
     Returns:
         `(size, size, channels)`, and the share of the shorter side that is evaluated.
 
     Raises:
-        ValueError: If the recipe does not say it, or has a setting that is not for such pictures.
+        ValueError: If neither gives them, or a setting does not apply to encoded pictures.
     """
     known = weights_set(recipe)
     size, crop = recipe.image_size, recipe.crop
@@ -74,7 +74,7 @@ def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int],
         crop = crop or known.preprocessing.crop
         channels = known.input_shape[2]
     elif recipe.weights is None:
-        # A network that does not know its crop takes whole pictures.
+        # Without a known crop, the whole picture is used.
         crop = crop or 1.0
     if size is None or crop is None:
         raise ValueError(
@@ -84,8 +84,8 @@ def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int],
     for name in HELD_ONLY:
         if getattr(recipe, name):
             raise ValueError(
-                f"`{name}` must be 0 with data={recipe.data!r}, whose pictures are cropped "
-                f"otherwise. Received: {name}={getattr(recipe, name)}"
+                f"`{name}` must be 0 with data={recipe.data!r}, which uses random crops instead. "
+                f"Received: {name}={getattr(recipe, name)}"
             )
     return (size, size, channels), crop
 

@@ -1,9 +1,9 @@
 """Optimizers and learning rate schedules of the recipes.
 
-Keras' own, but for three things. SGD adds the decay to the gradient, as Caffe and Torch do and the
-paper's figures mean it: with momentum 0.9 that is ten times the decoupled decay of the same number.
-LAMB's trust ratio includes the decay, as in its paper. And the moving average of the weights stays
-beside the weights when `fit` ends, since a run calls `fit` once an epoch.
+They differ from Keras in three ways. SGD adds the decay to the gradient, as Caffe and Torch do and
+as the paper's values assume: with momentum 0.9 this is ten times the same decoupled decay. LAMB's
+trust ratio includes the decay, as in its paper. The moving average of the weights stays separate
+when `fit` ends, since a run calls `fit` once per epoch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ EPSILON = 1e-6
 
 
 def decays(variable: Any) -> bool:
-    """Whether weight decay acts on a variable: on kernels, not on biases and BatchNorm's."""
+    """Whether weight decay applies to a variable: to kernels, not to biases and BatchNorm."""
     return len(variable.shape) > 1
 
 
 class _ApartMixin:
-    """The moving average of the weights stays beside them when `fit` ends."""
+    """Keep the moving average separate from the weights when `fit` ends."""
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         pass
@@ -34,7 +34,7 @@ class _ApartMixin:
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class SGD(_ApartMixin, keras.optimizers.SGD):
-    """SGD whose decay is part of the gradient.
+    """SGD with weight decay added to the gradient.
 
     Args:
         *args: As for `keras.optimizers.SGD`.
@@ -57,11 +57,11 @@ class SGD(_ApartMixin, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class LAMB(_ApartMixin, keras.optimizers.Optimizer):
-    """LAMB: Adam whose step in each kernel is as long as the kernel's norm says.
+    """LAMB: Adam with each kernel's step scaled to the kernel's norm.
 
     Args:
         learning_rate: As for `keras.optimizers.Adam`.
-        decay: Decoupled weight decay of kernels, part of the step that is scaled. Defaults to 0.
+        decay: Decoupled weight decay of kernels, included in the scaled step. Defaults to 0.
         beta_1: Decay of the average gradient. Defaults to 0.9.
         beta_2: Decay of the average squared gradient. Defaults to 0.999.
         **kwargs: As for `keras.optimizers.Optimizer`.
@@ -84,7 +84,7 @@ class LAMB(_ApartMixin, keras.optimizers.Optimizer):
         self.averages, self.squares = self.add_optimizer_variables(variables, ["m", "v"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        # As every optimizer of Keras does it; on TensorFlow `variable` is not Keras' own.
+        # On TensorFlow `variable` is not a Keras variable, so look it up as Keras does.
         place = self._get_variable_index(variable)
         average, square = self.averages[place], self.squares[place]
         gradient = ops.cast(gradient, variable.dtype)
@@ -96,7 +96,7 @@ class LAMB(_ApartMixin, keras.optimizers.Optimizer):
         )
         if decays(variable):
             update += self.decay * variable
-            # Without an axis Keras knows the norm of vectors and matrices only.
+            # Without an axis, `ops.norm` supports only vectors and matrices.
             lengths = [ops.norm(ops.reshape(x, (-1,))) for x in (variable, update)]
             both = ops.logical_and(lengths[0] > 0, lengths[1] > 0)
             safe = ops.where(lengths[1] > 0, lengths[1], 1.0)
@@ -110,19 +110,19 @@ class LAMB(_ApartMixin, keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class AdamW(_ApartMixin, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW`, whose moving average stays apart."""
+    """`keras.optimizers.AdamW` with a separate moving average."""
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from zero, then half a cosine to zero, or steps.
+    """Linear warm-up from zero, then half a cosine to zero, or step decay.
 
     Args:
         rate: The highest rate.
         steps: Steps of the whole run.
         warmup: Steps of the warm-up.
-        drops: Steps at which the rate falls; `None` for the cosine.
-        factor: What it is multiplied with there.
+        drops: Steps at which the rate drops; `None` for the cosine.
+        factor: Multiplier of the rate at each drop.
     """
 
     def __init__(

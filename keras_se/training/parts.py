@@ -1,4 +1,4 @@
-"""Which pictures are trained on and tested on."""
+"""Training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from keras_se.training.batches import PARTS, Data
 from keras_se.training.randomness import permutation
 from keras_se.training.recipe import Recipe
 
-# One of this many pictures is for the test where the data set does not say which.
+# One picture in this many is held out for the test if the data set has no test split.
 TEST = 5
-# Names of classes in a line.
+# Class names shown in a line.
 SHOWN = 20
 
 AnyData = TypeVar("AnyData", bound=Data)
 
 
 def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
-    """The parts of a data set, each in a random order, the same each time, and with a test part.
+    """The parts of a data set, each in a fixed random order, with a test part added if missing.
 
     Args:
-        where: What to call the data set in a message.
-        parts: `"train"`, and maybe `"validation"` and `"test"`; without the latter a fifth of
-            `"train"` is for the test.
+        where: Name of the data set in messages.
+        parts: `"train"`, optionally `"validation"` and `"test"`; without the latter a fifth of
+            `"train"` is held out for the test.
 
     Raises:
         ValueError: If there is too little to train on.
     """
-    # Held-out and test pictures are of all classes.
+    # Shuffled, so that held-out and test pictures cover all classes.
     parts = {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
     every = parts["train"]
     present = np.unique(every.labels)
@@ -52,7 +52,7 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
 
 
 def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
-    """What is trained on, validated on after each epoch, and tested on at the end."""
+    """The training, validation (after each epoch) and test (at the end) data."""
     training, test = parts["train"], parts["test"]
     held_out = recipe.held_out
     if held_out >= len(training):
@@ -72,7 +72,7 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
 
 
 def described(training: Data, validation: Data, test: Data) -> dict[str, dict[str, Any]]:
-    """How many pictures each part has, and where they are from."""
+    """Number of pictures and origin of each part."""
     origin = validation.origin
     if validation is test:
         origin = f"the test pictures ({origin}): best.keras is chosen on them"
@@ -84,7 +84,7 @@ def described(training: Data, validation: Data, test: Data) -> dict[str, dict[st
 
 
 def first_names(names: Sequence[str]) -> str:
-    """As many names of classes as fit into a line."""
+    """The first class names, for one line."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{', '.join(names[:SHOWN])}{more}"
 
@@ -92,10 +92,10 @@ def first_names(names: Sequence[str]) -> str:
 def lines(
     parts: Mapping[str, Data], training: Data, validation: Data, test: Data
 ) -> Iterator[str]:  # fmt: skip
-    """What a run says of its data before it begins."""
+    """The lines that a run prints about its data before it starts."""
     yield f"{training.classes} classes: {first_names(training.names)}"
     for part, about in described(training, validation, test).items():
         yield f"{part}: {about['pictures']:,} pictures, {about['from']}"
     unused = parts.get("validation", validation)
     if unused.origin != validation.origin:
-        yield f"not used, since `held_out` is given: {unused.origin}"
+        yield f"not used, since `held_out` is set: {unused.origin}"

@@ -14,16 +14,16 @@ from keras_se.training.recipe import Recipe
 from keras_se.training.strategies import resolve_strategy
 
 BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}
-# Values a weight besides itself: its gradient, the optimizer's, the moving average.
+# Optimizer values per weight.
 OPTIMIZER_VALUES = {"sgd": 1, "lamb": 2, "adamw": 2}
 
 
 def plan(recipe: Recipe, strategy: str, report: Callable[[str], None]) -> dict[str, Any]:
     """The resolved recipe, the network's cost, the steps and an estimate of the memory.
 
-    The memory is that of weights, gradients, optimizer and all layers' outputs, which a backend may
-    keep or not: an upper bound of what is kept for the gradient, without workspace. `report` is
-    called with a line for each file that is left out.
+    The memory covers weights, gradients, optimizer and all layers' outputs: an upper bound on what
+    a backend keeps for the gradient, without workspace. `report` is called with a line for each
+    skipped file.
     """
     chosen = resolve_strategy(strategy)
     training, validation, test = split(load_data(recipe, report), recipe)

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar with pictures per second and the time left."""
+"""Progress bar of a run, with pictures per second and the time left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """A bar on stderr where somebody can see it; lines on stdout or what else is given."""
+    """A bar on stderr if it is a terminal; lines on stdout or another stream."""
 
     def __init__(self, lines: TextIO) -> None:
         self.lines = lines
@@ -40,7 +40,7 @@ class Progress:
         print(line, file=self.lines, flush=True)
 
     def step(self, run: Any, epoch: int, step: int) -> None:
-        """A step was done."""
+        """Advance the bar to a step."""
         epochs = run.recipe.epochs
         done, now = epoch * run.steps + step, time.monotonic()
         if self.began is None:

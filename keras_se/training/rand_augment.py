@@ -1,7 +1,7 @@
 """RandAugment (Cubuk et al., arXiv:1909.13719), one picture at a time, on Pillow.
 
-`keras.layers.RandAugment` is another thing: in Keras 3.15 it ignores the seed that it is given, has
-the same operations for all pictures of a batch, and turns pictures by up to a full circle.
+`keras.layers.RandAugment` differs: in Keras 3.15 it ignores its seed, applies the same operations
+to a whole batch, and rotates pictures by up to a full circle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 Operation = Callable[[Image.Image, float], Image.Image]
-# What comes into a picture from outside.
+# Fill value for pixels from outside the picture.
 GRAY = 128
 
 
@@ -23,7 +23,7 @@ def _options(image: Image.Image) -> dict[str, Any]:
 
 
 def _moved(shear: tuple[float, float], shift: tuple[float, float]) -> Operation:
-    """Rows and columns moved in proportion to their distance from the middle, and to the size."""
+    """Shear about the centre, and shift by a share of the size."""
 
     def move(image: Image.Image, level: float) -> Image.Image:
         x, y = (level * value for value in shear)
@@ -65,7 +65,7 @@ OPERATIONS: Mapping[str, Operation] = {**ONE_WAY, **TWO_WAYS}
 
 
 def operated(picture: np.ndarray, name: str, level: float) -> np.ndarray:
-    """The picture after one of the `OPERATIONS`.
+    """Apply one of the `OPERATIONS` to a picture.
 
     Args:
         picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
@@ -80,14 +80,14 @@ def rand_augmented(
     picture: np.ndarray, count: int, magnitude: float, deviation: float, probability: float,
     key: int,
 ) -> np.ndarray:  # fmt: skip
-    """The picture after operations drawn at random, with replacement.
+    """Apply operations drawn at random, with replacement, to a picture.
 
     Args:
         picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
-        count: Operations.
+        count: Number of operations.
         magnitude: Strength of each, from 0 to 10.
-        deviation: Standard deviation of the strengths, which are then cut to 0..10.
-        probability: Of each operation being done at all.
+        deviation: Standard deviation of the strengths, which are clipped to 0..10.
+        probability: Probability that each operation is applied.
         key: Seed.
 
     Raises:

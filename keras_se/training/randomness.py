@@ -1,8 +1,7 @@
 """Random numbers as a pure function of (seed, epoch, index): no state to lose.
 
-A counter goes through the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable
-pseudorandom number generators", 2014) once for each of them, so that any number can be had at any
-time, in any order, by any worker.
+Each counter goes through the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable
+pseudorandom number generators", 2014), so any worker can draw any number at any time, in any order.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ def bits(*counters: int | np.ndarray) -> np.ndarray:
     """64 random bits for each element of the broadcast counters.
 
     Args:
-        *counters: Integers or arrays of integers, which broadcast; the first ones vary least.
+        *counters: Integers or arrays of integers, which broadcast; slowest-varying first.
 
     Returns:
         An array of uint64.
     """
     state = np.zeros(1, np.uint64)
     for counter in counters:
-        # Also of negative numbers, as two's complement.
+        # Negative numbers wrap as two's complement.
         state = _mixed(state ^ np.asarray(counter, np.int64).astype(np.uint64))
     return state.reshape(np.broadcast_shapes(*(np.shape(counter) for counter in counters)))
 

@@ -1,4 +1,4 @@
-"""`Recipe`: all that a training run is told, checked before any work is done."""
+"""`Recipe`: all settings of a training run, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -120,81 +120,79 @@ CHECKS: Mapping[str, Check] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training run does.
+    """The settings of a training run.
 
     Attributes:
         model: Name of the builder.
         data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"folder"` for
-            pictures of your own, or `"tfds:<name>"`, with config and version as TensorFlow Datasets
-            spells them, for what it has prepared.
-        data_dir: Folder of the data set's files, or `None` for where they usually are. Of
-            `"folder"`: one folder of pictures per class, or these in folders `train`, `val`, `test`
-            (also `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file
-            with the columns `file,label` and maybe `split`, or the flat folder that it is in or
-            beside. Without `test`, `val` is tested on, too; without both a fifth of the pictures.
-            Of `"tfds:<name>"`: TFDS'
-            `data_dir`; trained on is `train`, tested on `test` if it has labels, else `validation`,
-            else a fifth of `train`.
+            your own pictures, or `"tfds:<name>"` for a data set prepared by TensorFlow Datasets,
+            with config and version as TFDS spells them.
+        data_dir: Folder of the data set's files, or `None` for the usual place. For `"folder"`: one
+            folder of pictures per class, or these in folders `train`, `val`, `test` (also
+            `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file with
+            the columns `file,label` and optionally `split`, or the flat folder that it is in or
+            beside. Without `test`, `val` is also the test set; without both, a fifth of the
+            pictures is. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the
+            test set is `test` if it has labels, else `validation`, else a fifth of `train`.
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
             class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
             those of the weights.
         variant: Fields of the network's description that differ from the default.
-        weights: Weights to start from, or `None` for random values.
-        new_head: Whether the weights are for other classes: the classifier is a new one.
-        held_out: Training pictures that are validated on; with 0, the data set's validation set is,
-            or else the test set.
-        image_size: Height and width that encoded pictures are brought to; `None`: the size of the
+        weights: Weights to start from, or `None` for random weights.
+        new_head: Whether to replace the classifier, for weights of other classes.
+        held_out: Number of training pictures held out for validation; with 0, the validation set is
+            the data set's own, or else the test set.
+        image_size: Height and width to which encoded pictures are resized; `None`: the size of the
             set of weights, or of the data set, which is then held in memory.
-        crop_area: Least and largest share of a picture's area that is cut out at random and
-            resized, with an aspect ratio from 3/4 to 4/3; for pictures in files.
+        crop_area: Range of the share of a picture's area that is randomly cropped and resized, with
+            an aspect ratio from 3/4 to 4/3; for pictures in files.
         crop: Share of the resized shorter side that is evaluated; for pictures in files. `None`:
             that of the set of weights, or the whole picture.
-        bad_pictures: What a file that is no picture does: `"refuse"`: it ends the run, with its
-            name; `"skip"`: all files are tried before the first step, and bad ones are listed and
-            left out.
-        batch: Pictures of a step, over all replicas.
-        epochs: Times that every training picture is shown; what does not fill a batch is left out.
-        seed: Of the weights, the order, the augmentation and the dropout.
+        bad_pictures: How to treat a file that is not a picture. `"refuse"`: stop the run with its
+            name; `"skip"`: try all files before the first step, and list and skip bad ones.
+        batch: Pictures per step, over all replicas.
+        epochs: Number of passes over the training pictures; an incomplete last batch is dropped.
+        seed: Seed for the weights, the order, the augmentation and the dropout.
         optimizer: `"sgd"`, `"lamb"` or `"adamw"`.
-        learning_rate: The highest one, for a batch of `learning_rate_batch` pictures; it scales
+        learning_rate: The highest rate, for a batch of `learning_rate_batch` pictures; it scales
             with the batch.
         learning_rate_batch: See `learning_rate`. `None`: `learning_rate` holds for any batch.
-        momentum: Of SGD.
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Of kernels; biases and BatchNorm have none. With SGD it is added to the
-            gradient, as in the paper's framework; with the others it is decoupled.
-        clip_norm: Largest norm of all gradients together, or `None`.
+        momentum: Momentum of SGD.
+        nesterov: Whether to use Nesterov momentum.
+        weight_decay: Weight decay of kernels; biases and BatchNorm have none. With SGD it is added
+            to the gradient, as in the paper's framework; with the others it is decoupled.
+        clip_norm: Largest global norm of the gradients, or `None`.
         schedule: `"cosine"`: to zero along half a cosine; `"step"`: times `drop_factor` at each of
             `drops`.
         warmup_epochs: Epochs of linear warm-up from zero, part of `epochs`.
-        drops: Epochs at whose beginning the rate falls; may be fractions.
-        drop_factor: What it is multiplied with.
+        drops: Epochs at whose start the rate drops; may be fractions.
+        drop_factor: Multiplier of the rate at each drop.
         loss: `"softmax"`: cross-entropy; `"sigmoid"`: binary cross-entropy, summed over classes.
-        target_threshold: With the sigmoid loss, targets above it count as one and others as zero,
-            so that a mixed picture has each class for itself; `None`: they count as they are.
+        target_threshold: With the sigmoid loss, targets above it become one and others zero, so
+            that a mixed picture fully has each of its classes; `None`: they are unchanged.
         label_smoothing: Share of the target that is spread over all classes.
-        shift: Pixels of zero padding of which a random crop is taken.
-        flip: Whether half of the pictures are mirrored.
+        shift: Pixels of zero padding before a random crop.
+        flip: Whether to mirror half of the pictures.
         repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
-            an epoch has the same number of steps, and so that share of the pictures.
-        rand_augment: Operations of RandAugment on each picture (Cubuk et al., 2019); 0: none.
+            the number of steps per epoch is the same, so an epoch shows 1 / `repeats` of the
+            pictures.
+        rand_augment: RandAugment operations per picture (Cubuk et al., 2019); 0: none.
         rand_augment_magnitude: Their strength, from 0 to 10.
         rand_augment_deviation: Standard deviation of the strengths.
-        rand_augment_probability: Probability that an operation is done.
-        cutout: Side of the square that is erased, in pixels (DeVries and Taylor, 2017); 0: none.
-        cutout_probability: Share of the pictures in which one is.
+        rand_augment_probability: Probability that an operation is applied.
+        cutout: Side of the erased square, in pixels (DeVries and Taylor, 2017); 0: none.
+        cutout_probability: Share of the pictures with an erased square.
         random_erasing: Share of the pictures in which a rectangle of 2 to 40 % of the area is
             erased (Zhong et al., 2017); 0: none.
         mixup: Alpha of the Beta distribution of mixup; 0: none.
-        cutmix: Alpha of the Beta distribution of cutmix; 0: none. With both, each has half of the
+        cutmix: Alpha of the Beta distribution of CutMix; 0: none. With both, each gets half of the
             batches.
-        ema: Decay a step of the weights' moving average, which is then validated and kept; or
+        ema: Decay per step of the weights' moving average, which is then validated and saved; or
             `None`.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or, to compare runs,
             `"float64"`.
-        deterministic: Whether to ask TensorFlow for operations that give the same bits each time,
-            slower on a GPU.
-        checkpoint_steps: Steps between checkpoints; there is one after each epoch, too.
+        deterministic: Whether to use TensorFlow's bitwise reproducible operations, slower on a GPU.
+        checkpoint_steps: Steps between checkpoints; there is also one after each epoch.
     """
 
     model: str
@@ -260,7 +258,7 @@ class Recipe:
         if self.new_head and self.weights is None:
             raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
         if self.schedule == "step" and not self.drops:
-            raise ValueError("`drops` must have an epoch with schedule='step'. Received: drops=()")
+            raise ValueError("`drops` must not be empty with schedule='step'. Received: drops=()")
         if self.batch % self.repeats:
             raise ValueError(
                 f"`batch` must be a multiple of `repeats`, {self.repeats}. "
@@ -268,7 +266,7 @@ class Recipe:
             )
         if self.target_threshold is not None and self.loss != "sigmoid":
             raise ValueError(
-                "`target_threshold` must be null unless loss='sigmoid'. "
+                "`target_threshold` is only supported with loss='sigmoid'. "
                 f"Received: target_threshold={self.target_threshold}"
             )
         self.se_config()
@@ -284,9 +282,9 @@ class Recipe:
         return self.learning_rate * self.batch / (self.learning_rate_batch or self.batch)
 
     def changed(self, settings: Iterable[str]) -> Recipe:
-        """This recipe with `"<field>=<value>"` settings, `"<field>.<key>=<value>"` of a mapping.
+        """This recipe with `"<field>=<value>"` settings, or `"<field>.<key>=<value>"` for mappings.
 
-        Values are JSON, or else text: `epochs=5`, `se=null`, `se.ratio=8`, `drops=[60,120]`.
+        Values are JSON, else text: `epochs=5`, `se=null`, `se.ratio=8`, `drops=[60,120]`.
         """
         changes: dict[str, Any] = {}
         for setting in settings:
@@ -306,12 +304,12 @@ class Recipe:
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON can hold."""
+        """The recipe as a JSON-serialisable dict."""
         return json.loads(json.dumps(asdict(self)))
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
-    """The recipe whose `as_dict` that is."""
+    """The inverse of `Recipe.as_dict`."""
     for name in values:
         if name not in CHECKS:
             raise ValueError(unknown_choice("recipe", name, CHECKS))
@@ -319,7 +317,7 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
 
 
 def difference(one: Recipe, other: Recipe) -> str:
-    """The fields in which two recipes differ, in words; empty if they do not."""
+    """The fields in which two recipes differ, in words; empty if they are equal."""
     return ", ".join(
         f"{name} ({getattr(one, name)!r}, {getattr(other, name)!r})"
         for name in CHECKS

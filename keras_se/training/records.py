@@ -1,9 +1,8 @@
 """Random access to the pictures in the records of a prepared data set.
 
-TensorFlow Datasets writes TFRecord files unless it is told otherwise, which TensorFlow reads from
-the front only. Each record is a `tf.train.Example` between its length and a checksum, so one look
-at the headers says where every picture is; then it is read as if it were a file of its own, in any
-order, from any position.
+By default TensorFlow Datasets writes TFRecord files, which TensorFlow reads only sequentially. Each
+record is a `tf.train.Example` between its length and a checksum, so one pass over the headers
+locates every picture; then each can be read like a file of its own, in any order.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from keras_se.weights.entries import Preprocessing
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Of a TFRecord: its length and that one's checksum, and the checksum of the data.
+# Bytes of a TFRecord's header (length and its checksum) and footer (checksum of the data).
 HEADER, FOOTER = 12, 4
-# Wire types of protocol buffers, and the most bytes of a number.
+# Wire types of protocol buffers, and the largest size of a varint.
 VARINT, LENGTH = 0, 2
 VARINT_BYTES = 10
-# What reads so many bytes from a position on.
+# Reads a number of bytes from a position: `read(at, count)`.
 Read = Callable[[int, int], bytes]
 
 
@@ -37,8 +36,8 @@ class Records:
     """Pictures in records.
 
     Attributes:
-        title: What to call the data set in a message.
-        read: Gives the bytes of the picture of an index.
+        title: Name of the data set in messages.
+        read: Reads the bytes of the picture at an index.
         labels: int64, `(count,)`.
         sizes: Bytes of each picture, int64, `(count,)`.
     """
@@ -49,7 +48,7 @@ class Records:
     sizes: np.ndarray
 
     def data(self, index: tf.Tensor) -> tf.Tensor:
-        """Bytes of the picture of that index."""
+        """Bytes of the picture at `index`."""
         import tensorflow as tf
 
         data = tf.numpy_function(self.read, [index], tf.string, stateful=False)
@@ -64,7 +63,7 @@ class Records:
         return self.name(index), int(self.sizes[index])
 
     def picture(self, index: int, preprocessing: Preprocessing, colours: str) -> np.ndarray:
-        """`read_picture` of that index, converted to those colours; an error says which it is."""
+        """`read_picture` at `index`; errors name the picture."""
         try:
             return read_picture(self.read(index), preprocessing, colours)
         except ValueError as error:
@@ -78,13 +77,13 @@ def tfrecords(
     """The pictures in TFRecord files.
 
     Args:
-        title: What to call them in a message.
-        shards: Each file, and how many records it has.
-        image: Name of the feature that has the picture.
-        label: Name of the feature that has the class.
+        title: Their name in messages.
+        shards: Each file, and its number of records.
+        image: Name of the feature with the picture.
+        label: Name of the feature with the class.
 
     Raises:
-        ValueError: If a file is not what it should be.
+        ValueError: If a file is malformed.
         OSError: If a file cannot be read.
     """
 
@@ -102,7 +101,7 @@ def tfrecords(
 
     def read(index: int) -> bytes:
         start, length, _ = table[index]
-        # Not kept open: a large data set has more files than a process may open.
+        # Opened for each read: a large data set has more files than a process may have open.
         with open(shards[number[index]][0], "rb", buffering=0) as file:
             return os.pread(file.fileno(), length, start)
 
@@ -110,7 +109,7 @@ def tfrecords(
 
 
 def array_records(title: str, source: Sequence[bytes], image: str, label: str) -> Records:
-    """The pictures in records that are themselves read at random; else as `tfrecords`."""
+    """The pictures in records with random access; otherwise like `tfrecords`."""
 
     def places(index: int) -> tuple[int, int, int]:
         record = source[index]
@@ -130,7 +129,7 @@ def array_records(title: str, source: Sequence[bytes], image: str, label: str) -
 
 
 def _places(path: Path, image: str, label: str) -> Iterator[tuple[int, int, int]]:
-    """Of each record of a file: where its picture begins, how long it is, and its class."""
+    """Offset and length of the picture, and its class, for each record of a file."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
 
@@ -153,9 +152,9 @@ def _places(path: Path, image: str, label: str) -> Iterator[tuple[int, int, int]
 def _example(
     where: str, read: Read, start: int, end: int, image: str, label: str
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Where the picture of a `tf.train.Example` begins, how long it is, and its class.
+    """Offset and length of the picture in a `tf.train.Example`, and its class.
 
-    The bytes of the picture are not read.
+    The picture itself is not read.
     """
     values: dict[str, tuple[int, int]] = {}
     try:
@@ -164,7 +163,7 @@ def _example(
             parts = {number: (first, last) for number, first, last in _fields(read, *entry)}
             name = read(parts[1][0], parts[1][1] - parts[1][0]).decode()
             if name in (image, label):
-                # A `Feature` has one list, of bytes or of integers, and that one value.
+                # A `Feature` has one list, of bytes or integers, which has one value.
                 ((_, *several),) = _fields(read, *parts[2])
                 ((_, first, last),) = _fields(read, *several)
                 values[name] = first, last
@@ -179,7 +178,7 @@ def _example(
 
 
 def _fields(read: Read, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, first byte and end of the fields of a protocol buffer."""
+    """Number, start and end of each field of a protocol buffer."""
     while at < end:
         head = read(at, 2 * VARINT_BYTES)
         tag, used = _varint(head, 0)
@@ -198,7 +197,7 @@ def _fields(read: Read, at: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and where it ends."""
+    """A varint, 7 bits per byte, and its end."""
     value = shift = 0
     while True:
         byte = data[at]

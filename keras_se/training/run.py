@@ -1,4 +1,4 @@
-"""A training run: `fit` once an epoch, in a folder from which it can go on at any moment."""
+"""A training run: `fit` once per epoch, resumable from its folder at any moment."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from keras_se.training.run_folder import (
 from keras_se.training.signals import noted
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
 
-# Steps between looks at the loss, which make a GPU wait.
+# Steps between checks of the loss, which make a GPU wait.
 LOOK = 50
 
 
@@ -69,14 +69,14 @@ class Taken(ValueError):  # noqa: N818
 
 
 class _Steps(keras.callbacks.Callback):
-    """What happens between two steps: the state put back, looks at the loss, checkpoints."""
+    """Restores the state, checks the loss and writes checkpoints."""
 
     def __init__(self, run: Run, epoch: int, first: int) -> None:
         super().__init__()
         self.run, self.epoch, self.first = run, epoch, first
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        # Not before: Keras has reset the metrics just now.
+        # Not earlier: Keras has only just reset the metrics.
         self.run.restore()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -85,7 +85,7 @@ class _Steps(keras.callbacks.Callback):
         last = step == run.steps
         due = step % run.recipe.checkpoint_steps == 0 and not last
         look = due or last or step % LOOK == 0
-        # Several processes have to stop, and to read their variables, after the same step.
+        # All processes must stop, and read their variables, after the same step.
         stop = (look or not run.devices.processes) and run.stops()
         if look or stop:
             run.check_loss(self.epoch, step, logs)
@@ -99,13 +99,13 @@ class Run:
     """A run of a recipe in a folder.
 
     Args:
-        recipe: What to do.
-        folder: Where everything is written.
+        recipe: The recipe.
+        folder: Output folder.
         strategy: `"auto"`, `"none"`, `"mirrored"`, `"multiworker"` or `"jax"`. Defaults to
             `"auto"`.
-        report: Called with each line that is worth reading. Defaults to `print`.
+        report: Called with each line of output. Defaults to `print`.
         progress: Called after each step with the run, the epoch and the steps done in it. Defaults
-            to nothing.
+            to a no-op.
     """
 
     def __init__(
@@ -130,14 +130,14 @@ class Run:
         """Train, from the beginning or from the newest checkpoint.
 
         Args:
-            resume: Whether to go on with what is in the folder. Defaults to `False`.
+            resume: Whether to resume the run in the folder. Defaults to `False`.
 
         Returns:
-            What is in `results.json`: figures of the test set, with the last weights.
+            The content of `results.json`: test figures of the last weights.
 
         Raises:
             ValueError: If the folder has another run, or the recipe does not fit the data.
-            FloatingPointError: If the loss is not a number; the last good weights are kept.
+            FloatingPointError: If the loss is not finite; the last good weights are kept.
             Interrupted: If a signal ended it.
         """
         recipe = self.recipe
@@ -151,7 +151,7 @@ class Run:
             self.progress = lambda *_: None
         if resume:
             check_resumed(self.folder, recipe, self.report)
-            # One that was killed before its first checkpoint begins anew.
+            # A run killed before its first checkpoint starts over.
             resume = not is_free(self.folder)
         elif devices.chief:
             check_new(self.folder)
@@ -166,7 +166,7 @@ class Run:
             with self._locked(), noted(self._note):
                 if not resume:
                     if devices.chief:
-                        # Another process may have been here meanwhile.
+                        # Again, now locked: another process may have started a run.
                         check_new(self.folder)
                     self._write(RECIPE, json.dumps(recipe.as_dict(), indent=2) + "\n")
                     self._write(ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
@@ -179,10 +179,10 @@ class Run:
         except Interrupted:
             raise
         except Exception as error:
-            # Without the process that was told to stop the others cannot go on.
+            # Once one process stops, the others fail.
             if self.signal and devices.processes:
                 raise Interrupted(self.signal) from None
-            # TensorFlow does not say which file it could not decode.
+            # TensorFlow does not name the file that it could not decode.
             if type(error).__module__.startswith("tensorflow"):
                 for line in (line for part in parts.values() for line in part.bad()):
                     raise ValueError(line) from None
@@ -192,15 +192,15 @@ class Run:
         self.signal = number
 
     def _check_data(self, parts: Mapping[str, Data]) -> None:
-        """Raise a `ValueError` unless the data are those that the run began with."""
+        """Raise a `ValueError` if the data have changed since the run started."""
         if check_data(self.folder, parts):
             return
         if isinstance(parts["train"], EncodedPictures):
             raise ValueError(
-                f"{self.folder}: its run is of an earlier version, which kept no list of its "
-                "pictures and decoded them otherwise; it goes on with that version only"
+                f"{self.folder}: its run was started by an earlier version, which recorded no list "
+                "of pictures and decoded them differently; only that version can resume it"
             )
-        self.report(f"{self.folder}: its run kept no account of its data; they are not compared")
+        self.report(f"{self.folder}: its run has no record of its data; they are not compared")
 
     def _train(self, training: Data, validation: Data, test: Data) -> dict[str, Any]:
         recipe, replicas = self.recipe, self.devices.replicas
@@ -238,7 +238,7 @@ class Run:
             self.history.append(row)
             self._write_weights()
             epoch, first = epoch + 1, 0
-            # The next epoch begins with none, also where it begins with this checkpoint.
+            # Before the checkpoint, so that a resumed epoch starts without metrics, too.
             self.model.reset_metrics()
             self.save(epoch, 0)
             self._write_history()
@@ -246,7 +246,7 @@ class Run:
             if self.stops():
                 raise Interrupted(self.signal)
         if self.pending is not None:
-            # Nothing was left to train.
+            # Training was already complete.
             self.restore()
         results = {
             "parameters_trainable": sum(math.prod(v.shape) for v in self.model.trainable_variables),
@@ -261,30 +261,30 @@ class Run:
         return results
 
     def _position(self) -> tuple[int, int]:
-        """Epoch and step to go on from; the values wait until Keras has built everything."""
+        """Epoch and step to resume from; values stay pending until Keras has built everything."""
         found = checkpoints.newest_checkpoint(self.folder / CHECKPOINTS, self.report)
         if found is None:
             return 0, 0
         self.pending, state = found
         self.history = state["history"]
         self._write_history()
-        self.report(f"going on from epoch {state['epoch'] + 1}, step {state['step']}")
+        self.report(f"resuming from epoch {state['epoch'] + 1}, step {state['step']}")
         return state["epoch"], state["step"]
 
     def variables(self) -> list[Any]:
-        """All that training changes: weights, optimizer, seed generators, metrics."""
+        """All variables that training changes: weights, optimizer, seed generators, metrics."""
         model = self.model
         several = (model.variables, model.optimizer.variables, model.metrics_variables)
         return list({id(v): v for variables in several for v in variables}.values())
 
     def restore(self) -> None:
-        """Put the values of the checkpoint in their place, once."""
+        """Restore the values of the checkpoint, once."""
         if self.pending is not None:
             checkpoints.assign(self.variables(), self.pending)
             self.pending = None
 
     def save(self, epoch: int, step: int) -> None:
-        """Write a checkpoint: `step` steps of `epoch` are done."""
+        """Write a checkpoint after `step` steps of `epoch`."""
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         state = {"epoch": epoch, "step": step, "history": self.history}
@@ -293,13 +293,13 @@ class Run:
             checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)
 
     def stops(self) -> bool:
-        """Whether a signal came, to this process or another."""
+        """Whether this or another process has received a signal."""
         if self.devices.any(self.signal > 0):
             self.signal = self.signal or signal.SIGTERM
         return self.signal > 0
 
     def check_loss(self, epoch: int, step: int, logs: Any) -> None:
-        """Raise a `FloatingPointError` unless the loss is a number."""
+        """Raise a `FloatingPointError` unless the loss is finite."""
         loss = float(keras.ops.convert_to_numpy(logs["loss"]))
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -312,17 +312,17 @@ class Run:
             return figures(logits(self.model, data, self.recipe.batch), data.labels)
 
     def _write_weights(self) -> None:
-        """The network with its weights, or their moving average: the last, and the best."""
+        """Write the last and best networks, with the weights or their moving average."""
         best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
         with _averaged(self.model, self.recipe):
-            # A network that is not compiled is stored without the optimizer.
+            # `self.stored` is not compiled, so it is saved without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
         for name in names if self.devices.chief else ():
             path = self.folder / f"{name}.keras"
             with writing(path), atomic(path, ".keras") as temporary:
                 self.stored.save(temporary)
-            # What `save_weights` would write, but that HDF5 crashes on a full disk.
+            # Not `save_weights`: HDF5 crashes on a full disk.
             with zipfile.ZipFile(path) as archive:
                 weights = archive.read("model.weights.h5")
             path = self.folder / f"{name}.weights.h5"
@@ -348,7 +348,7 @@ class Run:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The folder is this process' to write, where it writes it."""
+        """Lock the folder if this process writes it."""
         if not self.devices.chief:
             yield
             return
@@ -363,7 +363,7 @@ class Run:
 
 
 def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Compile a network that puts out logits."""
+    """Compile a network with logits as output."""
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     if recipe.loss == "sigmoid":
         loss = SummedSigmoid(recipe.target_threshold)
@@ -374,7 +374,7 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: in
         weighted_metrics=[],
     )
     model.optimizer.build(model.trainable_variables)
-    # Keras makes the variables of a metric at its first use.
+    # Keras creates a metric's variables on first use.
     nothing = keras.ops.zeros((1, model.output_shape[-1]))
     model.compute_metrics(None, nothing, nothing)
     model.reset_metrics()
@@ -385,8 +385,8 @@ class SummedSigmoid(keras.losses.Loss):
     """Binary cross-entropy of logits, summed over the classes.
 
     Args:
-        threshold: Targets above it are one, others zero; `None`: targets are what they are.
-        **loss_kwargs: Of `keras.losses.Loss`.
+        threshold: Targets above it become one, others zero; `None`: targets are unchanged.
+        **loss_kwargs: As for `keras.losses.Loss`.
     """
 
     def __init__(self, threshold: float | None = None, **loss_kwargs: Any) -> None:
@@ -394,7 +394,7 @@ class SummedSigmoid(keras.losses.Loss):
         self.threshold = threshold
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """`(batch, classes)` twice to `(batch,)`."""
+        """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
         if self.threshold is not None:
             y_true = keras.ops.cast(y_true > self.threshold, y_pred.dtype)
         losses = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
@@ -405,7 +405,7 @@ class SummedSigmoid(keras.losses.Loss):
 
 
 def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
-    """What a network puts out for each picture: `(count, classes)`, float64."""
+    """The network's output for each picture: `(count, classes)`, float64."""
     outputs = model.predict(streamed(data.evaluation(batch)), verbose=0)
     return np.asarray(outputs[: len(data)], "float64")
 
@@ -415,7 +415,7 @@ def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     rows = np.arange(len(labels))
     shifted = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
-    # Of classes with the same score the first one counts.
+    # Ties rank the first class first.
     ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1, kind="stable")
     rank = ranks[rows, labels]
     return {
@@ -427,7 +427,7 @@ def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 @contextmanager
 def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """The moving average of the weights in their place, where the recipe has one."""
+    """Swap in the moving average of the weights, if the recipe has one."""
     if recipe.ema is None:
         yield
         return
@@ -442,7 +442,7 @@ def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
 
 @contextmanager
 def _prepared(recipe: Recipe) -> Iterator[None]:
-    """Seeds, precision and determinism of a recipe."""
+    """Set the seeds, precision and determinism of a recipe."""
     before = keras.config.dtype_policy()
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)

@@ -1,4 +1,4 @@
-"""Which folder a run has, and whether a run may begin or go on there."""
+"""Run folders: how they are named, and whether a run may start or resume in one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from keras_se.training.recipe import Recipe, difference, from_dict
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.json", "environment.json", "lock"
 CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
-# What a run writes before its first step.
+# Files that a run writes before its first step.
 BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, EVENTS, LOCK}
-# What a killed process leaves half-written: a run's file, the process, the kind of file.
+# Temporary files of a killed process: a run's file, the process id, the type.
 WRITTEN = "|".join(
     [
         *map(re.escape, (RECIPE, ENVIRONMENT, DATA, FILES)),
@@ -30,14 +30,14 @@ HALF_WRITTEN = re.compile(rf"({WRITTEN})\.\d+\.(tmp|keras|png)")
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what killed processes were writing; the folder must be locked."""
+    """Remove temporary files of killed processes; the folder must be locked."""
     for path in folder.iterdir():
         if HALF_WRITTEN.fullmatch(path.name):
             path.unlink()
 
 
 def next_free(base: Path) -> Path:
-    """`base`, or with runs there `base-2` and so on: the first after all that hold something."""
+    """The first of `base`, `base-2` and so on after all folders in use."""
     taken = [number for number, path in _numbered(base) if not is_free(path) or _is_held(path)]
     number = max(taken, default=0) + 1
     return base if number == 1 else base.with_name(f"{base.name}-{number}")
@@ -46,7 +46,7 @@ def next_free(base: Path) -> Path:
 def newest(base: Path) -> Path:
     """The last of `base`, `base-2` and so on that is a run; `base` if there is none.
 
-    One that did not get to its first checkpoint counts if there is no other.
+    A run without a checkpoint counts only if there is no other.
     """
     runs = [(number, path) for number, path in _numbered(base) if (path / RECIPE).is_file()]
     begun = [item for item in runs if not is_free(item[1])]
@@ -54,7 +54,7 @@ def newest(base: Path) -> Path:
 
 
 def _numbered(base: Path) -> list[tuple[int, Path]]:
-    """The paths `base`, `base-2` and so on that there are."""
+    """The existing paths among `base`, `base-2` and so on."""
     found = [(1, base)] if base.exists() else []
     pattern = re.compile(re.escape(base.name) + r"-([1-9]\d*)")
     for path in base.parent.iterdir() if base.parent.is_dir() else ():
@@ -65,10 +65,10 @@ def _numbered(base: Path) -> list[tuple[int, Path]]:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a run may begin there: nothing is lost that is worth something."""
+    """Whether a run may start there without losing anything of value."""
     if not folder.is_dir():
         return not folder.exists()
-    # Failed processes leave what they wrote before the first step.
+    # Leftovers of processes that failed before the first step do not count.
     names = {path.name for path in folder.iterdir() if not HALF_WRITTEN.fullmatch(path.name)}
     if RECIPE not in names:
         return names <= {LOCK}
@@ -88,9 +88,9 @@ def _is_held(folder: Path) -> bool:
 
 
 def check_new(folder: Path) -> None:
-    """Raise a `ValueError` unless a run may begin there."""
+    """Raise a `ValueError` unless a run may start there."""
     if not is_free(folder):
-        raise ValueError(f"{folder}: expected a new or empty folder; resume to go on with a run")
+        raise ValueError(f"{folder}: expected a new or empty folder; resume to continue its run")
 
 
 def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
@@ -98,8 +98,8 @@ def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -
 
     Args:
         folder: The run's folder.
-        recipe: What it must be a run of.
-        report: Called with a line for each package that has another version.
+        recipe: The recipe that it must have.
+        report: Called with a line for each package whose version differs.
     """
     path = folder / RECIPE
     try:
@@ -107,7 +107,7 @@ def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: expected the recipe of a run ({error})") from None
     if differing := difference(stored, recipe):
-        raise ValueError(f"{folder}: its run is of another recipe: {differing}")
+        raise ValueError(f"{folder}: its run has another recipe: {differing}")
     try:
         before = _read(folder / ENVIRONMENT)
     except (OSError, json.JSONDecodeError):
@@ -115,15 +115,15 @@ def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -
     backend = keras.backend.backend()
     if before.get("backend", backend) != backend:
         raise ValueError(
-            f"{folder}: its run needs KERAS_BACKEND={before['backend']}, on which it began. "
+            f"{folder}: its run was started with KERAS_BACKEND={before['backend']}. "
             f"Received: KERAS_BACKEND={backend}"
         )
     now = environment()["versions"]
     for name, version in before.get("versions", {}).items():
         if now.get(name) != version and name in ("keras", backend, "numpy"):
             report(
-                f"{name} is {now.get(name)} and was {version} when the run began: its bits may "
-                "differ"
+                f"{name} is {now.get(name)} and was {version} when the run began: results may "
+                "differ slightly"
             )
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one is noted, a second one ends the process at once."""
+"""SIGTERM and SIGINT: the first is noted, a second ends the process at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
-# Seconds within which a signal is the first one again: `timeout` sends it to a process and to its
-# group.
+# Seconds within which a repeated signal counts as the first: `timeout` signals both a process and
+# its group.
 AGAIN = 0.5
 
 
@@ -20,8 +20,8 @@ AGAIN = 0.5
 def noted(note: Callable[[int], None]) -> Iterator[None]:
     """Call `note` with the first signal.
 
-    A second one ends the process with 128 and its number, whatever the main thread waits for.
-    Outside of the main thread, where Python allows no handlers, nothing is done.
+    A second one ends the process with exit code 128 plus its number, even if the main thread is
+    blocked. Outside the main thread, where Python allows no handlers, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,8 +30,8 @@ def noted(note: Callable[[int], None]) -> Iterator[None]:
     def handler(number: int, _: Any) -> None:
         note(number)
 
-    # The handler waits until the main thread runs Python again; what Python writes here at once,
-    # another thread reads.
+    # The handler runs only once the main thread runs Python again; the wakeup pipe reaches another
+    # thread at once.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     watcher = threading.Thread(target=_watch, args=(reading,), daemon=True)

@@ -1,4 +1,4 @@
-"""How a run is spread over devices: TensorFlow's strategies, Keras' data parallelism on JAX."""
+"""Distribution over devices: TensorFlow's strategies, Keras' data parallelism on JAX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_se.training import multiworker
 from keras_se.training.batches import streamed
 
 STRATEGIES = ("auto", "none", "mirrored", "multiworker", "jax")
-# Seeds of layers that differ by this are not to be expected.
+# Stride between replicas' seeds, unlikely to collide with another layer's seed.
 REPLICA_STRIDE = 0x3C6EF35
 BACKENDS = {"mirrored": "tensorflow", "multiworker": "tensorflow", "jax": "jax"}
 AUTOMATIC = {"tensorflow": "mirrored", "jax": "jax"}
@@ -23,12 +23,11 @@ AUTOMATIC = {"tensorflow": "mirrored", "jax": "jax"}
 
 @dataclass(frozen=True)
 class Devices:
-    """What a network is trained on.
+    """The devices that a network is trained on.
 
     Attributes:
-        strategy: Its name.
-        replicas: Parts of a batch that are computed side by side, each with its own copy of the
-            network.
+        strategy: Name of the strategy.
+        replicas: Parts of a batch computed in parallel, each on its own copy of the network.
         chief: Whether this process writes the run's folder.
     """
 
@@ -42,10 +41,10 @@ class Devices:
         return self.strategy == "multiworker"
 
     def prepare(self, model: keras.Model) -> None:
-        """Make a network fit for several replicas of TensorFlow.
+        """Prepare a network for several TensorFlow replicas.
 
-        BatchNorm uses the statistics of all replicas; the moving ones would differ otherwise.
-        Random layers draw other numbers on each replica, since Keras gives all of them the same.
+        BatchNorm uses the statistics of all replicas; otherwise their moving statistics differ.
+        Random layers draw different numbers on each replica; in Keras all replicas share them.
         """
         if BACKENDS.get(self.strategy) != "tensorflow":
             return
@@ -58,21 +57,21 @@ class Devices:
                 generator.next = functools.partial(_next_of_replica, generator.next)
 
     def any(self, truth: bool) -> bool:
-        """Whether it is so in any process; all of them have to ask."""
+        """Whether `truth` holds in any process; all of them must call this."""
         return multiworker.total(int(truth)) > 0 if self.processes else truth
 
     def batches(self, parts: Callable[[tuple[int, int]], Any], batch: int) -> Any:
-        """What `fit` takes, of what gives a part `(index, count)` of each batch of that size."""
+        """Input for `fit`; `parts` makes a part `(index, count)` of each batch of that size."""
         return multiworker.spread(parts, batch) if self.processes else streamed(parts((0, 1)))
 
 
 def synchronized(model: keras.Model) -> keras.Model:
-    """Let every BatchNormalization of a model use the statistics of all replicas.
+    """Make every BatchNormalization of a model use the statistics of all replicas.
 
-    For a `tf.distribute` strategy of one's own; `keras-se train` does it by itself. Without it each
-    replica has its own moving statistics, of which one replica's are saved, so that `predict`
-    differs before and after. The model is changed in place, also in models within it; call this
-    before `fit`. Only TensorFlow trains such a model; every backend predicts with it.
+    For your own `tf.distribute` strategy; `keras-se train` does this automatically. Without it each
+    replica has its own moving statistics and only one replica's are saved, so `predict` differs
+    before and after saving. The model and its nested models are changed in place; call this before
+    `fit`. Such a model trains only on TensorFlow; it predicts on every backend.
 
     Args:
         model: Any Keras model.
@@ -101,14 +100,14 @@ def synchronized(model: keras.Model) -> keras.Model:
 
 
 def _within(layer: Any) -> Iterator[Any]:
-    """A layer, and all layers within models and wrappers."""
+    """A layer and all layers nested in it, in models and wrappers."""
     yield layer
     for inner in (*getattr(layer, "layers", ()), *filter(None, [getattr(layer, "layer", None)])):
         yield from _within(inner)
 
 
 def _devices(backend: str) -> list[Any]:
-    """The accelerators, or where there is none the processors."""
+    """The accelerators, or the processors if there are none."""
     if backend == "jax":
         import jax
 
@@ -121,16 +120,16 @@ def _devices(backend: str) -> list[Any]:
 
 
 def resolve_strategy(name: str) -> str:
-    """A strategy but `"auto"`, for which it is what there are several devices or processes for.
+    """Replace `"auto"` by the strategy that fits the available devices and processes.
 
     Raises:
-        ValueError: If there is no such strategy, or not with this backend.
+        ValueError: If there is no such strategy, or the backend does not support it.
     """
     if name not in STRATEGIES:
         raise ValueError(unknown_choice("strategy", name, STRATEGIES))
     backend = keras.backend.backend()
     if name == "auto":
-        # Before anything of TensorFlow runs.
+        # Before any TensorFlow operation runs.
         if backend == "tensorflow" and multiworker.workers() > 1:
             return resolve_strategy("multiworker")
         return AUTOMATIC.get(backend, "none") if len(_devices(backend)) > 1 else "none"
@@ -152,7 +151,7 @@ def distributed(name: str) -> Iterator[Devices]:
 
         options = {}
         if not tf.config.list_logical_devices("GPU"):
-            # One failed step poisons collective operations on CPUs for the whole process.
+            # One failed step breaks collective operations on CPUs for the whole process.
             options = {"cross_device_ops": tf.distribute.ReductionToOneDevice()}
             options["devices"] = [d.name for d in tf.config.list_logical_devices("CPU")]
         strategy = tf.distribute.MirroredStrategy(**options)

@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared, read where they are.
+"""Prepared TensorFlow Datasets data sets, read in place.
 
 Nothing is downloaded: `tfds build NAME` prepares a data set.
 """
@@ -26,39 +26,39 @@ from keras_se.training.recipe import Recipe
 from keras_se.training.records import Records, array_records, tfrecords
 
 PREFIX = "tfds:"
-# As TFDS spells it; a namespace in front would be looked for on the internet.
+# No namespace in front: TFDS would look it up on the internet.
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
-# Bytes of the largest data set that is held in memory.
+# Largest data set to hold in memory, in bytes.
 MOST = 4 * 2**30
 
 
 def is_tfds(images: Any) -> TypeGuard[str]:
-    """Whether it names a data set that TensorFlow Datasets has prepared."""
+    """Whether `images` names a TensorFlow Datasets data set."""
     return isinstance(images, str) and images.startswith(PREFIX)
 
 
 def check_data_dir(data_dir: Any, images: Any) -> None:
-    """Raise a `ValueError` where `data_dir` would be of no use."""
+    """Raise a `ValueError` if `data_dir` would have no effect."""
     if data_dir is not None and not is_tfds(images):
         raise ValueError(
-            f"`data_dir` must be given with 'tfds:NAME' only. Received: data_dir={str(data_dir)!r}"
+            f"`data_dir` is only supported with 'tfds:NAME'. Received: data_dir={str(data_dir)!r}"
         )
 
 
 def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
-    """The parts of a data set that TensorFlow Datasets has prepared.
+    """The parts of a prepared TensorFlow Datasets data set.
 
-    `"train"` is TFDS' split of that name. `"test"` is its `test`, where that has labels, else its
-    `validation`, else a fifth of `train`. `"validation"` is its `validation` where that is not
-    tested on. Pictures that all have one size keep it, and are held in memory, unless the recipe
-    gives an `image_size`; others stay encoded until they are needed.
+    `"train"` is TFDS' split of that name. `"test"` is its `test` if that has labels, else its
+    `validation`, else a fifth of `train`. `"validation"` is its `validation` unless that is the
+    test set. Pictures of one size keep it and are held in memory, unless the recipe gives an
+    `image_size`; others are decoded on demand.
 
     Args:
-        recipe: Says the data set, its folder, and what to do with what is no picture.
-        report: Called with a line for each picture that is left out.
+        recipe: Provides the data set, its folder, and how to treat bad pictures.
+        report: Called with a line for each skipped picture.
 
     Raises:
-        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+        ValueError: If there is no such data set, or it is not prepared or invalid.
     """
     name = recipe.data.removeprefix(PREFIX)
     builder = _builder(name, recipe.data_dir)
@@ -102,7 +102,7 @@ def evaluated_on(
         Records, the indices of the pictures among them, `(count,)`, and the names of the classes.
 
     Raises:
-        ValueError: If there is no such data set, or it is not prepared or not what it should be.
+        ValueError: If there is no such data set, or it is not prepared or invalid.
     """
     name = name.removeprefix(PREFIX)
     builder = _builder(name, folder)
@@ -124,11 +124,11 @@ def evaluated_on(
 
 
 def _labelled(name: str, builder: Any, part: str, image: str, label: str) -> Records | None:
-    """The records of a split; `None` if it is not there or its labels are not."""
+    """The records of a split; `None` if it is missing or has no labels."""
     if part not in builder.info.splits or not builder.info.splits[part].num_examples:
         return None
     records = _records(f"{name} {part}", builder, part, image, label)
-    # What is kept from the public has the class -1.
+    # Undisclosed labels are -1.
     if part == "test" and (records.labels == -1).all():
         return None
     check_labels(records.title, records.labels, len(builder.info.features[label].names))
@@ -136,7 +136,7 @@ def _labelled(name: str, builder: Any, part: str, image: str, label: str) -> Rec
 
 
 def _builder(name: str, folder: str | Path | None) -> Any:
-    """The builder of a data set that is prepared."""
+    """The builder of a prepared data set."""
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -163,14 +163,14 @@ def _builder(name: str, folder: str | Path | None) -> Any:
     if not builder.info.splits:
         place = "" if folder is None else f" --data_dir={folder}"
         raise ValueError(
-            f"{builder.data_dir}: expected a data set that TFDS has prepared; nothing is "
+            f"{builder.data_dir}: expected a prepared TFDS data set; nothing is "
             f"downloaded here: tfds build {name}{place}"
         )
     return builder
 
 
 def _features(name: str, info: Any) -> tuple[str, str]:
-    """Names of the features that have the picture and the class."""
+    """Names of the features with the picture and the class."""
     import tensorflow_datasets as tfds
 
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
@@ -253,7 +253,7 @@ def _held(
         loaded = list(pool.map(load, range(len(records.labels))))
     sound = np.array([picture is not None for picture in loaded])
     for index in np.flatnonzero(~sound).tolist():
-        report(f"no picture, left out: {records.name(index)}")
+        report(f"skipped, not a picture: {records.name(index)}")
     if not sound.any():
         raise ValueError(f"{records.title}: expected a picture. Received: none")
     pictures = np.stack([picture for picture in loaded if picture is not None])
