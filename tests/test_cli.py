@@ -220,7 +220,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "line break in an argument": (("list", "two\nlines"), ("two",)),
     "no model": (("info",), ("MODEL",)),
     "no height": (("cost", "SEVGG16", "--size", "0x5"), ("'0x5'", "HEIGHTxWIDTH")),
-    "nothing to download": (("download", "SEVGG16"), ("'SEVGG16'", "none to download")),
+    "nothing to download": (("download", "SEVGG16"), ("'SEVGG16'", "has none")),
     "unknown model": (("info", "VGG16"), ("'VGG16'", "'SEVGG16'")),
     "nearly a model": (("info", "SEResnet20"), ("Did you mean 'SEResNet20'?",)),
     "line break in a model": (("info", "SE\nResNet20"), ("model",)),
