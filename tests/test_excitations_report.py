@@ -177,7 +177,7 @@ PLOT_MISTAKES = {
     "another suffix": ({"path": "figure.bmp"}, "`path` must end in"),
     "no class": ({"classes": []}, "`classes` must be one to 6"),
     "too many": ({"classes": [0, 1, 2, 4, 5, 6, 3]}, "`classes` must be one to 6"),
-    "twice": ({"classes": [1, "pug"]}, "different"),
+    "twice": ({"classes": [1, "pug"]}, "distinct"),
     "unknown": ({"classes": ["pig"]}, "Did you mean 'pug'?"),
     "number": ({"classes": [7]}, "classes=7"),
     "without pictures": ({"classes": ["nothing"]}, "`classes` must have pictures.*'nothing'"),

@@ -329,7 +329,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "suffix": ({"format": "onnx"}, "must end in .onnx"),
     "labels": ({"labels": ["a", "b"]}, "7 names"),
     "label types": ({"labels": range(7)}, "7 names"),
-    "label of two lines": ({"labels": [*"abcdef", "g\nh"]}, "one line"),
+    "label of two lines": ({"labels": [*"abcdef", "g\nh"]}, "single-line"),
     "data set": ({"labels": "imagnet"}, "imagenet"),
     "top_k": ({"top_k": 0}, "top_k"),
     "fuse": ({"fuse": "yes"}, "fuse"),

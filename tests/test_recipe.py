@@ -82,7 +82,7 @@ MISTAKES = [
     ("flip=yes", "flip='yes'", "true or false"),
     ("optimizer=adam", "optimizer='adam'", "'adamw'"),
     ("schedule=[]", "schedule=()", "'cosine'"),
-    ("schedule=step", "drops=()", "an epoch"),
+    ("schedule=step", "drops=()", "not be empty"),
     ("drops=[1,-2]", "drops=(1, -2)", "epochs above 0"),
     ("warmup_epochs=100", "warmup_epochs=100", "less than `epochs`"),
     ("se.ratoi=4", "se='ratoi'", "Did you mean 'ratio'?"),

@@ -292,7 +292,7 @@ def test_no_network(tmp_path):
     def load():
         return keras.utils.get_file("x", "http://localhost:9/x", cache_dir=tmp_path)
 
-    with pytest.raises(OSError, match="nor to be fetched") as caught:
+    with pytest.raises(OSError, match="the download failed") as caught:
         fetched("cifar10", load)
     assert str(caught.value).startswith("cifar10: ")
     assert "\n" not in str(caught.value)

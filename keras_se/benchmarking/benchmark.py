@@ -155,7 +155,7 @@ def subject(
     try:
         answer = RUNTIMES[runtime].load(path, images, threads, precision)
         answer()
-    except Exception as error:  # Of any runtime.
+    except Exception as error:  # Any runtime may raise anything.
         reason = " ".join(str(error).split())[:300]
         shape = "x".join(map(str, images.shape))
         raise ValueError(

@@ -39,7 +39,8 @@ def _matching(name: str) -> list[Weights]:
         found = [entry for entry in published if fnmatchcase(entry.name, name)]
     if not found and name in keras_se.list_models():
         raise ValueError(
-            f"`name` must have published sets of weights; {name} has none. Received: name={name!r}"
+            f"`name` must have published sets of weights; {name} has none to download. "
+            f"Received: name={name!r}"
         )
     if not found:
         raise ValueError(unknown_choice("name", name, [], "a published set of weights"))

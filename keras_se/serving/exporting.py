@@ -171,8 +171,8 @@ def export(
         image_bytes: `True` (default): a SavedModel takes files; otherwise its `serving_default` is
             `serve_images`.
         labels: Names of the classes, or the name of a data set such as `"imagenet"`; for one
-            sigmoid two names, for "no" and "yes". Defaults to the model's own, else to "0", "1",
-            ... for probabilities, and to none for values.
+            sigmoid two names, for "no" and "yes". Defaults to the model's own, else to "0", "1"
+            and so on for probabilities, and to none for values.
         top_k: Number of classes to name, at most all. Defaults to 5.
         preprocessing: The evaluation transform for files: a set of weights, its name, or a
             `Preprocessing`. Defaults to the model's own, else bilinear on the whole image.
