@@ -299,6 +299,7 @@ def test_fused_as_before():
     np.testing.assert_array_equal(new(x), old(x))
 
 
+@pytest.mark.training
 def test_fit(fused):
     """Inside `fit` the layer trains without being told to, and one learns what the other does."""
     results = []
@@ -349,6 +350,7 @@ print("the same")
 """
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("backend", "code"), [("tensorflow", MIRRORED), ("jax", ELSEWHERE), ("torch", ELSEWHERE)]
 )

@@ -244,7 +244,7 @@ MISTAKES = {
         "a block that was not measured, 'stage",
     ),
     "no blocks": ({"model": lambda: network(se=None)}, "the one that was measured"),
-    "another shape": ({"input_shape": (32, 32, 5)}, "`input_shape` must be"),
+    "another shape": ({"input_shape": (32, 32, 5)}, "`input_shape` must fit"),
 }
 
 

@@ -95,6 +95,7 @@ def missing(folder):
     (folder / "data").rename(folder / "elsewhere")
 
 
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("break_it", "expected"),
     [

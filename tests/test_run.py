@@ -205,6 +205,7 @@ def test_options_go_on_bit_for_bit(data, tmp_path, settings):
     assert values == expected
 
 
+@pytest.mark.training
 def test_stopped_between_two_epochs(data, tmp_path):
     """The next one measures its own steps alone."""
     recipe = training_runs.recipe(data)
