@@ -729,7 +729,7 @@ STEM_KERNEL = "features.init_block.conv.weight"
 # A user's own file, and the words of the error.
 CHECKPOINTS: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "empty": (lambda: b"", ("expected HDF5",)),
-    "another depth": (lambda: h5_file(deeper(ARRAYS)), ("not those of", "unexpected")),
+    "another depth": (lambda: h5_file(deeper(ARRAYS)), ("do not match", "unexpected")),
     "missing": (lambda: h5_file(ARRAYS, SPOILT["missing"][0]), ("missing", "stem_conv")),
     "extra": (lambda: h5_file(ARRAYS, SPOILT["extra"][0]), ("unexpected", "net/extra")),
     "wrong shape": (lambda: h5_file(ARRAYS, SPOILT["wrong shape"][0]), ("(3, 3, 16, 17)",)),

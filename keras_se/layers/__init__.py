@@ -1,7 +1,7 @@
 """The layers of the package."""
 
 from keras_se.layers.adaptive_average_pooling2d import AdaptiveAveragePooling2D
-from keras_se.layers.attention import AttentionConfig, ChannelAttention
+from keras_se.layers.attention import AttentionConfig, ChannelAttention, GateStep
 from keras_se.layers.batch_normalization import BatchNormalization
 from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.dense import Dense
@@ -26,6 +26,7 @@ __all__ = [
     "Dense",
     "ECAConfig",
     "EfficientChannelAttention",
+    "GateStep",
     "GroupedConv2D",
     "MultiplyAdd",
     "PictureNormalization",
