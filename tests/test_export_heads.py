@@ -278,10 +278,14 @@ def test_representative_pictures_in_the_wrong_range(tmp_path: Path) -> None:
 @pytest.mark.export
 @pytest.mark.parametrize("format", ["litert", "openvino"])
 def test_eight_bits_of_a_network_with_dead_blocks(format: str, tmp_path: Path) -> None:
-    """Names of eight pictures are those of the network in float32."""
+    """The best classes are those of float32, except where two are nearly equal."""
     model = keras_se.SEResNet20(weights="fashion_mnist")
     path = tmp_path / f"net{SUFFIXES[format]}"
     written = keras_se.export(model, path, format, representative=noise(64))
     assert len(written.constant_gates) == 2
-    (answers,) = exporting.FORMATS[format].run(path, noise(8))
-    np.testing.assert_array_equal(answers.argmax(1), model.predict(noise(8), verbose=0).argmax(1))
+    (answers,) = exporting.FORMATS[format].run(path, noise(16))
+    expected = model.predict(noise(16), verbose=0)
+    second, best = np.sort(expected, axis=1)[:, -2:].T
+    clear = best - second > 0.2
+    assert clear.sum() >= 8
+    np.testing.assert_array_equal(answers.argmax(1)[clear], expected.argmax(1)[clear])
