@@ -15,7 +15,7 @@ from keras import layers
 
 from keras_se.graph.copies import known
 from keras_se.graph.editable import EditableGraph
-from keras_se.graph.nodes import Copy, New
+from keras_se.graph.nodes import Copy, New, numbers
 from keras_se.inference.linear import Linear
 from keras_se.layers import ChannelAttention
 from keras_se.layers.attention import GateStep
@@ -81,10 +81,10 @@ def _same_axis(linear: Linear, block: ChannelAttention, rank: int) -> bool:
 def _before(linear: Linear, steps: Sequence[GateStep]) -> list[GateStep]:
     """Return the steps that compute the gates from the convolution's input."""
     squeeze, first, *others = steps
-    kernel = first.values["kernel"]
+    kernel = numbers(first.values["kernel"])
     values = {"kernel": linear.matrix() @ kernel}
     if linear.bias is not None or "bias" in first.values:
-        own = first.values.get("bias", np.zeros(kernel.shape[-1]))
+        own = numbers(first.values["bias"]) if "bias" in first.values else np.zeros(())
         values["bias"] = own if linear.bias is None else own + linear.bias @ kernel
     settings = {**first.settings, "use_bias": "bias" in values}
     moved = replace(first, settings=settings, values=values)
@@ -110,7 +110,7 @@ def split(
     steps = block.gate_steps(rank) if steps is None else steps
     made = [New(step.create, f"{node.name}_{step.suffix}", **step.settings) for step in steps]
     for new, step in zip(made, steps, strict=True):
-        new.values = dict(step.values)
+        new.values = {name: numbers(value) for name, value in step.values.items()}
     multiply = New(layers.Multiply, node.name, dtype=block.dtype_policy)
     for call, source in zip(calls, sources or [call.inputs[0] for call in calls], strict=True):
         (y,) = call.outputs

@@ -7,7 +7,6 @@ these two.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,14 +58,14 @@ class GateStep:
         suffix: Suffix that the layer's name appends to the block's.
         create: The layer's class.
         settings: Its arguments.
-        values: Its weights by attribute, in float64.
+        values: The block's variables or tensors that are its weights, by attribute.
         shape: Shape of its output, without the batch.
     """
 
     suffix: str
     create: Callable[..., Any]
     settings: Mapping[str, Any]
-    values: Mapping[str, np.ndarray]
+    values: Mapping[str, Any]
     shape: tuple[int, ...]
 
 
@@ -234,7 +233,7 @@ class ChannelAttention(keras.layers.Layer):
         return GateStep("gates", keras.layers.Reshape, settings, {}, tuple(shape))
 
 
-class AttentionConfig(ABC):
+class AttentionConfig:
     """Settings of all attention blocks of a network.
 
     Subclasses are frozen dataclasses with `gate`, `placement`, `stages` and their own fields.
@@ -264,20 +263,21 @@ class AttentionConfig(ABC):
         named = (f"{k}={v!r}" for k, v in self._values().items() if v != getattr(type(self), k))
         return f"{type(self).__name__}({', '.join(named)})"
 
-    @abstractmethod
     def layer(
         self,
         channels: int,
         rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
-        """Create a block.
+        """Create a block, whose arguments are the fields except `placement` and `stages`.
 
         Args:
             channels: Number of channels that it will scale.
             rounding: Returns the hidden width for `channels` and a ratio, or `None` (default).
             **layer_kwargs: `name`, `data_format`, `dtype`.
         """
+        own = {k: v for k, v in self._values().items() if k not in ("placement", "stages")}
+        return self.block(**own, **layer_kwargs)
 
     @property
     def starts_neutral(self) -> bool:
@@ -288,7 +288,7 @@ class AttentionConfig(ABC):
         """Return the settings of one stage, counted from 0."""
         return self
 
-    def check_channels(self, channels: int, place: str) -> None:  # noqa: B027
+    def check_channels(self, channels: int, place: str) -> None:
         """Raise a `ValueError` if a block cannot scale so few channels.
 
         `place` goes into the message, such as `"in stage 2"`.
@@ -298,6 +298,14 @@ class AttentionConfig(ABC):
         """Return the fields, and the class unless it is the default one."""
         kind = type(self).__name__
         return ({} if kind == DEFAULT else {TYPE: kind}) | self._values()
+
+    @classmethod
+    def _kinds(cls) -> dict[str, type[Self]]:
+        """Return the classes that name a block, this one included, by name."""
+        found = {cls.__name__: cls} if "block" in vars(cls) else {}
+        for kind in cls.__subclasses__():
+            found |= kind._kinds()
+        return found
 
     def _values(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload]
@@ -309,7 +317,7 @@ class AttentionConfig(ABC):
         Raises:
             ValueError: If a name or value is unknown.
         """
-        kinds = {kind.__name__: kind for kind in cls.__subclasses__()}
+        kinds = cls._kinds()
         kind = settings.get(TYPE, DEFAULT)
         if kind not in kinds:
             raise ValueError(unknown_choice(f"se.{TYPE}", kind, kinds))
@@ -323,15 +331,3 @@ class AttentionConfig(ABC):
 
 # The key for the class in `settings()`, and the class if it is missing.
 TYPE, DEFAULT = "type", "SEConfig"
-
-
-def check_ratio(ratio: int, default: int, channels: int, place: str) -> None:
-    """Raise a `ValueError` if a ratio above the default exceeds the channels.
-
-    The default narrows to one hidden unit; a ratio from the user may be a mistake.
-    """
-    if ratio > max(channels, default):
-        raise ValueError(
-            f"`ratio` must be at most the number of channels, {channels} {place}. "
-            f"Received: ratio={ratio}"
-        )

@@ -12,7 +12,6 @@ import numpy as np
 from keras import ops
 
 from keras_se.checks import positive_integer
-from keras_se.layers._precise import matmul
 from keras_se.layers.attention import (
     NEUTRAL_GATES,
     AttentionConfig,
@@ -132,17 +131,17 @@ class EfficientChannelAttention(ChannelAttention):
         if not self.built:
             self.build(x.shape)
         z = self._mean(ops.cast(x, self._gate_dtype), mask)
-        # The convolution as a matrix product: one pass, the same on every backend.
-        kernel = self._cast(self.kernel)
-        banded = ops.where(self._taps >= 0, ops.take(kernel, np.maximum(self._taps, 0)), 0)
-        return keras.activations.get(self.gate)(matmul(z, banded))
-
-    @property
-    def _taps(self) -> np.ndarray:
-        """The kernel index for each pair of channels `(from, to)`; -1 for none."""
-        places = np.arange(self.channels) if self.positions is None else np.array(self.positions)
-        taps = places[:, None] - places + self.kernel.shape[0] // 2
-        return np.where((taps >= 0) & (taps < self.kernel.shape[0]), taps, -1)
+        if self.positions is not None and self.of_channels is not None:
+            # Every removed channel takes the zero appended at the end.
+            source = np.full(self.of_channels, self.channels)
+            source[self.positions] = np.arange(self.channels)
+            z = ops.take(ops.pad(z, [[0, 0], [0, 1]]), source, axis=-1)
+        kernel, size, width = self._cast(self.kernel), self.kernel.shape[0], z.shape[-1]
+        padded = ops.pad(z, [[0, 0], [size // 2, size // 2]])
+        logits = sum(kernel[n] * padded[:, n : n + width] for n in range(size))
+        if self.positions is not None:
+            logits = ops.take(logits, np.array(self.positions), axis=-1)
+        return keras.activations.get(self.gate)(logits)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -174,15 +173,13 @@ class EfficientChannelAttention(ChannelAttention):
             {"target_shape": (self.channels, 1), "dtype": self._gate_dtype}, {},
             (self.channels, 1),
         )  # fmt: skip
-        kernel = np.asarray(ops.convert_to_numpy(self.kernel), "float64")
+        size = int(self.kernel.shape[0])
         settings = {
-            "filters": 1, "kernel_size": len(kernel), "padding": "same", "use_bias": False,
+            "filters": 1, "kernel_size": size, "padding": "same", "use_bias": False,
             "activation": self.gate, "data_format": "channels_last", "dtype": self._gate_dtype,
         }  # fmt: skip
-        convolution = GateStep(
-            "conv", keras.layers.Conv1D, settings, {"kernel": kernel[:, None, None]},
-            (self.channels, 1),
-        )  # fmt: skip
+        values = {"kernel": ops.reshape(self.kernel, (size, 1, 1))}
+        convolution = GateStep("conv", keras.layers.Conv1D, settings, values, (self.channels, 1))
         return [self._mean_step(rank), row, convolution, self._gates_step(rank)]
 
 
@@ -230,13 +227,13 @@ class ECAConfig(AttentionConfig):
         channels: int,
         rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
         **layer_kwargs: Any,
-    ) -> EfficientChannelAttention:
+    ) -> ChannelAttention:
         if isinstance(self.kernel_size, tuple):
             raise ValueError(
                 "`kernel_size` must be one number in a network without stages. "
                 f"Received: kernel_size={self.kernel_size}"
             )
-        return EfficientChannelAttention(self.kernel_size, gate=self.gate, **layer_kwargs)
+        return super().layer(channels, rounding, **layer_kwargs)
 
     def at(self, stage: int) -> Self:
         if not isinstance(self.kernel_size, tuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,17 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import boolean, positive_integer
-from keras_se.layers._arguments import get_activation
 from keras_se.layers.attention import (
     NEUTRAL_GATES,
-    AttentionConfig,
     Placement,
     check_gate,
-    check_ratio,
 )
 from keras_se.layers.efficient_channel_attention import NeutralGate
-from keras_se.layers.squeeze_excite import Bottleneck
+from keras_se.layers.squeeze_excite import Bottleneck, BottleneckConfig
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -122,7 +118,7 @@ class SpatialChannelSqueezeExcite(Bottleneck):
 
 
 @dataclass(frozen=True, repr=False)
-class SCSEConfig(AttentionConfig):
+class SCSEConfig(BottleneckConfig):
     """Spatial and channel Squeeze-and-Excitation in a whole network, for `se=` of every builder.
 
     Args:
@@ -155,26 +151,5 @@ class SCSEConfig(AttentionConfig):
     stages: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ratio", positive_integer("ratio", self.ratio))
         check_gate(self.gate, NEUTRAL_GATES)
-        get_activation("activation", self.activation)
-        boolean("use_bias", self.use_bias)
         super().__post_init__()
-
-    def layer(
-        self,
-        channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
-        **layer_kwargs: Any,
-    ) -> SpatialChannelSqueezeExcite:
-        return SpatialChannelSqueezeExcite(
-            self.ratio,
-            gate=self.gate,
-            activation=self.activation,
-            use_bias=self.use_bias,
-            hidden_units=rounding(channels, self.ratio),
-            **layer_kwargs,
-        )
-
-    def check_channels(self, channels: int, place: str) -> None:
-        check_ratio(self.ratio, SCSEConfig.ratio, channels, place)

@@ -20,7 +20,6 @@ from keras_se.layers.attention import (
     GateStep,
     Placement,
     check_gate,
-    check_ratio,
 )
 
 Squeeze = Literal["avg", "max"] | None
@@ -122,6 +121,36 @@ class Bottleneck(ChannelAttention):
     def _fully_connected(self, x: Any, kernel: Any, bias: Any) -> Any:
         x = matmul(x, self._cast(kernel))
         return x if bias is None else x + self._cast(bias)
+
+
+class BottleneckConfig(AttentionConfig):
+    """Settings that all blocks with a `Bottleneck` share."""
+
+    ratio: int
+    activation: str
+    use_bias: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", positive_integer("ratio", self.ratio))
+        get_activation("activation", self.activation)
+        boolean("use_bias", self.use_bias)
+        super().__post_init__()
+
+    def layer(
+        self,
+        channels: int,
+        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        **layer_kwargs: Any,
+    ) -> ChannelAttention:
+        return super().layer(channels, hidden_units=rounding(channels, self.ratio), **layer_kwargs)
+
+    def check_channels(self, channels: int, place: str) -> None:
+        # The default narrows to one hidden unit; a ratio from the user may be a mistake.
+        if self.ratio > max(channels, type(self).ratio):
+            raise ValueError(
+                f"`ratio` must be at most the number of channels, {channels} {place}. "
+                f"Received: ratio={self.ratio}"
+            )
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -231,8 +260,7 @@ class SqueezeExcite(Bottleneck):
                 "use_bias": bias is not None, "kernel_initializer": "zeros",
                 "dtype": self._gate_dtype,
             }  # fmt: skip
-            weights = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
-            values = {k: np.asarray(ops.convert_to_numpy(v), "float64") for k, v in weights.items()}
+            values = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
             shape = (int(kernel.shape[-1]),)
             steps.append(GateStep(suffix, keras.layers.Dense, settings, values, shape))
         return [*steps, self._gates_step(rank)]
@@ -254,7 +282,7 @@ class SqueezeExcite(Bottleneck):
 
 
 @dataclass(frozen=True, repr=False)
-class SEConfig(AttentionConfig):
+class SEConfig(BottleneckConfig):
     """Squeeze-and-Excitation settings for a whole network.
 
     Args:
@@ -298,28 +326,6 @@ class SEConfig(AttentionConfig):
     stages: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ratio", positive_integer("ratio", self.ratio))
         _check_squeeze(self.squeeze)
         check_gate(self.gate)
-        get_activation("activation", self.activation)
-        boolean("use_bias", self.use_bias)
         super().__post_init__()
-
-    def layer(
-        self,
-        channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
-        **layer_kwargs: Any,
-    ) -> SqueezeExcite:
-        return SqueezeExcite(
-            self.ratio,
-            squeeze=self.squeeze,
-            gate=self.gate,
-            activation=self.activation,
-            use_bias=self.use_bias,
-            hidden_units=rounding(channels, self.ratio),
-            **layer_kwargs,
-        )
-
-    def check_channels(self, channels: int, place: str) -> None:
-        check_ratio(self.ratio, SEConfig.ratio, channels, place)
