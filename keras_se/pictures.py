@@ -175,7 +175,7 @@ def class_files(
         argument: Name of the folder's argument in errors. Defaults to `"data"`.
 
     Raises:
-        ValueError: If it is not a folder, a folder in it is not a class, or there is no picture.
+        ValueError: If it is no folder, a subfolder is no class, or there is no image.
     """
     if not folder.is_dir():
         raise ValueError(f"`{argument}` must be a folder. Received: {argument}={str(folder)!r}")

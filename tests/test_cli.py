@@ -582,7 +582,7 @@ UNSET: dict[str, tuple[str, ...]] = {
 def test_variable_of_a_shell_that_is_not_set(
     run: Run, registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Empty text is no name of the working directory, where pictures may be."""
+    """An empty argument is not the working directory."""
     (tmp_path / "a").mkdir()
     Image.new("L", (28, 28)).save(tmp_path / "a" / "0.png")
     monkeypatch.chdir(tmp_path)

@@ -261,7 +261,7 @@ def test_default_weights_exist(name: str) -> None:
 
 @pytest.mark.parametrize("pooling", ["avg", None])
 def test_features(pooling: str | None) -> None:
-    """What another classifier on the network takes."""
+    """Return the input of a second classifier on the network."""
     model = keras_se.SEResNet20(weights="fashion_mnist")
     assert keras_se.describe(model).features == 64
     new = keras_se.with_new_head(model, 3)

@@ -576,7 +576,7 @@ HOMES: dict[str, Callable[[Path], str]] = {
 def test_cache_that_cannot_be(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """What the variable says may be anything; nobody waits, and one line says what it was."""
+    """Any bad value fails at once, in one line that shows the value."""
     monkeypatch.setenv("KERAS_SE_HOME", HOMES[name](tmp_path))
     with pytest.raises(OSError, match=r"set KERAS_SE_HOME|name too long") as caught:
         cache.fetched(published(serve(whole())))

@@ -197,7 +197,7 @@ def test_what_is_no_file(kind, folder):
 
 
 def test_names_that_begin_with_a_dot(folder):
-    """What a notebook and a Mac leave behind."""
+    """Hidden files of notebooks and of macOS are skipped."""
     (folder / ".ipynb_checkpoints").mkdir()
     for name in (".ipynb_checkpoints/first-checkpoint.png", "1/._first.png"):
         (folder / name).write_bytes(b"")

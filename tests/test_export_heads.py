@@ -152,7 +152,7 @@ def test_every_format(
 @pytest.mark.export
 @pytest.mark.parametrize("format", SUFFIXES)
 def test_a_nested_network(format: str, bases: dict[str, keras.Model], tmp_path: Path) -> None:
-    """Of a Sequential model, too, an embedding stays what it is."""
+    """A Sequential model keeps its embedding, too."""
     model = keras.Sequential([keras.Input((28, 28, 1)), bases["avg"], layers.Dense(16)])
     check(model, "embedding", format, True, tmp_path)
 
@@ -210,7 +210,7 @@ def test_a_dataset_of_representative_pictures() -> None:
 def test_a_folder_of_representative_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of regular files: a pipe would be waited for; hidden ones are nobody's pictures."""
+    """Only regular, visible files count: reading a pipe would never end."""
     from keras_se.serving import description
 
     def decode(files: list[bytes], _: Any) -> Any:

@@ -29,7 +29,7 @@ SETTINGS = ("crop=0.8", "image_size=20")
 NAMES = ["a", "b", "c"]
 # One batch and several, eager and compiled.
 TOLERANCE = 1e-5
-# What names the network of the run.
+# Arguments that name the run's network.
 SOURCES = ["run", "run/last.keras"]
 
 
