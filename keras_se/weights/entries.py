@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from keras_se.checks import reader_of, unknown_choice
 from keras_se.weights.hashes import check_hash
-from keras_se.weights.variable_file import open_variables
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
@@ -162,6 +161,8 @@ class Weights:
             shapes: Variable shapes of the network including the head (of the plain network for a
                 set of one), used to convert a published set on first use.
         """
+        from keras_se.weights.variable_file import open_variables
+
         path = self._bundled
         if self.url:
             from keras_se.weights.cache import converted
