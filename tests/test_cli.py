@@ -364,7 +364,9 @@ def test_a_mistake_is_found_without_a_backend(model: str) -> None:
     ],
 )
 def test_import_without_a_backend(statement: str) -> None:
-    done = python(f"{statement}\nimport sys; print(*sorted(set({SLOW_IMPORTS}) & set(sys.modules)))")
+    done = python(
+        f"{statement}\nimport sys; print(*sorted(set({SLOW_IMPORTS}) & set(sys.modules)))"
+    )
     assert (done.returncode, done.stdout.strip()) == (0, "")
 
 
