@@ -23,10 +23,11 @@ from sklearn.datasets import load_sample_images
 
 import keras_se
 from keras_se.benchmarking.timing import compare, conditions, described, measure
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.folder import Files
+from keras_se.data.labelled import streamed
 from keras_se.recipes import get_recipe
-from keras_se.training.batches import streamed
-from keras_se.training.files import EncodedPictures
-from keras_se.training.folder import Files
+from keras_se.training.recipe_data import training_batches
 
 FILES, BATCH, SIZE = 128, 32, 224
 # Pictures of an epoch, each file eight times.
@@ -122,7 +123,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make(Path(folder))
         sides = {
-            "crop fused with decoding": lambda n: streamed(data.training(recipe, n)),
+            "crop fused with decoding": lambda n: streamed(training_batches(data, recipe, n)),
             "decode, crop, resize": lambda n: plain(data),
         }
         times: dict[str, list[float]] = {name: [] for name in sides}

@@ -30,11 +30,12 @@ import numpy as np
 import keras_se
 from keras_se.benchmarking.runtimes import graph
 from keras_se.benchmarking.timing import conditions, described, timed
+from keras_se.data.datasets import load_pictures
+from keras_se.data.labelled import Pictures
 from keras_se.files import atomic
 from keras_se.recipes import get_recipe
-from keras_se.training.batches import Pictures
-from keras_se.training.datasets import load_pictures
 from keras_se.training.optimizers import optimizer
+from keras_se.training.recipe_data import training_batches
 from keras_se.training.run import figures, logits
 
 TABLE = Path(__file__).with_suffix(".csv")
@@ -141,7 +142,7 @@ class Taught(keras.utils.PyDataset):
 
     def __init__(self) -> None:
         super().__init__()
-        self.batches = data()["train"].training(RECIPE, 0)
+        self.batches = training_batches(data()["train"], RECIPE, 0)
 
     def __len__(self) -> int:
         return len(self.batches)

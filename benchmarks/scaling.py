@@ -34,9 +34,10 @@ def train(batch: int) -> None:
     import keras
     import numpy as np
 
+    from keras_se.data.labelled import Pictures
     from keras_se.recipes import get_recipe
-    from keras_se.training.batches import Pictures
     from keras_se.training.networks import network
+    from keras_se.training.recipe_data import training_batches
     from keras_se.training.run import compile_for_training
     from keras_se.training.strategies import distributed, resolve_strategy
 
@@ -57,7 +58,7 @@ def train(batch: int) -> None:
         model = network(recipe, data)
         devices.prepare(model)
         compile_for_training(model, recipe, steps)
-        batches = devices.batches(lambda part: data.training(recipe, 0, 0, part), batch)
+        batches = devices.batches(lambda part: training_batches(data, recipe, 0, 0, part), batch)
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Clock()])
     seconds = [later - sooner for sooner, later in itertools.pairwise(ends)]
     print(json.dumps(seconds[WARM_UP - 1 :]))

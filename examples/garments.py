@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from PIL import Image
 
+from keras_se.data.datasets import DEBIAN, read_idx
 from keras_se.labels import class_names
-from keras_se.training.datasets import DEBIAN, read_idx
 
 CLASSES = tuple(name for _, name in class_names("fashion_mnist"))
 # Height and width of a garment, which is 28 in the data set.

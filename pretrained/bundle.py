@@ -20,7 +20,7 @@ import keras
 import results
 
 import keras_se
-from keras_se.training.datasets import load_pictures
+from keras_se.data.datasets import load_pictures
 from keras_se.weights.hashes import file_hash
 from keras_se.weights.variable_file import write_variables
 

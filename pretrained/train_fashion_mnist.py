@@ -26,7 +26,7 @@ import numpy as np
 import results
 
 import keras_se
-from keras_se.training.datasets import DEBIAN, read_idx
+from keras_se.data.datasets import DEBIAN, read_idx
 from keras_se.weights.variable_file import write_variables
 
 NAME = "se_resnet20.fashion_mnist"

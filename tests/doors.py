@@ -149,7 +149,7 @@ def doors(folder: Path) -> dict[str, Door]:
     """Ways into the network of grey pictures of 28 x 28 pixels."""
     import tensorflow as tf
 
-    from keras_se.training.files import central_crop
+    from keras_se.data.encoded import central_crop
 
     model = keras_se.SEResNet20(weights="fashion_mnist")
     keras_se.export(model, folder / "served")

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from keras_se.data.labelled import Pictures, streamed
 from keras_se.training import augmentation
-from keras_se.training.batches import Pictures, one_hot, streamed
+from keras_se.training.batches import one_hot
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import training_batches
 
 RANDOM = np.random.default_rng(8)
 DATA = Pictures(
@@ -23,32 +25,34 @@ def recipe(*settings):
 
 
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_step():
-    batches = DATA.training(recipe(*EVERYTHING), epoch=2)
+    batches = training_batches(DATA, recipe(*EVERYTHING), epoch=2)
     assert len(batches) == 6
     whole = [batches[index] for index in range(6)]
     for index in (5, 0, 3):
         for one, other in zip(batches[index], whole[index], strict=True):
             assert one.dtype == np.float32
             assert one.tobytes() == other.tobytes()
-    rest = DATA.training(recipe(*EVERYTHING), epoch=2, first=4)
+    rest = training_batches(DATA, recipe(*EVERYTHING), epoch=2, first=4)
     assert len(rest) == 2
     assert rest[1][0].tobytes() == whole[5][0].tobytes()
     for other in (
-        DATA.training(recipe(*EVERYTHING), epoch=3),
-        DATA.training(recipe(*EVERYTHING, "seed=4"), epoch=2),
+        training_batches(DATA, recipe(*EVERYTHING), epoch=3),
+        training_batches(DATA, recipe(*EVERYTHING, "seed=4"), epoch=2),
     ):
         assert (other[0][0] != whole[0][0]).mean() > 0.5
 
 
 def test_what_is_done_to_a_picture_does_not_depend_on_its_batch():
     settings = [*EVERYTHING[:3], *EVERYTHING[4:6]]
-    small, large = (DATA.training(recipe(*settings, f"batch={n}"), epoch=1) for n in (8, 16))
+    small, large = (
+        training_batches(DATA, recipe(*settings, f"batch={n}"), epoch=1) for n in (8, 16)
+    )
     together = np.concatenate([small[0][0], small[1][0]])
     assert together.tobytes() == large[0][0].tobytes()
 
 
 def test_an_epoch_shows_every_picture_once():
-    batches = DATA.training(recipe(), epoch=0)
+    batches = training_batches(DATA, recipe(), epoch=0)
     shown = np.concatenate([batches[index][0] for index in range(len(batches))])
     originals = {picture.astype("float32").tobytes() for picture in DATA.pictures}
     assert len({picture.tobytes() for picture in shown} & originals) == 48
@@ -58,7 +62,7 @@ def test_an_epoch_shows_every_picture_once():
 
 @pytest.mark.parametrize("first", [0, 4])
 def test_streamed_batches(first):
-    batches = DATA.training(recipe(*EVERYTHING), epoch=2, first=first)
+    batches = training_batches(DATA, recipe(*EVERYTHING), epoch=2, first=first)
     data = streamed(batches)
     assert data.cardinality() == len(list(data)) == len(batches) == 6 - first
     for index, received in enumerate(data.as_numpy_iterator()):
@@ -72,7 +76,10 @@ def test_streamed_batches(first):
 def test_repeats():
     """A picture is in a batch several times, each in another way, beside others and its label."""
     settings = recipe("batch=12", "repeats=3", "flip=true", "shift=2", "rand_augment=2")
-    batches, plain = DATA.training(settings, 1), DATA.training(recipe("batch=12"), 1)
+    batches, plain = (
+        training_batches(DATA, settings, 1),
+        training_batches(DATA, recipe("batch=12"), 1),
+    )
     assert len(batches) == len(plain) == 4
     seen = []
     for step in range(4):
@@ -88,12 +95,12 @@ def test_repeats():
     assert len(set(seen)) == 16
     # The first of them is as without repeats.
     once = recipe("batch=12", "flip=true", "shift=2", "rand_augment=2")
-    assert batches[0][0][:4].tobytes() == DATA.training(once, 1)[0][0][:4].tobytes()
+    assert batches[0][0][:4].tobytes() == training_batches(DATA, once, 1)[0][0][:4].tobytes()
 
 
 def test_rand_augment_is_on_whole_numbers():
-    pictures, targets = DATA.training(recipe("rand_augment=2"), 0)[0]
-    plain, labels = DATA.training(recipe(), 0)[0]
+    pictures, targets = training_batches(DATA, recipe("rand_augment=2"), 0)[0]
+    plain, labels = training_batches(DATA, recipe(), 0)[0]
     np.testing.assert_array_equal(pictures, pictures.round())
     assert pictures.min() >= 0
     assert pictures.max() <= 255
@@ -176,7 +183,7 @@ def test_random_erasing_of_a_recipe():
     """That share of the pictures has a rectangle of the mean colour; the rest are as without it."""
     data = Pictures(RANDOM.integers(0, 256, (800, 28, 28, 1), np.uint8), np.arange(800) % 3, "abc")
     plain, settings = recipe("batch=800"), recipe("batch=800", "random_erasing=0.25")
-    before, after = (data.training(r, 0)[0][0] for r in (plain, settings))
+    before, after = (training_batches(data, r, 0)[0][0] for r in (plain, settings))
     changed = (before != after).any(-1).mean((1, 2))
     # Four standard errors of 800 draws.
     assert abs((changed > 0).mean() - 0.25) < 4 * (0.25 * 0.75 / 800) ** 0.5
@@ -233,8 +240,10 @@ def test_shares_of_mixes():
 def test_parts_make_up_the_batch(count):
     """Also where a picture is mixed with one of another part."""
     settings = recipe(*EVERYTHING)
-    whole = DATA.training(settings, epoch=1, first=2)
-    parts = [DATA.training(settings, epoch=1, first=2, part=(n, count)) for n in range(count)]
+    whole = training_batches(DATA, settings, epoch=1, first=2)
+    parts = [
+        training_batches(DATA, settings, epoch=1, first=2, part=(n, count)) for n in range(count)
+    ]
     for step in range(len(whole)):
         for n, values in enumerate(whole[step]):
             joined = np.concatenate([part[step][n] for part in parts])

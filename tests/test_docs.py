@@ -10,8 +10,8 @@ import pytest
 
 import keras_se
 from keras_se.cli import cli
+from keras_se.data import datasets
 from keras_se.recipes import get_recipe, recipe_names
-from keras_se.training import datasets
 
 # Longer than a few seconds.
 SLOW = {

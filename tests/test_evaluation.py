@@ -14,9 +14,9 @@ from command_line import assert_mistake
 from PIL import Image
 
 import keras_se
+from keras_se.data.datasets import load_pictures
 from keras_se.labels import class_names
 from keras_se.recipes import get_recipe
-from keras_se.training.datasets import load_pictures
 from keras_se.training.evaluation import data_set_files, evaluate
 from keras_se.training.run import Run
 

@@ -15,9 +15,9 @@ from reference import noise_pictures
 
 import keras_se
 from keras_se import excitations
-from keras_se.training.datasets import load_data
+from keras_se.data.tfds import evaluated_on
 from keras_se.training.recipe import Recipe
-from keras_se.training.tfds import evaluated_on
+from keras_se.training.recipe_data import load_data
 
 NAME = "se_resnet20.fashion_mnist"
 

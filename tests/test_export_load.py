@@ -20,8 +20,8 @@ from test_decoding import resident
 from test_pictures import encoded
 
 import keras_se
+from keras_se.data.datasets import load_pictures
 from keras_se.serving import exporting, sources
-from keras_se.training.datasets import load_pictures
 
 pytestmark = pytest.mark.export
 

@@ -8,11 +8,12 @@ import tensorflow as tf
 import training_runs
 from PIL import Image
 
+from keras_se.data.decoding import opened
+from keras_se.data.encoded import central_crop
 from keras_se.pictures import load_image
-from keras_se.training.datasets import load_data
-from keras_se.training.decoding import opened
-from keras_se.training.files import central_crop, random_crop
+from keras_se.training.encoded_batches import random_crop
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data, training_batches
 from keras_se.training.run import Run
 from keras_se.weights.entries import get_weights
 
@@ -113,10 +114,10 @@ def test_batches_are_pure_functions(folder):
     assert len(train) == 24
     assert train.shape == (32, 32, 3)
     assert train.names == ["tall", "wide"]
-    whole = [list(train.training(recipe(folder, *settings), 1)) for _ in range(2)]
+    whole = [list(training_batches(train, recipe(folder, *settings), 1)) for _ in range(2)]
     assert len(whole[0]) == 6
-    rest = list(train.training(recipe(folder, *settings), 1, first=4))
-    other = list(train.training(recipe(folder, *settings), 2))
+    rest = list(training_batches(train, recipe(folder, *settings), 1, first=4))
+    other = list(training_batches(train, recipe(folder, *settings), 2))
     for n in range(6):
         for part in (0, 1):
             one = whole[0][n][part].numpy()
@@ -131,7 +132,8 @@ def test_batches_are_pure_functions(folder):
 def test_what_is_done_to_a_picture_does_not_depend_on_its_batch(folder):
     train = load_data(recipe(folder), pytest.fail)["train"]
     small, large = (
-        next(iter(train.training(recipe(folder, f"batch={n}"), 1)))[0].numpy() for n in (4, 8)
+        next(iter(training_batches(train, recipe(folder, f"batch={n}"), 1)))[0].numpy()
+        for n in (4, 8)
     )
     assert small.tobytes() == large[:4].tobytes()
 
@@ -146,7 +148,7 @@ def test_rand_augment_is_that_of_pictures_in_memory(folder):
     shown = views(chosen, 1, len(train))
     changed = 0
     for step, (one, other) in enumerate(
-        zip(train.training(twice, 1), train.training(chosen, 1), strict=True)
+        zip(training_batches(train, twice, 1), training_batches(train, chosen, 1), strict=True)
     ):
         np.testing.assert_array_equal(one[1], other[1])
         np.testing.assert_array_equal(other[1].numpy().argmax(1), train.labels[shown[step] % 24])
@@ -164,10 +166,10 @@ def test_mix_is_that_of_pictures_in_memory(folder):
     from keras_se.training.batches import mix_of
 
     train = load_data(recipe(folder), pytest.fail)["train"]
-    plain = list(train.training(recipe(folder), 1))
+    plain = list(training_batches(train, recipe(folder), 1))
     settings = recipe(folder, "mixup=0.4", "cutmix=1.0")
     kinds = set()
-    for step, batch in enumerate(train.training(settings, 1)):
+    for step, batch in enumerate(training_batches(train, settings, 1)):
         mix = mix_of(settings, 1, step, train.shape)
         kinds.add(mix.own < 1)
         expected = mixed(*(part.numpy() for part in plain[step]), mix)
@@ -238,8 +240,8 @@ def test_bad_folders(folder, tmp_path):
 def test_parts_make_up_the_batch(folder):
     settings = recipe(folder, "mixup=0.2", "cutmix=1.0")
     train = load_data(settings, pytest.fail)["train"]
-    whole = list(train.training(settings, 1, first=4))
-    parts = [list(train.training(settings, 1, first=4, part=(n, 2))) for n in range(2)]
+    whole = list(training_batches(train, settings, 1, first=4))
+    parts = [list(training_batches(train, settings, 1, first=4, part=(n, 2))) for n in range(2)]
     assert len(whole) == 2
     for step, values in enumerate(whole):
         for n, value in enumerate(values):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_se.training.datasets import load_data
-from keras_se.training.listing import list_folder
-from keras_se.training.parts import lines, split
+from keras_se.data.listing import list_folder
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data
+from keras_se.training.splits import lines, split
 
 
 def write(folder, names="abc", count=5):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_se.training.randomness import bits, permutation, uniform
+from keras_se.data.randomness import bits, permutation, uniform
 
 
 def splitmix64(state):

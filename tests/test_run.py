@@ -13,8 +13,9 @@ import training_runs
 from PIL import Image
 
 import keras_se
+from keras_se.data.datasets import fetched, load_pictures
 from keras_se.recipes import get_recipe, recipe_names
-from keras_se.training.datasets import fetched, load_data, load_pictures
+from keras_se.training.recipe_data import load_data, training_batches
 from keras_se.training.run import (
     Interrupted,
     Run,
@@ -166,7 +167,7 @@ def test_recipes(name, data, tmp_path):
     (row,) = run.history
     assert np.isfinite([row["loss"], row["val_cross_entropy"]]).all()
     training, _, _ = split(load_data(chosen, pytest.fail), chosen)
-    batch = next(iter(training.training(chosen, 0)))
+    batch = next(iter(training_batches(training, chosen, 0)))
     compile_for_training(run.model, chosen.changed(["epochs=5"]), 3)
     losses = [float(run.model.train_on_batch(*batch)[0]) for _ in range(6)]
     assert np.isfinite(losses).all()

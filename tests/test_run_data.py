@@ -22,8 +22,8 @@ from test_listing import recipe, write
 import keras_se
 from keras_se.training import environment
 from keras_se.training.contents import check_data, load_test, stored_data, stored_names
-from keras_se.training.datasets import load_data
 from keras_se.training.evaluation import evaluate
+from keras_se.training.recipe_data import load_data
 from keras_se.training.run import Interrupted, Run
 from keras_se.training.run_folder import newest, next_free
 

@@ -20,10 +20,10 @@ import keras_se
 from keras_se.analysis.command import excitations_of
 from keras_se.serving.description import network_of, transform_of
 from keras_se.training.contents import contents_of, data_account, packed
-from keras_se.training.datasets import load_data
 from keras_se.training.evaluation import evaluate
 from keras_se.training.networks import network
-from keras_se.training.parts import described, split
+from keras_se.training.recipe_data import load_data
+from keras_se.training.splits import described, split
 
 SETTINGS = ("crop=0.8", "image_size=20")
 NAMES = ["a", "b", "c"]

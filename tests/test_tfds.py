@@ -11,11 +11,11 @@ import tensorflow_datasets as tfds
 import training_runs
 from PIL import Image
 
-from keras_se.training.batches import Pictures
-from keras_se.training.datasets import load_data
+from keras_se.data.labelled import Pictures
+from keras_se.data.tfds import _records
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data, training_batches
 from keras_se.training.run import Run, split
-from keras_se.training.tfds import _records
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def test_labels_are_those_of_the_pictures(prepared):
 def test_batches_are_pure_functions(prepared):
     settings = ("mixup=0.2", "cutmix=1.0", "flip=true")
     train = load_data(recipe(prepared, *settings), pytest.fail)["train"]
-    whole, again = (list(train.training(recipe(prepared, *settings), 1)) for _ in range(2))
-    rest = list(train.training(recipe(prepared, *settings), 1, first=5))
-    other = list(train.training(recipe(prepared, *settings), 2))
+    whole, again = (list(training_batches(train, recipe(prepared, *settings), 1)) for _ in range(2))
+    rest = list(training_batches(train, recipe(prepared, *settings), 1, first=5))
+    other = list(training_batches(train, recipe(prepared, *settings), 2))
     assert len(whole) == 7
     for n in range(7):
         for part in (0, 1):
@@ -219,7 +219,7 @@ def test_mistakes(name, settings, expected, prepared, tmp_path):
 
 
 def test_too_large_for_memory(prepared, monkeypatch):
-    monkeypatch.setattr("keras_se.training.tfds.MOST", 25 * 64 - 1)
+    monkeypatch.setattr("keras_se.data.tfds.MOST", 25 * 64 - 1)
     with pytest.raises(ValueError, match="too large for memory"):
         load_data(recipe(prepared, "image_size=null", data="tfds:tiny_grey"), pytest.fail)
 

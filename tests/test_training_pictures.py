@@ -9,9 +9,10 @@ import tensorflow as tf
 from PIL import Image
 from test_listing import recipe, write
 
-from keras_se.training.datasets import load_data
-from keras_se.training.decoding import decoded, opened, whole
-from keras_se.training.files import central_crop, random_crop
+from keras_se.data.decoding import decoded, opened, whole
+from keras_se.data.encoded import central_crop
+from keras_se.training.encoded_batches import random_crop
+from keras_se.training.recipe_data import load_data, training_batches
 
 # Inverse transforms of JPEG differ by rounding, and so does the way back from CMYK.
 JPEG_TOLERANCE = 8
@@ -182,7 +183,7 @@ def test_mixed_formats_are_all_trained_on(tmp_path):
     found = [[], []]
 
     def read(place):
-        found[place] = [batch[0].numpy().tobytes() for batch in train.training(chosen, 0)]
+        found[place] = [batch[0].numpy().tobytes() for batch in training_batches(train, chosen, 0)]
 
     threads = [threading.Thread(target=read, args=(n,)) for n in range(2)]
     for thread in threads:

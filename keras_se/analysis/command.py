@@ -14,15 +14,15 @@ from keras_se.analysis.gates import Gates
 from keras_se.analysis.result import Excitations
 from keras_se.analysis.samples import Samples, of_files, of_tfds
 from keras_se.checks import positive_integer
+from keras_se.data.datasets import DATASETS, load_pictures
+from keras_se.data.tfds import check_data_dir, is_tfds
 from keras_se.description import find_set
 from keras_se.labels import class_names
 from keras_se.pictures import colours_of, load_image
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
-from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.evaluation import data_set_files
 from keras_se.training.recipe import from_dict
-from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Weights
 
 

@@ -24,6 +24,7 @@ from keras_se.analysis.samples import (
     of_tfds,
 )
 from keras_se.checks import positive_integer
+from keras_se.data.tfds import check_data_dir, is_tfds
 from keras_se.graph.trace import is_functional
 from keras_se.inspection import describe, warn_of_range
 from keras_se.pictures import (
@@ -33,7 +34,6 @@ from keras_se.pictures import (
     preprocessing_of,
     read_picture,
 )
-from keras_se.training.tfds import check_data_dir, is_tfds
 from keras_se.weights.entries import Preprocessing
 
 HIGH, LOW = 0.9, 0.1

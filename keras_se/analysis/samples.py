@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_se.training.tfds import evaluated_on
+from keras_se.data.tfds import evaluated_on
 from keras_se.weights.entries import Preprocessing
 
 # Pictures per batch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_se.training.datasets import DATASETS, load_pictures
+from keras_se.data.datasets import DATASETS, load_pictures
 
 # Number of calibration images from a data set.
 PICTURES = 300

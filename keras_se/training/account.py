@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_se.data.labelled import Data
 from keras_se.files import atomic, writing
-from keras_se.training.batches import Data
 from keras_se.training.recipe import Recipe
 
 CARD = """# {model} trained on {data}

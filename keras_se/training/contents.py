@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_se.training.batches import Data
-from keras_se.training.datasets import load_data
-from keras_se.training.files import EncodedPictures
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.labelled import Data
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data
 
 DATA, FILES = "data.json", "files.json.gz"
 # Names shown in a message, and characters of each.

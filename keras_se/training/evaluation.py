@@ -15,17 +15,17 @@ import keras
 import numpy as np
 
 from keras_se.checks import unknown_choice
+from keras_se.data.datasets import DATASETS, load_pictures
+from keras_se.data.labelled import check_channels_last
+from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.labels import class_names
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import get_model, model_file, unknown
-from keras_se.training.batches import check_channels_last
 from keras_se.training.contents import load_test
-from keras_se.training.datasets import DATASETS, load_pictures
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.training.run import figures, logits
-from keras_se.training.tfds import check_data_dir, evaluated_on, is_tfds
 
 BATCH = 100
 

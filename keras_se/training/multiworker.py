@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_se.training.batches import streamed
+from keras_se.data.labelled import streamed
 
 # Its `fit` averages metrics along an axis they lack, and reduces a batch before the first step to
 # build what is already built: https://github.com/keras-team/keras/issues/20585. Synchronised

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 
 import keras_se
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.labelled import Data
 from keras_se.inspection import tell
 from keras_se.models._builder import Builder, with_new_head
-from keras_se.training.batches import Data
-from keras_se.training.files import EncodedPictures
 from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
@@ -54,12 +54,12 @@ def weights_set(recipe: Recipe) -> Weights | None:
     return found if isinstance(found, Weights) else None
 
 
-def encoded_as(recipe: Recipe, channels: int = 3) -> tuple[tuple[int, int, int], float]:
+def encoded_as(recipe: Recipe, channels: int) -> tuple[tuple[int, int, int], float]:
     """Input shape and crop for encoded pictures, from the recipe or its weights.
 
     Args:
         recipe: The recipe.
-        channels: Channels of the pictures. Defaults to 3.
+        channels: Channels of the pictures.
 
     Returns:
         `(size, size, channels)`, and the share of the shorter side that is evaluated.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras_se
-from keras_se.training.datasets import load_data
 from keras_se.training.networks import network
-from keras_se.training.parts import described, split
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data
+from keras_se.training.splits import described, split
 from keras_se.training.strategies import resolve_strategy
 
 BYTES = {"float32": 4, "float64": 8, "mixed_bfloat16": 2, "mixed_float16": 2}

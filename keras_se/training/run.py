@@ -19,10 +19,11 @@ import keras
 import numpy as np
 from filelock import FileLock, Timeout
 
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.labelled import Data, check_channels_last, streamed
 from keras_se.files import atomic, writing
 from keras_se.training import checkpoints
 from keras_se.training.account import Events, card, draw_curves
-from keras_se.training.batches import Data, check_channels_last, streamed
 from keras_se.training.contents import (
     DATA,
     FILES,
@@ -31,13 +32,11 @@ from keras_se.training.contents import (
     data_account,
     packed,
 )
-from keras_se.training.datasets import load_data
 from keras_se.training.environment import environment
-from keras_se.training.files import EncodedPictures
 from keras_se.training.networks import network
 from keras_se.training.optimizers import optimizer
-from keras_se.training.parts import described, lines, split
 from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data, training_batches
 from keras_se.training.run_folder import (
     CHECKPOINTS,
     ENVIRONMENT,
@@ -50,6 +49,7 @@ from keras_se.training.run_folder import (
     remove_half_written,
 )
 from keras_se.training.signals import noted
+from keras_se.training.splits import described, lines, split
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
 
 # Steps between checks of the loss, which make a GPU wait.
@@ -216,7 +216,7 @@ class Run:
         while epoch < recipe.epochs:
             began, steps = time.monotonic(), self.steps - first
             if steps:
-                parts = functools.partial(training.training, recipe, epoch, first)
+                parts = functools.partial(training_batches, training, recipe, epoch, first)
                 self.model.fit(
                     self.devices.batches(parts, recipe.batch),
                     steps_per_epoch=steps,

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from keras_se.checks import unknown_choice
+from keras_se.data.labelled import streamed
 from keras_se.training import multiworker
-from keras_se.training.batches import streamed
 
 STRATEGIES = ("auto", "none", "mirrored", "multiworker", "jax")
 # Stride between replicas' seeds, unlikely to collide with another layer's seed.

@@ -17,15 +17,13 @@ import numpy as np
 from PIL import Image
 
 from keras_se.checks import unknown_choice
-from keras_se.training.batches import Data, Pictures
-from keras_se.training.datasets import check_labels
-from keras_se.training.files import EncodedPictures
-from keras_se.training.networks import encoded_as
-from keras_se.training.parts import with_test
-from keras_se.training.recipe import Recipe
-from keras_se.training.records import Records, array_records, tfrecords
+from keras_se.data.datasets import check_labels
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.labelled import Data, Pictures
+from keras_se.data.loading import TFDS, DataRequest
+from keras_se.data.records import Records, array_records, tfrecords
+from keras_se.data.splits import with_test
 
-PREFIX = "tfds:"
 # No namespace in front: TFDS would look it up on the internet.
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
 # Largest data set to hold in memory, in bytes.
@@ -34,7 +32,7 @@ MOST = 4 * 2**30
 
 def is_tfds(images: Any) -> TypeGuard[str]:
     """Whether `images` names a TensorFlow Datasets data set."""
-    return isinstance(images, str) and images.startswith(PREFIX)
+    return isinstance(images, str) and images.startswith(TFDS)
 
 
 def check_data_dir(data_dir: Any, images: Any) -> None:
@@ -45,41 +43,41 @@ def check_data_dir(data_dir: Any, images: Any) -> None:
         )
 
 
-def load_tfds(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Data]:
+def load_tfds(request: DataRequest, report: Callable[[str], None]) -> dict[str, Data]:
     """The parts of a prepared TensorFlow Datasets data set.
 
     `"train"` is TFDS' split of that name. `"test"` is its `test` if that has labels, else its
     `validation`, else a fifth of `train`. `"validation"` is its `validation` unless that is the
-    test set. Pictures of one size keep it and are held in memory, unless the recipe gives an
+    test set. Pictures of one size keep it and are held in memory, unless the request gives an
     `image_size`; others are decoded on demand.
 
     Args:
-        recipe: Provides the data set, its folder, and how to treat bad pictures.
+        request: Provides the data set, its folder, and how to treat bad pictures.
         report: Called with a line for each skipped picture.
 
     Raises:
         ValueError: If there is no such data set, or it is not prepared or invalid.
     """
-    name = recipe.data.removeprefix(PREFIX)
-    builder = _builder(name, recipe.data_dir)
+    name = request.data.removeprefix(TFDS)
+    builder = _builder(name, request.data_dir)
     image, label = _features(name, builder.info)
     names, shape = builder.info.features[label].names, builder.info.features[image].shape
-    held = recipe.image_size is None and None not in shape
+    held = request.image_size is None and None not in shape
     if held:
-        _check_fits(recipe, builder.info, shape)
+        _check_fits(request, builder.info, shape)
     else:
-        shape, crop = encoded_as(recipe, shape[2])
+        shape, crop = request.encoding(shape[2])
     parts: dict[str, Data] = {}
     for part in ("train", "validation", "test"):
         records = _labelled(name, builder, part, image, label)
         if records is None:
             continue
         if held:
-            parts[part] = _held(records, shape, names, recipe, report).called(records.title)
+            parts[part] = _held(records, shape, names, request, report).called(records.title)
             continue
         every = np.arange(len(records.labels))
         encoded = EncodedPictures(records, every, records.labels, names, shape, crop, records.title)
-        parts[part] = encoded.sound(report) if recipe.bad_pictures == "skip" else encoded
+        parts[part] = encoded.sound(report) if request.skip else encoded
     if "train" not in parts:
         raise ValueError(
             f"{name}: expected a split `train`. Received: {', '.join(builder.info.splits)}"
@@ -104,7 +102,7 @@ def evaluated_on(
     Raises:
         ValueError: If there is no such data set, or it is not prepared or invalid.
     """
-    name = name.removeprefix(PREFIX)
+    name = name.removeprefix(TFDS)
     builder = _builder(name, folder)
     image, label = _features(name, builder.info)
     for part in ("test", "validation", "train"):
@@ -141,20 +139,20 @@ def _builder(name: str, folder: str | Path | None) -> Any:
         import tensorflow_datasets as tfds
     except ImportError:
         raise ValueError(
-            f"data='{PREFIX}{name}' needs TensorFlow Datasets: pip install keras-se[tfds]"
+            f"data='{TFDS}{name}' needs TensorFlow Datasets: pip install keras-se[tfds]"
         ) from None
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"`data` must be '{PREFIX}NAME[/CONFIG][:VERSION]'. Received: data='{PREFIX}{name}'"
+            f"`data` must be '{TFDS}NAME[/CONFIG][:VERSION]'. Received: data='{TFDS}{name}'"
         )
     short = re.split("[/:]", name)[0]
     try:
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
         known = tfds.list_builders(with_community_datasets=False)
-        near = [PREFIX + other for other in difflib.get_close_matches(short, known)]
-        more = f"'{PREFIX}NAME' of a data set of TFDS, or one prepared in `data_dir`"
-        raise ValueError(unknown_choice("data", PREFIX + name, near, more)) from None
+        near = [TFDS + other for other in difflib.get_close_matches(short, known)]
+        more = f"'{TFDS}NAME' of a data set of TFDS, or one prepared in `data_dir`"
+        raise ValueError(unknown_choice("data", TFDS + name, near, more)) from None
     except (ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
@@ -218,18 +216,18 @@ def _records(title: str, builder: Any, part: str, image: str, label: str) -> Rec
     return array_records(title, source, image, label)
 
 
-def _check_fits(recipe: Recipe, info: Any, shape: tuple[int, int, int]) -> None:
+def _check_fits(request: DataRequest, info: Any, shape: tuple[int, int, int]) -> None:
     """Raise a `ValueError` unless the pictures fit into memory."""
     size = sum(split.num_examples for split in info.splits.values()) * int(np.prod(shape))
     if size > MOST:
         raise ValueError(
-            f"`image_size` must be given with data={recipe.data!r}, which is too large for memory "
+            f"`image_size` must be given with data={request.data!r}, which is too large for memory "
             f"({size / 2**30:.1f} GiB). Received: image_size=None"
         )
 
 
 def _held(
-    records: Records, shape: tuple[int, int, int], names: list[str], recipe: Recipe,
+    records: Records, shape: tuple[int, int, int], names: list[str], request: DataRequest,
     report: Callable[[str], None],
 ) -> Pictures:  # fmt: skip
     """The pictures of a split in memory."""
@@ -242,7 +240,7 @@ def _held(
                     raise ValueError(f"{picture.height} x {picture.width} pixels")
                 return np.asarray(picture.convert(mode)).reshape(shape)
         except (OSError, SyntaxError, ValueError) as error:
-            if recipe.bad_pictures == "refuse":
+            if not request.skip:
                 raise ValueError(
                     f"{records.name(index)}: expected an undamaged picture of {shape[0]} x "
                     f"{shape[1]} pixels; bad_pictures=skip leaves it out. Received: {error}"

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+# Purposes of random numbers, part of their counters: never renumber them.
+ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
+ERASE, ERASE_SIZE, ERASE_AT = range(9, 12)
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 

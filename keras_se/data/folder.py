@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_se.data.encoded import EncodedPictures
+from keras_se.data.listing import list_folder
+from keras_se.data.loading import DataRequest
+from keras_se.data.splits import with_test
 from keras_se.pictures import SUFFIXES, printable
-from keras_se.training.files import EncodedPictures
-from keras_se.training.listing import list_folder
-from keras_se.training.networks import encoded_as
-from keras_se.training.parts import with_test
-from keras_se.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -54,24 +53,23 @@ class Files:
         return printable(os.path.relpath(path, self.root)), self.sizes[index]
 
 
-def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, EncodedPictures]:
+def load_folder(request: DataRequest, report: Callable[[str], None]) -> dict[str, EncodedPictures]:
     """The parts of a folder of pictures: `"train"`, `"test"` and, if it has them, `"validation"`.
 
     With validation pictures but no test pictures, the former are used as `"test"`.
 
     Args:
-        recipe: Provides the folder, the size, and how to treat files that are not pictures.
+        request: Provides the folder, the size, and how to treat files that are not pictures.
         report: Called with a line for each skipped file.
 
     Raises:
         ValueError: If the folder has fewer than two classes, or a setting does not apply to files.
         OSError: If a folder cannot be read.
     """
-    if recipe.data_dir is None:
+    if request.data_dir is None:
         raise ValueError("`data_dir` must be given with data='folder'. Received: data_dir=None")
-    shape, crop = encoded_as(recipe)
-    skip = recipe.bad_pictures == "skip"
-    listing = list_folder(Path(recipe.data_dir), skip, report)
+    shape, crop = request.encoding(3)
+    listing = list_folder(Path(request.data_dir), request.skip, report)
     parts = {}
     for part, files in listing.parts.items():
         paths, sizes = [path for path, _, _ in files], [size for _, size, _ in files]
@@ -80,7 +78,7 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Enco
             Files(paths, sizes, listing.root), np.arange(len(paths)), labels, listing.names, shape,
             crop, listing.origins[part],
         )  # fmt: skip
-        if skip:
+        if request.skip:
             pictures = pictures.sound(report)
         empty = sorted(set(range(len(listing.names))) - set(pictures.labels.tolist()))
         if part != "train" and len(pictures):
@@ -91,4 +89,4 @@ def load_folder(recipe: Recipe, report: Callable[[str], None]) -> dict[str, Enco
         parts[part] = pictures
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
-    return with_test(printable(recipe.data_dir), parts)
+    return with_test(printable(request.data_dir), parts)

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from keras_se.checks import unknown_choice
+from keras_se.data.labelled import Pictures
 from keras_se.labels import class_names
-from keras_se.training.batches import Data, Pictures
-from keras_se.training.recipe import Recipe
 
 # Installed by Debian's package dataset-fashion-mnist.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -120,39 +119,6 @@ def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Picture
         check_labels(f"{name} {part}", labels, len(names))
         parts[part] = Pictures(pictures, labels, names, f"{name}, {part}")
     return parts
-
-
-def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Data]:
-    """The parts `"train"` and `"test"` of a recipe's data.
-
-    Args:
-        recipe: The recipe.
-        report: Called with a line for each skipped picture.
-
-    Returns:
-        These two, and `"validation"` if the data set has a validation split.
-
-    Raises:
-        ValueError: If there is no such data set, or it is invalid.
-        OSError: If a file is missing and cannot be downloaded.
-    """
-    if recipe.data == "folder":
-        from keras_se.training.folder import load_folder
-
-        return load_folder(recipe, report)
-    if recipe.data.startswith("tfds:"):
-        from keras_se.training.tfds import load_tfds
-
-        return load_tfds(recipe, report)
-    if recipe.data not in DATASETS:
-        more = "'tfds:<name>' of TensorFlow Datasets"
-        raise ValueError(unknown_choice("data", recipe.data, [*DATASETS, "folder"], more))
-    if recipe.image_size is not None:
-        raise ValueError(
-            f"`image_size` must be null for {recipe.data}, whose pictures have a fixed size. "
-            f"Received: image_size={recipe.image_size}"
-        )
-    return load_pictures(recipe.data, None if recipe.data_dir is None else Path(recipe.data_dir))
 
 
 def check_labels(where: str, labels: np.ndarray, classes: int) -> None:

@@ -1,0 +1,1 @@
+"""Labelled pictures: folders, tables, TensorFlow Datasets and data sets in memory."""

@@ -1,0 +1,161 @@
+"""Encoded pictures, which `tf.data` decodes, crops and resizes on demand.
+
+An `ImageBytes` provides their bytes, from files or from the records of a prepared data set.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from keras_se.data.decoding import decoded, whole
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Weights of red, green and blue in grey (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
+
+
+class ImageBytes(Protocol):
+    """A source of encoded pictures."""
+
+    def data(self, index: tf.Tensor) -> tf.Tensor:
+        """Bytes of the picture at `index`, in a graph: a scalar string."""
+
+    def name(self, index: int) -> str:
+        """Its name in messages."""
+
+    def entry(self, index: int) -> tuple[str, int]:
+        """Its key, the same in any copy of the data, and its size in bytes."""
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """Labelled JPEG, PNG, GIF, BMP, WebP or TIFF pictures of any size.
+
+    Attributes:
+        source: Provides their bytes.
+        chosen: Indices in `source`, `(count,)`.
+        labels: int64 from 0 to less than `classes`, `(count,)`.
+        names: Names of the classes.
+        shape: Input shape of the network: `(size, size, channels)`, grey or RGB.
+        crop: Share of the shorter side kept by the centre crop for evaluation.
+        origin: Where the pictures are from, in words. Defaults to an empty string.
+    """
+
+    source: ImageBytes
+    chosen: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+    shape: tuple[int, int, int]
+    crop: float
+    origin: str = ""
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> EncodedPictures:
+        return replace(self, chosen=self.chosen[chosen], labels=self.labels[chosen])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    def called(self, origin: str) -> EncodedPictures:
+        """The same pictures with another `origin`."""
+        return replace(self, origin=origin)
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """The key of each picture; its size in bytes and its class."""
+        for index, label in zip(self.chosen.tolist(), self.labels.tolist(), strict=True):
+            key, size = self.source.entry(index)
+            yield key, f"{size} {self.names[label]}"
+
+    def bad(self) -> Iterator[str]:
+        """A line for each bad picture: its name, and what is wrong."""
+        for n in self._bad():
+            index = self.chosen[n]
+            try:
+                decoded(self.source.data(index).numpy())
+                reason = "data that TensorFlow cannot decode"
+            except Exception as error:
+                text = re.sub(r"{{.*?}}|\[Op:\w+\].*", "", " ".join(str(error).split())).strip()
+                reason = text.rpartition("Received: ")[2][-100:]
+            yield (
+                f"{self.source.name(index)}: expected an undamaged picture; bad_pictures=skip "
+                f"leaves it out. Received: {reason}"
+            )
+
+    def sound(self, report: Callable[[str], None]) -> EncodedPictures:
+        """The pictures that can be decoded; `report` is called with a line for each other."""
+        bad = list(self._bad())
+        for n in bad:
+            report(f"skipped, not a picture: {self.source.name(self.chosen[n])}")
+        return self[np.delete(np.arange(len(self)), bad)]
+
+    def _bad(self) -> Iterator[int]:
+        """Positions of the pictures that cannot be decoded."""
+        import tensorflow as tf
+
+        def is_sound(index: int) -> bool:
+            try:
+                whole(self.source.data(tf.constant(index)))
+            except (tf.errors.OpError, ValueError, OSError):
+                return False
+            return True
+
+        with ThreadPoolExecutor() as pool:
+            for n, sound in enumerate(pool.map(is_sound, self.chosen)):
+                if not sound:
+                    yield n
+
+    def evaluation(self, batch: int) -> tf.data.Dataset:
+        """All pictures in order, in batches of one size, padded with the last picture."""
+        import tensorflow as tf
+
+        count = math.ceil(len(self) / batch) * batch
+        chosen = np.pad(self.chosen, (0, count - len(self)), "edge")
+        data = tf.data.Dataset.from_tensor_slices(chosen)
+        data = data.map(
+            lambda index: central_crop(self.source.data(index), self.shape, self.crop),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf.Tensor:
+    """The centre of a picture whose shorter side is resized to `size / crop` pixels.
+
+    Args:
+        data: Bytes of a file.
+        size: Height, width (the same) and channels of the result.
+        crop: Share of the shorter side that is kept.
+
+    Returns:
+        A float32 picture in 0..255.
+    """
+    import tensorflow as tf
+
+    picture = whole(data)
+    shape = tf.shape(picture)[:2]
+    shorter = math.floor(size[0] / crop)
+    resized = shorter * shape // tf.reduce_min(shape)
+    picture = tf.image.resize(picture, resized, antialias=True)
+    top, left = tf.unstack((resized - size[:2]) // 2)
+    picture = picture[top : top + size[0], left : left + size[1]]
+    return tf.ensure_shape(coloured(tf.clip_by_value(picture, 0, 255), size[2]), size)
+
+
+def coloured(picture: tf.Tensor, channels: int) -> tf.Tensor:
+    """Convert an RGB picture to 1 or 3 channels."""
+    import tensorflow as tf
+
+    return picture if channels == 3 else tf.reduce_sum(picture * LUMA, -1, keepdims=True)

@@ -1,0 +1,48 @@
+"""The test split of a data set that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from keras_se.data.labelled import Data
+from keras_se.data.randomness import PARTS, permutation
+
+# One picture in this many is held out for the test if the data set has no test split.
+TEST = 5
+
+AnyData = TypeVar("AnyData", bound=Data)
+
+
+def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
+    """The parts of a data set, each in a fixed random order, with a test part added if missing.
+
+    Args:
+        where: Name of the data set in messages.
+        parts: `"train"`, optionally `"validation"` and `"test"`; without the latter a fifth of
+            `"train"` is held out for the test.
+
+    Raises:
+        ValueError: If there is too little to train on.
+    """
+    # Shuffled, so that held-out and test pictures cover all classes.
+    parts = {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
+    every = parts["train"]
+    present = np.unique(every.labels)
+    if len(present) < 2:
+        raise ValueError(
+            f"{where}: expected training pictures of at least two classes. "
+            f"Received: {len(every)} picture(s) of {len(present)}"
+        )
+    if "test" in parts:
+        return parts
+    count = len(every) // TEST
+    if not count:
+        raise ValueError(f"{where}: expected at least {TEST} pictures. Received: {len(every)}")
+    return {
+        **parts,
+        "train": every[:-count].called(f"four fifths of {every.origin}"),
+        "test": every[-count:].called(f"a fifth of {every.origin}"),
+    }
