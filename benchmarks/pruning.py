@@ -34,9 +34,9 @@ from keras_se.data.datasets import load_pictures
 from keras_se.data.labelled import Pictures
 from keras_se.files import atomic
 from keras_se.recipes import get_recipe
+from keras_se.training.figures import figures, logits
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe_data import training_batches
-from keras_se.training.run import figures, logits
 
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = (

@@ -36,9 +36,9 @@ def train(batch: int) -> None:
 
     from keras_se.data.labelled import Pictures
     from keras_se.recipes import get_recipe
+    from keras_se.training.compilation import compile_for_training
     from keras_se.training.networks import network
     from keras_se.training.recipe_data import training_batches
-    from keras_se.training.run import compile_for_training
     from keras_se.training.strategies import distributed, resolve_strategy
 
     steps = WARM_UP + STEPS

@@ -2,13 +2,13 @@ from . import layers as layers
 from . import models as models
 from .analysis.excitations import excitations as excitations
 from .analysis.result import Excitations as Excitations
+from .checkpoint import load_checkpoint as load_checkpoint
 from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .description import Description as Description
 from .heads import with_new_head as with_new_head
 from .inference.fusion import fuse as fuse
 from .inspection import describe as describe
-from .labels import decode_predictions as decode_predictions
 from .layers import ECAConfig as ECAConfig
 from .layers import EfficientChannelAttention as EfficientChannelAttention
 from .layers import SCSEConfig as SCSEConfig
@@ -43,8 +43,10 @@ from .models import SEShakeShake29 as SEShakeShake29
 from .models import SEShuffleNet as SEShuffleNet
 from .models import SEWRN16x8 as SEWRN16x8
 from .models import list_models as list_models
+from .models import list_weights as list_weights
 from .pictures import load_image as load_image
 from .pictures import preprocess_input as preprocess_input
+from .predictions import decode_predictions as decode_predictions
 from .pruning.pruning import Pruning as Pruning
 from .pruning.pruning import prune as prune
 from .pruning.stages import drop_stage as drop_stage
@@ -53,8 +55,6 @@ from .resolve import get_model as get_model
 from .serving.exporting import export as export
 from .surgery.insertion import add_squeeze_excite as add_squeeze_excite
 from .training.strategies import synchronized as synchronized
-from .weights.checkpoint import load_checkpoint as load_checkpoint
 from .weights.entries import Weights as Weights
-from .weights.entries import list_weights as list_weights
 
 __version__: str

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras_se
 from keras_se.labels import class_names, has_names
-from keras_se.weights.entries import Weights, list_weights, resolve_weights
+from keras_se.weights.entries import Weights, known_weights, resolve_weights
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_set(name: Any) -> Weights | None:
         return name
     if not isinstance(name, str):
         return None
-    found = {entry.name: entry for entry in list_weights()}.get(name)
+    found = {entry.name: entry for entry in known_weights()}.get(name)
     model, _, dataset = name.partition(".")
     if found is None and dataset and model in keras_se.list_models():
         resolved = resolve_weights(dataset, model)
@@ -77,7 +77,7 @@ def find_set(name: Any) -> Weights | None:
 
 def agreed_set(dataset: Any) -> Weights | None:
     """One of a data set's default sets, if all of them preprocess pictures alike."""
-    sets = [entry for entry in list_weights() if entry.default and entry.dataset == dataset]
+    sets = [entry for entry in known_weights() if entry.default and entry.dataset == dataset]
     transforms = {
         (entry.input_shape, entry.preprocessing.crop, entry.preprocessing.interpolation)
         for entry in sets

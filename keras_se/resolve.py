@@ -12,7 +12,7 @@ import keras_se
 from keras_se.checks import reader_of, unknown_choice
 from keras_se.description import Description, agreed_set, describe_set, find_set
 from keras_se.inspection import describe
-from keras_se.weights.entries import Weights, list_weights
+from keras_se.weights.entries import Weights, known_weights
 
 # The network of a run, whose figures are reported.
 RUN_FILE = "last.keras"
@@ -114,7 +114,7 @@ def unknown(name: Any, what: str = "name_or_path") -> ValueError:
                 f"`{what}` must be a run folder, with its recipe.json, or another name. "
                 f"Received: the folder {text!r}"
             )
-    sets = list_weights()
+    sets = known_weights()
     datasets = dict.fromkeys(entry.dataset for entry in sets) if what == "weights_or_model" else ()
     names = [*keras_se.list_models(), *datasets, *(entry.name for entry in sets)]
     return ValueError(unknown_choice(what, name, names, "a run folder, a .keras file"))

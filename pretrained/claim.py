@@ -106,7 +106,8 @@ def recipe(own: Mapping[str, Any], seed: int) -> Recipe:
 def train(only: str) -> None:
     """Every run that is not finished and not in another process' hands."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from keras_se.training.run import Run, Taken
+    from keras_se.training.run import Run
+    from keras_se.training.run_files import Taken
 
     done = {(row["name"], row["seed"]) for row in results.read()}
     for name, seed, own in runs():

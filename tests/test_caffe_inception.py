@@ -15,7 +15,7 @@ from reference import (
 )
 
 import keras_se
-from keras_se.weights.checkpoint import convert_file
+from keras_se.checkpoint import convert_file
 from keras_se.weights.layouts import INCEPTION_MODULES
 from keras_se.weights.tensors import open_tensors
 

@@ -31,8 +31,8 @@ from filelock import FileLock
 from safetensors.numpy import save
 
 import keras_se
+from keras_se.checkpoint import convert_file, described, load_checkpoint
 from keras_se.weights import cache, caffe
-from keras_se.weights.checkpoint import convert_file, load_checkpoint
 from keras_se.weights.entries import Weights, get_weights
 from keras_se.weights.variable_file import named_variables
 
@@ -198,7 +198,7 @@ def convert(shapes: dict[str, tuple[int, ...]]) -> Convert:
     """All arrays of a set, which is converted first if need be."""
 
     def convert(entry: Weights) -> Arrays:
-        with entry.arrays(shapes) as arrays:
+        with entry.arrays(shapes, described(entry)) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays}
 
     return convert
@@ -848,7 +848,8 @@ def test_converter_of_another_version(
 KILLED = """
 import os, pickle, signal, sys
 import h5py
-from keras_se.weights import cache, checkpoint
+from keras_se.checkpoint import described
+from keras_se.weights import cache
 
 with open(sys.argv[1], "rb") as file:
     entry, shapes, moments = pickle.load(file)
@@ -866,7 +867,7 @@ for home, owner, name, last in moments:
             return original(*arguments, **options)
 
         setattr(owner, name, call)
-        with entry.arrays(shapes):
+        with entry.arrays(shapes, described(entry)):
             os._exit(1)
     print(os.waitpid(child, 0)[1])
 """

@@ -30,6 +30,7 @@ from filelock import FileLock
 from test_damaged_files import ARRAYS, ZIPS, h5_file, refused, small_disk, zip_file
 
 import keras_se
+from keras_se.checkpoint import described
 from keras_se.weights import cache, download, entries
 from keras_se.weights.entries import Weights, get_weights
 
@@ -1156,4 +1157,4 @@ def test_verify_command_finds_a_damaged_conversion(
     assert [row["path"] for row in rows] == [str(path)]
     assert str(path) in rows[0]["error"]
     # Nor is it used.
-    refused(lambda: entry.arrays({}).__enter__(), path)
+    refused(lambda: entry.arrays({}, described(entry)).__enter__(), path)

@@ -25,10 +25,10 @@ from reference import noise_pictures, sigmoid, trained_like
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, excitations
-from keras_se.analysis.command import excitations_of
 from keras_se.analysis.figure import compose
 from keras_se.analysis.gates import Gates
 from keras_se.analysis.moments import Moments
+from keras_se.commands._excitations import excitations_of
 
 # A gate of a float32 network, against the formula in float64 on the same feature maps.
 FORMULA = 1e-5

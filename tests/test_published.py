@@ -7,7 +7,7 @@ import published_files
 import pytest
 
 import keras_se
-from keras_se.weights.checkpoint import described
+from keras_se.checkpoint import described
 from keras_se.weights.entries import list_networks
 
 # Of the largest activation: float32 sums in another order.

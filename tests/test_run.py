@@ -15,15 +15,11 @@ from PIL import Image
 import keras_se
 from keras_se.data.datasets import fetched, load_pictures
 from keras_se.recipes import get_recipe, recipe_names
+from keras_se.training.compilation import SummedSigmoid, compile_for_training
+from keras_se.training.figures import figures
 from keras_se.training.recipe_data import load_data, training_batches
-from keras_se.training.run import (
-    Interrupted,
-    Run,
-    SummedSigmoid,
-    compile_for_training,
-    figures,
-    split,
-)
+from keras_se.training.run import Interrupted, Run
+from keras_se.training.splits import split
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from PIL import Image
 from test_listing import recipe, write
 
 import keras_se
-from keras_se.analysis.command import excitations_of
+from keras_se.commands._excitations import excitations_of
 from keras_se.serving.description import network_of, transform_of
 from keras_se.training.contents import contents_of, data_account, packed
 from keras_se.training.evaluation import evaluate

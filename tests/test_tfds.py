@@ -15,7 +15,8 @@ from keras_se.data.labelled import Pictures
 from keras_se.data.tfds import _records
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
-from keras_se.training.run import Run, split
+from keras_se.training.run import Run
+from keras_se.training.splits import split
 
 
 @pytest.fixture(scope="module")

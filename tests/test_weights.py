@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import keras_se
+from keras_se.checkpoint import described
 from keras_se.labels import class_names
 from keras_se.weights import entries
-from keras_se.weights.checkpoint import described
 from keras_se.weights.entries import get_weights
 from keras_se.weights.layouts import LAYOUTS
 from keras_se.weights.variable_file import named_variables, read_variables

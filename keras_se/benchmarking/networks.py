@@ -13,7 +13,7 @@ from keras_se.benchmarking.runtimes import runtime_of
 from keras_se.checks import unknown_choice
 from keras_se.description import find_set
 from keras_se.resolve import model_file
-from keras_se.weights.entries import list_weights
+from keras_se.weights.entries import known_weights
 
 APPLICATIONS = "keras.applications."
 # Batch size for BatchNorm statistics.
@@ -22,7 +22,7 @@ PICTURES = 8
 
 def check(what: str) -> None:
     """Raise a `ValueError` unless `build` knows the name, or it is an exported file."""
-    builders, sets = keras_se.list_models(), [entry.name for entry in list_weights()]
+    builders, sets = keras_se.list_models(), [entry.name for entry in known_weights()]
     known = (
         what in builders
         or find_set(what) is not None

@@ -23,7 +23,7 @@ def convert(
 
     DST ends in .keras, for the whole network, or in .weights.h5.
     """
-    from keras_se.weights.checkpoint import convert_file
+    from keras_se.checkpoint import convert_file
 
     network, sources = convert_file(source, target, layout=layout, model=model)
     report: dict[str, Any] = {

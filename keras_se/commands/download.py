@@ -9,7 +9,7 @@ import click
 import keras_se
 from keras_se.checks import unknown_choice
 from keras_se.commands._output import as_json, print_json, print_table
-from keras_se.weights.entries import Weights, list_weights
+from keras_se.weights.entries import Weights, known_weights
 
 
 @click.command()
@@ -32,7 +32,7 @@ def download(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _matching(name: str) -> list[Weights]:
-    published = [entry for entry in list_weights() if entry.url]
+    published = [entry for entry in known_weights() if entry.url]
     if name in keras_se.list_models():
         found = [entry for entry in published if entry.model == name and entry.default]
     else:

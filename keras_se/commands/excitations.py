@@ -33,7 +33,7 @@ def excitations(
     defaults to the test split of the set's or run's own data set.
     """
     from keras_se.analysis import figure, report
-    from keras_se.analysis.command import excitations_of
+    from keras_se.commands._excitations import excitations_of
 
     for name, given in (("--save", save), ("--plot", plot), ("--html", html)):
         if given == "":

@@ -11,7 +11,8 @@ import click
 import keras_se
 from keras_se.commands._output import as_json, figure, print_json, print_table
 from keras_se.description import find_set
-from keras_se.weights.entries import Weights, get_weights, list_weights
+from keras_se.models import list_weights
+from keras_se.weights.entries import Weights, get_weights
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 
 import keras_se
 from keras_se.commands._output import as_json, print_json, print_table
-from keras_se.weights.entries import list_weights
+from keras_se.models import list_weights
 
 
 @click.command("list")

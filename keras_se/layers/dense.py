@@ -10,6 +10,8 @@ import keras
 from keras_se.checks import unknown_choice
 from keras_se.layers import _records
 
+# Name of the classifier in every network.
+HEAD = "predictions"
 SCORES = (None, "softmax", "sigmoid")
 
 

@@ -1,3 +1,5 @@
+from ._listing import list_models as list_models
+from ._listing import list_weights as list_weights
 from ._residual import ResidualNetwork as ResidualNetwork
 from .bn_inception import BNInception as BNInception
 from .bn_inception import SEBNInception as SEBNInception
@@ -34,5 +36,3 @@ from .shufflenet import SEShuffleNet as SEShuffleNet
 from .shufflenet import ShuffleNet as ShuffleNet
 from .vgg import SEVGG16 as SEVGG16
 from .vgg import VGG as VGG
-
-def list_models() -> list[str]: ...

@@ -22,7 +22,8 @@ from keras_se.labels import has_names
 from keras_se.layers import Dense, PictureNormalization, SEConfig
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
 from keras_se.layers.attention import AttentionConfig
-from keras_se.models._network import HEAD, NetworkDescription, channel_axis
+from keras_se.layers.dense import HEAD
+from keras_se.models._network import NetworkDescription, channel_axis
 from keras_se.models._pretrained import (
     TRAINING_ONLY,
     OwnFile,

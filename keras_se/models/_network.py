@@ -22,8 +22,6 @@ from keras_se.checks import boolean, positive_integer, unknown_choice
 from keras_se.layers import BatchNormalization, GroupedConv2D
 from keras_se.layers.attention import AttentionConfig
 
-# Name of the classifier.
-HEAD = "predictions"
 # Keras' equivalent of 0.1 in Caffe and Torch.
 BATCH_NORM_MOMENTUM = 0.9
 # Ranges of the descriptions' numeric fields.

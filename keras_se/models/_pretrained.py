@@ -16,7 +16,8 @@ import numpy as np
 
 from keras_se.layers import PictureNormalization, _records
 from keras_se.layers.attention import NEUTRAL_GATES, AttentionConfig, ChannelAttention
-from keras_se.models._network import HEAD, NetworkDescription
+from keras_se.layers.dense import HEAD
+from keras_se.models._network import NetworkDescription
 from keras_se.surgery.insertion import start_neutral
 from keras_se.weights.entries import Weights
 from keras_se.weights.variable_file import named_variables, place_variables
@@ -182,7 +183,7 @@ def place_set(
     if channels != published:
         asked[kernel] = (*shapes[kernel][:-2], published, shapes[kernel][-1])
         asked |= dict.fromkeys(before, (published,))
-    with entry.arrays(asked) as arrays:
+    with entry.arrays(asked, net) as arrays:
         if channels != published:
             reverse = entry.preprocessing.channel_order == "BGR"
             adapted = {kernel: adapt_kernel(np.asarray(arrays[kernel]), channels, reverse)}

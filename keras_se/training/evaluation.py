@@ -24,8 +24,8 @@ from keras_se.labels import class_names
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
+from keras_se.training.figures import figures, logits
 from keras_se.training.recipe import BAD_PICTURES, from_dict
-from keras_se.training.run import figures, logits
 
 BATCH = 100
 

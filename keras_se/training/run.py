@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
 import math
 import signal
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,37 +13,18 @@ from typing import Any
 
 import keras
 import numpy as np
-from filelock import FileLock, Timeout
 
 from keras_se.data.encoded import EncodedPictures
-from keras_se.data.labelled import Data, check_channels_last, streamed
-from keras_se.files import atomic, writing
+from keras_se.data.labelled import Data, check_channels_last
 from keras_se.training import checkpoints
-from keras_se.training.account import Events, card, draw_curves
-from keras_se.training.contents import (
-    DATA,
-    FILES,
-    check_data,
-    contents_of,
-    data_account,
-    packed,
-)
-from keras_se.training.environment import environment
+from keras_se.training.compilation import compile_for_training
+from keras_se.training.contents import check_data
+from keras_se.training.figures import figures, logits
 from keras_se.training.networks import network
-from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
-from keras_se.training.run_folder import (
-    CHECKPOINTS,
-    ENVIRONMENT,
-    EVENTS,
-    LOCK,
-    RECIPE,
-    check_new,
-    check_resumed,
-    is_free,
-    remove_half_written,
-)
+from keras_se.training.run_files import RunFiles
+from keras_se.training.run_folder import CHECKPOINTS, check_new, check_resumed, is_free
 from keras_se.training.signals import noted
 from keras_se.training.splits import described, lines, split
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
@@ -62,10 +39,6 @@ class Interrupted(Exception):  # noqa: N818
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
-
-
-class Taken(ValueError):  # noqa: N818
-    """Another process is training in the folder."""
 
 
 class _Steps(keras.callbacks.Callback):
@@ -146,6 +119,7 @@ class Run:
 
     def _train_on(self, devices: Devices, resume: bool) -> dict[str, Any]:
         recipe, self.devices = self.recipe, devices
+        self.files = RunFiles(self.folder, recipe, devices.chief)
         if not devices.chief:
             self.report = lambda _: None
             self.progress = lambda *_: None
@@ -163,18 +137,9 @@ class Run:
         if resume:
             self._check_data(parts)
         try:
-            with self._locked(), noted(self._note):
+            with self.files.locked(), noted(self._note):
                 if not resume:
-                    if devices.chief:
-                        # Again, now locked: another process may have started a run.
-                        check_new(self.folder)
-                    self._write(RECIPE, json.dumps(recipe.as_dict(), indent=2) + "\n")
-                    self._write(ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
-                    about = data_account(parts, described(training, validation, test))
-                    self._write(DATA, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-                    self._write(FILES, packed(contents_of(parts)))
-                if devices.chief:
-                    self.events = Events(self.folder / EVENTS)
+                    self.files.begin(parts, described(training, validation, test))
                 return self._train(training, validation, test)
         except Interrupted:
             raise
@@ -241,7 +206,7 @@ class Run:
             # Before the checkpoint, so that a resumed epoch starts without metrics, too.
             self.model.reset_metrics()
             self.save(epoch, 0)
-            self._write_history()
+            self.files.write_history(self.history)
             self.report(_line(row, recipe.epochs))
             if self.stops():
                 raise Interrupted(self.signal)
@@ -253,10 +218,8 @@ class Run:
             "parameters_total": self.model.count_params(),
             "test": self._evaluate(test),
         }
-        self._write("results.json", json.dumps(results, indent=2) + "\n")
         validated = "the test set" if validation is test else f"{len(validation)} other pictures"
-        self._write("README.md", card(recipe, training, validated, self.history, results))
-        if self.devices.chief and not draw_curves(self.history, self.folder / "curves.png"):
+        if not self.files.finish(training, validated, self.history, results):
             self.report("no curves.png: it needs Matplotlib, pip install keras-se[train]")
         return results
 
@@ -267,7 +230,7 @@ class Run:
             return 0, 0
         self.pending, state = found
         self.history = state["history"]
-        self._write_history()
+        self.files.write_history(self.history)
         self.report(f"resuming from epoch {state['epoch'] + 1}, step {state['step']}")
         return state["epoch"], state["step"]
 
@@ -318,111 +281,7 @@ class Run:
         with _averaged(self.model, self.recipe):
             # `self.stored` is not compiled, so it is saved without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
-        for name in names if self.devices.chief else ():
-            path = self.folder / f"{name}.keras"
-            with writing(path), atomic(path, ".keras") as temporary:
-                self.stored.save(temporary)
-            # Not `save_weights`: HDF5 crashes on a full disk.
-            with zipfile.ZipFile(path) as archive:
-                weights = archive.read("model.weights.h5")
-            path = self.folder / f"{name}.weights.h5"
-            with writing(path), atomic(path) as temporary:
-                temporary.write_bytes(weights)
-
-    def _write_history(self) -> None:
-        text = io.StringIO()
-        names = list(dict.fromkeys(name for row in self.history for name in row))
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        self._write("metrics.csv", text.getvalue())
-        if self.devices.chief:
-            self.events.write(self.history)
-
-    def _write(self, name: str, content: str | bytes) -> None:
-        if not self.devices.chief:
-            return
-        path = self.folder / name
-        with writing(path), atomic(path) as temporary:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Lock the folder if this process writes it."""
-        if not self.devices.chief:
-            yield
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(self.folder / LOCK).acquire(timeout=0)
-        except Timeout:
-            raise Taken(f"{self.folder}: another process is training here") from None
-        with lock:
-            remove_half_written(self.folder)
-            yield
-
-
-def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Compile a network with logits as output."""
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    if recipe.loss == "sigmoid":
-        loss = SummedSigmoid(recipe.target_threshold)
-    model.compile(
-        optimizer(recipe, steps_per_epoch),
-        loss,
-        metrics=[keras.metrics.CategoricalAccuracy("top1")],
-        weighted_metrics=[],
-    )
-    model.optimizer.build(model.trainable_variables)
-    # Keras creates a metric's variables on first use.
-    nothing = keras.ops.zeros((1, model.output_shape[-1]))
-    model.compute_metrics(None, nothing, nothing)
-    model.reset_metrics()
-
-
-@keras.saving.register_keras_serializable(package="keras_se")
-class SummedSigmoid(keras.losses.Loss):
-    """Binary cross-entropy of logits, summed over the classes.
-
-    Args:
-        threshold: Targets above it become one, others zero; `None`: targets are unchanged.
-        **loss_kwargs: As for `keras.losses.Loss`.
-    """
-
-    def __init__(self, threshold: float | None = None, **loss_kwargs: Any) -> None:
-        super().__init__(**loss_kwargs)
-        self.threshold = threshold
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
-        if self.threshold is not None:
-            y_true = keras.ops.cast(y_true > self.threshold, y_pred.dtype)
-        losses = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
-        return keras.ops.sum(losses, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "threshold": self.threshold}
-
-
-def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
-    """The network's output for each picture: `(count, classes)`, float64."""
-    outputs = model.predict(streamed(data.evaluation(batch)), verbose=0)
-    return np.asarray(outputs[: len(data)], "float64")
-
-
-def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Cross-entropy, top-1 and top-5 of logits `(count, classes)`."""
-    rows = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
-    # Ties rank the first class first.
-    ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1, kind="stable")
-    rank = ranks[rows, labels]
-    return {
-        "cross_entropy": float(losses.mean()),
-        "top1": float((rank == 0).mean()),
-        "top5": float((rank < 5).mean()),
-    }
+        self.files.write_network(self.stored, names)
 
 
 @contextmanager

@@ -28,13 +28,13 @@ from filelock import FileLock
 
 from keras_se.files import atomic, writing
 from keras_se.weights.download import download
-from keras_se.weights.entries import Weights, list_weights
+from keras_se.weights.entries import Weights, known_weights
 from keras_se.weights.hashes import blocks, check_hash, compare_hash, file_hash, hash_of
 from keras_se.weights.tensors import one_line, open_tensors
 from keras_se.weights.variable_file import write_arrays
 
 if TYPE_CHECKING:
-    from keras_se.weights.layouts import Shapes
+    from keras_se.weights.layouts import Architecture, Shapes
 
 # Part of the key of converted files; raise it whenever the same file would convert differently.
 CONVERTER_VERSION = 1
@@ -61,19 +61,20 @@ def converted_path(entry: Weights) -> Path:
     return home() / "converted" / f"{entry.name}.{source}.{CONVERTER_VERSION}.h5"
 
 
-def converted(entry: Weights, shapes: Shapes) -> Path:
+def converted(entry: Weights, shapes: Shapes, net: Architecture) -> Path:
     """Return the converted file of a set; download and convert it if it is missing.
 
     Args:
         entry: The set.
         shapes: The variable shapes of its network including the head.
+        net: Its network.
     """
     path = converted_path(entry)
     # If the file exists, a read-only folder is enough.
     if not path.exists():
         with _locked(path):
             if not path.exists():
-                _convert(entry, _found(entry), path, shapes)
+                _convert(entry, _found(entry), path, shapes, net)
     _check_converted(path, entry)
     return path
 
@@ -120,7 +121,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def verify() -> Iterator[tuple[Path, str | None]]:
     """Yield every cached file of a registered set with its error, or `None`."""
-    for entry in list_weights():
+    for entry in known_weights():
         for path, check in (
             (published_path(entry), _check_published),
             (converted_path(entry), _check_converted),
@@ -285,14 +286,13 @@ def _plain(path: Path, entry: Weights) -> Iterator[Path]:
         yield unzipped
 
 
-def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes) -> None:
+def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes, net: Architecture) -> None:
     """Write the converted file; its record is written before the file is renamed into place."""
-    from keras_se.weights.checkpoint import described
     from keras_se.weights.conversion import convert
 
     with _plain(source, entry) as plain, atomic(path) as temporary:
         with one_line(source), open_tensors(plain) as file:
-            conversion = convert(file, entry.layout, shapes, described(entry))
+            conversion = convert(file, entry.layout, shapes, net)
             write_arrays(conversion.arrays, temporary)
         record = {"set": entry.name, "sha": file_hash(temporary), "converter": CONVERTER_VERSION}
         with atomic(_record(path)) as written:

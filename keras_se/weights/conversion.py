@@ -15,8 +15,8 @@ from importlib import resources
 import numpy as np
 
 from keras_se.labels import class_names
-from keras_se.models._network import HEAD, NetworkDescription
-from keras_se.weights.layouts import COUNTERS, LAYOUTS
+from keras_se.layers.dense import HEAD
+from keras_se.weights.layouts import COUNTERS, LAYOUTS, Architecture
 from keras_se.weights.tensors import Tensor, TensorFile
 
 
@@ -38,7 +38,7 @@ class Conversion:
 
 
 def convert(
-    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: NetworkDescription
+    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: Architecture
 ) -> Conversion:
     """Map a file's tensors to variables of these shapes.
 

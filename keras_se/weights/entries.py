@@ -16,6 +16,7 @@ from keras_se.weights.hashes import check_hash
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
+    from keras_se.weights.layouts import Architecture
 
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
@@ -154,12 +155,15 @@ class Weights:
             fetched(self)
 
     @contextmanager
-    def arrays(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Mapping[str, Any]]:
+    def arrays(
+        self, shapes: Mapping[str, tuple[int, ...]], net: Architecture
+    ) -> Iterator[Mapping[str, Any]]:
         """Open the arrays by `<layer>/<variable>`; `np.asarray` reads one.
 
         Args:
             shapes: Variable shapes of the network including the head (of the plain network for a
                 set of one), used to convert a published set on first use.
+            net: The network, used likewise.
         """
         from keras_se.weights.variable_file import open_variables
 
@@ -167,7 +171,7 @@ class Weights:
         if self.url:
             from keras_se.weights.cache import converted
 
-            path = converted(self, shapes)
+            path = converted(self, shapes, net)
         with open_variables(path) as arrays:
             yield arrays
 
@@ -232,29 +236,9 @@ def list_networks() -> list[PublishedNetwork]:
     return list(_read_registry()[0].values())
 
 
-def list_weights(model: str | None = None) -> list[Weights]:
-    """List the known sets of weights, in registry order.
-
-    Args:
-        model: Builder name such as `"SEResNet50"`, to list only that network's sets. Defaults to
-            `None`: all.
-
-    Returns:
-        A list of `Weights`.
-
-    Raises:
-        ValueError: If there is no builder of that name.
-
-    Example:
-
-    >>> [entry.name for entry in keras_se.list_weights("SEResNet34") if entry.default]
-    ['se_resnet34.qubvel_imagenet']
-    """
-    from keras_se.models import list_models
-
-    if model is not None and model not in list_models():
-        raise ValueError(unknown_choice("model", model, list_models()))
-    return [entry for entry in _registry().values() if model in (None, entry.model)]
+def known_weights() -> list[Weights]:
+    """List the known sets of weights, in registry order."""
+    return list(_registry().values())
 
 
 def get_weights(name: Any) -> Weights:

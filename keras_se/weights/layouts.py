@@ -7,13 +7,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from keras_se.models._residual import ResidualNetwork
+from typing import Any, Protocol
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Our variable -> its source tensors: one, or the groups of a convolution in order.
 Sources = dict[str, list[str]]
+
+
+class Architecture(Protocol):
+    """What the tensor names of a publisher depend on: a `NetworkDescription` has it."""
+
+    @property
+    def units(self) -> Mapping[int, int]:
+        """The number of units of each stage."""
+
+    @property
+    def first_convolution(self) -> str:
+        """Name of the first convolution."""
+
+
+class ResidualArchitecture(Architecture, Protocol):
+    """The same for residual networks."""
+
+    @property
+    def stem_widths(self) -> tuple[int, ...]:
+        """Widths of the stem's convolutions."""
+
+    @property
+    def shortcut(self) -> str:
+        """Kind of the projection shortcuts."""
+
 
 # Pieces of patterns: the number of a stage, unit, convolution or fully connected layer, etc.
 PIECES = {
@@ -82,7 +105,7 @@ def _expand(pattern: str) -> str:
     return re.sub(r"(?<!\?P)<(\w+)>", lambda piece: PIECES[piece[1]], pattern)
 
 
-def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+def timm(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
     """Map the networks of timm's `resnet.py`."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
     conv, norm = (1, 2) if net.shortcut == "average_pool" else (0, 1)
@@ -105,7 +128,7 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
     return by_name(tensors, table, first_block=0)
 
 
-def cadene(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+def cadene(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
     """Map Cadene's `pretrainedmodels`, and thus timm's `legacy_` networks."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
     table = {
@@ -121,7 +144,7 @@ def cadene(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
     return by_name(tensors, table, first_block=0)
 
 
-def osmr(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+def osmr(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
     """Map the networks of imgclsmob: `pytorchcv` and, under the same paths, `tf2cv`."""
     unit = r"features\.stage<stage>\.unit<block>\."
     table = {
@@ -149,7 +172,7 @@ def _osmr_path(name: str) -> str:
     return ".".join(part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1])
 
 
-def caffe(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+def caffe(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
     """Map the authors' Caffe networks."""
     unit = "conv<stage>_<block>_"
     table = {
@@ -168,7 +191,7 @@ def caffe(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
     return by_name(tensors, table, first_stage=2)
 
 
-def qubvel(tensors: Shapes, variables: Shapes, net: ResidualNetwork) -> Sources:
+def qubvel(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
     """Map the networks of `classification_models`: numbered layers, matched by kind and order.
 
     Within a kind the order is that of the network, whatever the numbers: convolutions without a

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import keras_se
-from keras_se.weights.checkpoint import builder_of
+from keras_se.checkpoint import builder_of
 from keras_se.weights.entries import list_networks
 
 NETWORKS = [network for network in list_networks() if network.publisher != "keras-se"]

@@ -16,9 +16,9 @@ import opencv
 import pytest
 
 import keras_se
+from keras_se.checkpoint import described
 from keras_se.graph.trace import recursion
 from keras_se.labels import class_names
-from keras_se.weights.checkpoint import described
 from keras_se.weights.entries import list_networks
 from keras_se.weights.layouts import INCEPTION_MODULES
 

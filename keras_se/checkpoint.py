@@ -20,7 +20,7 @@ from keras_se.files import atomic, writing
 from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, list_networks
-from keras_se.weights.layouts import COUNTERS, LAYOUTS, Shapes, Sources
+from keras_se.weights.layouts import COUNTERS, LAYOUTS, Architecture, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, one_line, open_tensors
 
 # Prefixes that wrappers put before tensor names, possibly nested.
@@ -112,9 +112,9 @@ class _LocalFile(Weights):
         """Do nothing: the file is local."""
 
     @contextmanager
-    def arrays(self, shapes: Shapes) -> Iterator[Mapping[str, Any]]:
+    def arrays(self, shapes: Shapes, net: Architecture) -> Iterator[Mapping[str, Any]]:
         """Convert the file's tensors to variables of these shapes."""
-        conversion = convert(self.tensors, self.layout, shapes, described(self))
+        conversion = convert(self.tensors, self.layout, shapes, net)
         self.sources.update(conversion.sources)
         yield conversion.arrays
 

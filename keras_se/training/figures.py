@@ -1,0 +1,29 @@
+"""Accuracy and cross-entropy of a network."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_se.data.labelled import Data, streamed
+
+
+def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
+    """The network's output for each picture: `(count, classes)`, float64."""
+    outputs = model.predict(streamed(data.evaluation(batch)), verbose=0)
+    return np.asarray(outputs[: len(data)], "float64")
+
+
+def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Cross-entropy, top-1 and top-5 of logits `(count, classes)`."""
+    rows = np.arange(len(labels))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
+    # Ties rank the first class first.
+    ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1, kind="stable")
+    rank = ranks[rows, labels]
+    return {
+        "cross_entropy": float(losses.mean()),
+        "top1": float((rank == 0).mean()),
+        "top5": float((rank < 5).mean()),
+    }
