@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import operator
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 # Longest list of choices to show in full, in characters, and names to show of a longer one.
 LONGEST, NEAREST = 160, 3
@@ -43,32 +48,99 @@ def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str =
     near = difflib.get_close_matches(str(received), names, n=NEAREST, cutoff=0.4)
     close = difflib.get_close_matches(str(received), names, n=1)
     listed = ", ".join([*map(repr, choices), *([more] if more else [])]) or "nothing"
-    shown = repr(received) if len(repr(received)) <= LONGEST // 2 else f"{repr(received)[:80]}..."
     if len(listed) > LONGEST:
         nearest = near or names[:NEAREST]
         others = f", or {more}" if more else ""
         return (
             f"`{what}` must be a known name, such as the nearest of {len(choices)}: "
-            f"{', '.join(map(repr, nearest))}{others}. Received: {what}={shown}."
+            f"{', '.join(map(repr, nearest))}{others}. Received: {what}={shown(received)}."
             + (f" Did you mean {close[0]!r}?" if close and len(choices) > NEAREST else "")
         )
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"`{what}` must be one of: {listed}. Received: {what}={shown}.{hint}"
+    return f"`{what}` must be one of: {listed}. Received: {what}={shown(received)}.{hint}"
 
 
-def positive_integer(name: str, value: Any) -> int:
-    """`value` as an int of at least 1, or a `ValueError` that names the argument."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
-    return number
+def shown(value: Any) -> str:
+    """A value as an error shows it: of a long one only the start."""
+    text = repr(value)
+    return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 
 
-def boolean(name: str, value: Any) -> bool:
-    """`value` if it is True or False, else a `ValueError` that names the argument."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
-    return value
+@dataclass(frozen=True)
+class Check(Generic[T]):
+    """A condition on an argument; a call checks a value.
+
+    Attributes:
+        words: The accepted values, as they follow "must be" in the error.
+        accepts: Whether a value is accepted.
+        stored: The form in which an accepted value is kept. Defaults to the value itself.
+        choices: Returns the accepted names, for an error that names the nearest. Defaults to
+            `None`: they cannot be listed.
+    """
+
+    words: str
+    accepts: Callable[[Any], bool]
+    stored: Callable[[Any], T] = lambda value: value
+    choices: Callable[[], Iterable[Any]] | None = None
+
+    def __call__(self, name: str, value: Any) -> T:
+        """`value` as it is kept, or a `ValueError` that names the argument."""
+        if self.accepts(value):
+            return self.stored(value)
+        if self.choices is not None:
+            raise ValueError(unknown_choice(name, value, self.choices()))
+        raise ValueError(f"`{name}` must be {self.words}. Received: {name}={shown(value)}")
+
+
+def integer(least: int) -> Check[int]:
+    """An integer of at least `least`, kept as an int."""
+
+    def accepts(value: Any) -> bool:
+        try:
+            return not isinstance(value, bool) and operator.index(value) >= least
+        except TypeError:
+            return False
+
+    return Check(f"an integer of at least {least}", accepts, operator.index)
+
+
+def number(words: str, inside: Callable[[Any], bool]) -> Check[float]:
+    """A finite number for which `inside` holds, kept as a float; `words` follow "a number"."""
+
+    def accepts(value: Any) -> bool:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return real and abs(value) <= sys.float_info.max and inside(value)
+
+    return Check(f"a number {words}", accepts, float)
+
+
+def one_of(*choices: str | None) -> Check[Any]:
+    """One of these names, or `None` if it is among them."""
+    return Check(
+        f"one of: {', '.join(map(repr, choices))}",
+        lambda value: isinstance(value, str | None) and value in choices,
+        choices=lambda: choices,
+    )
+
+
+def tuple_of(check: Check[T], words: str, least: int = 0) -> Check[tuple[T, ...]]:
+    """A list or tuple of at least `least` such values, kept as a tuple."""
+
+    def accepts(value: Any) -> bool:
+        several = isinstance(value, list | tuple) and len(value) >= least
+        return several and all(map(check.accepts, value))
+
+    return Check(words, accepts, lambda value: tuple(map(check.stored, value)))
+
+
+def or_none(check: Check[T], none: str = "None") -> Check[T | None]:
+    """Such a value or `None`, which the error calls `none`."""
+    return Check(
+        f"{none} or {check.words}",
+        lambda value: value is None or check.accepts(value),
+        lambda value: None if value is None else check.stored(value),
+    )
+
+
+positive_integer = integer(1)
+boolean: Check[bool] = Check("True or False", lambda value: isinstance(value, bool))

@@ -6,24 +6,21 @@ Builders first check every argument, then build the graph, then load weights.
 from __future__ import annotations
 
 import inspect
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import keras
-import numpy as np
-from keras import layers, ops
+from keras import ops
 
-from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.checks import boolean
 from keras_se.graph.trace import recursion
-from keras_se.labels import has_names
-from keras_se.layers import Dense, PictureNormalization, SEConfig
-from keras_se.layers._arguments import HALF_PRECISION, get_activation
+from keras_se.layers import SEConfig
 from keras_se.layers.attention import AttentionConfig
 from keras_se.layers.dense import HEAD
-from keras_se.models._network import NetworkDescription, channel_axis
+from keras_se.models._ends import check_head, head, input_of, meaning_of, normalise
+from keras_se.models._network import NetworkDescription
 from keras_se.models._pretrained import (
     TRAINING_ONLY,
     OwnFile,
@@ -38,7 +35,6 @@ from keras_se.models._pretrained import (
 )
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
-POOLINGS = (None, "avg", "max")
 # The identity of this object, not its value, shows that the caller omitted the argument.
 DEFAULT_SE = SEConfig()
 
@@ -200,7 +196,7 @@ def network_builder(
         net = net.varied(chosen)
         found = resolve(weights, said)
         boolean("include_preprocessing", include_preprocessing)
-        _check_head(include_top, pooling, classes, classifier_activation)
+        check_head(include_top, pooling, classes, classifier_activation)
         source: Weights | OwnFile | None = None
         if isinstance(found, Weights):
             source = found
@@ -225,16 +221,16 @@ def network_builder(
             check_file(source, include_top, classes)
             check_architecture(source, architecture)
         least = min(defaults.min_size, net.stride or defaults.min_size)
-        inputs = _input(input_tensor, input_shape, include_top, source, defaults, least)
+        inputs = input_of(input_tensor, input_shape, include_top, source, defaults, least)
         if isinstance(source, Weights):
             source.fetch()
 
         x = inputs
         if include_preprocessing:
-            x = _normalise(x, source, defaults, architecture)
+            x = normalise(x, source, defaults, architecture)
         x = net.feature_maps(x, se)
-        meaning = _meaning(source, include_top)
-        x = _head(x, net, include_top, pooling, classes, classifier_activation, **meaning)
+        meaning = meaning_of(source, include_top)
+        x = head(x, net, include_top, pooling, classes, classifier_activation, **meaning)
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(input_tensor)
         with recursion(net.depth):
@@ -275,140 +271,9 @@ def with_new_head(backbone: keras.Model, net: NetworkDescription, classes: int) 
     Its kernel is zero, so that no gradient reaches the trained layers before the head has learnt
     something (Dosovitskiy et al., arXiv:2010.11929, Section 3.2).
     """
-    x = _head(backbone.output, net, True, None, classes, None)
+    x = head(backbone.output, net, True, None, classes, None)
     with recursion(net.depth):
         model = keras.Model(backbone.inputs, x, name=backbone.name)
     kernel = model.get_layer(HEAD).kernel
     kernel.assign(ops.zeros_like(kernel))
     return model
-
-
-def _check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
-    boolean("include_top", include_top)
-    if pooling not in POOLINGS:
-        raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
-    if include_top:
-        if classes is not None:
-            positive_integer("classes", classes)
-        get_activation("classifier_activation", activation)
-
-
-def _input(
-    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults,
-    min_size: int,
-) -> Any:  # fmt: skip
-    """Return the network's input tensor, with a checked shape."""
-    trained_on = source.input_shape if isinstance(source, Weights) else None
-    channels = trained_on[-1] if trained_on else 3
-    if input_tensor is not None:
-        if not keras.utils.is_keras_tensor(input_tensor):
-            raise ValueError(
-                "`input_tensor` must be a Keras tensor such as `keras.Input(...)`. "
-                f"Received: {type(input_tensor).__name__}"
-            )
-        shape = tuple(input_tensor.shape[1:])
-        same = isinstance(input_shape, list | tuple) and tuple(input_shape) == shape
-        if input_shape is not None and not same:
-            raise ValueError(
-                f"`input_shape` must be that of `input_tensor`, {shape}. "
-                f"Received: input_shape={input_shape}"
-            )
-        input_shape = shape
-    first = channel_axis() == 1
-    if input_shape is None:
-        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
-        input_shape = (channels, height, width) if first else (height, width, channels)
-    layout = "(channels, height, width)" if first else "(height, width, channels)"
-    try:
-        input_shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
-        *size, count = (*input_shape[1:], input_shape[0]) if first else input_shape
-        valid = len(size) == 2 and count is not None
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise ValueError(
-            f"`input_shape` must be {layout} with a known number of channels; height and width "
-            f"may be None. Received: input_shape={input_shape}"
-        )
-    if any(n is not None and n < min_size for n in size):
-        raise ValueError(
-            f"`input_shape` must be at least {min_size} high and wide. "
-            f"Received: input_shape={input_shape}"
-        )
-    return layers.Input(input_shape) if input_tensor is None else input_tensor
-
-
-def _normalise(
-    x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]
-) -> Any:  # fmt: skip
-    """Normalise the images; the layer stores how to prepare them."""
-    order, evaluation = "RGB", dict[str, Any]()
-    channels = x.shape[channel_axis()]
-    if isinstance(source, Weights):
-        statistics = source.preprocessing
-        mean, std, order = statistics.mean, statistics.std, statistics.channel_order
-        if len(mean) != source.input_shape[-1]:
-            # A user's file with another number of channels than its publisher's.
-            count = source.input_shape[-1]
-            mean, std = (sum(mean) / len(mean),) * count, (sum(std) / len(std),) * count
-        if source.dataset:
-            evaluation = {
-                "size": statistics.size,
-                "crop": statistics.crop,
-                "interpolation": statistics.interpolation,
-            }
-    elif isinstance(source, OwnFile) and source.normalization is not None:
-        record = {**source.normalization, "architecture": architecture}
-        if channels not in (1, len(record["mean"])):
-            raise ValueError(
-                f"`weights` needs images with {len(record['mean'])} channels. "
-                f"Received: images with {channels}, weights={str(source.path)!r}"
-            )
-        return PictureNormalization(**record, dtype="float32", name="normalization")(x)
-    else:
-        mean, std = defaults.mean, defaults.std
-        if channels != len(mean):
-            # There are no statistics for other images, so use the average of the three.
-            mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
-    if channels not in (1, len(mean)):
-        # The first kernels repeat, too.
-        mean, std = (tuple(np.resize(values, channels).tolist()) for values in (mean, std))
-        order = "RGB"
-    return PictureNormalization(
-        mean, std, order, **evaluation, architecture=architecture, dtype="float32",
-        name="normalization",
-    )(x)  # fmt: skip
-
-
-def _head(
-    x: Any, net: NetworkDescription, include_top: bool, pooling: str | None, classes: int,
-    activation: Any, labels: str | Sequence[str] | None = None, scores: str | None = None,
-) -> Any:  # fmt: skip
-    if include_top:
-        x = net.vector(x)
-        half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
-        return Dense(
-            operator.index(classes),
-            activation=activation,
-            dtype="float32" if half else None,
-            labels=labels,
-            scores=scores,
-            name=HEAD,
-        )(x)
-    if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
-    return x
-
-
-def _meaning(source: Any, include_top: bool) -> dict[str, Any]:
-    """Return the class names and the function from logits to probabilities, if known."""
-    if not include_top:
-        return {}
-    if isinstance(source, OwnFile):
-        return {key: source.head.get(key) for key in ("labels", "scores")}
-    if isinstance(source, Weights) and source.dataset:
-        named = source.dataset.removesuffix("_backbone")
-        return {"labels": named if has_names(named) else None, "scores": "softmax"}
-    return {}

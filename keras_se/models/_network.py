@@ -9,29 +9,22 @@ stage's output.
 
 from __future__ import annotations
 
-import contextlib
-import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from keras import config, layers
 
-from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.checks import number, unknown_choice
+from keras_se.fields import check_fields
 from keras_se.layers import BatchNormalization, GroupedConv2D
 from keras_se.layers.attention import AttentionConfig
 
 # Keras' equivalent of 0.1 in Caffe and Torch.
 BATCH_NORM_MOMENTUM = 0.9
-# Ranges of the descriptions' numeric fields.
-NUMBERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "dropout": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
-    "stochastic_depth": (lambda value: 0 <= value < 1, "from 0 to less than 1"),
-    "epsilon": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "alpha": (lambda value: 0 < value <= 100, "above 0, at most 100"),
-    "scale": (lambda value: 0 < value <= 100, "above 0, at most 100"),
-}
+# Width multipliers.
+MULTIPLIER = number("above 0, at most 100", lambda value: 0 < value <= 100)
 
 
 @dataclass(frozen=True)
@@ -39,26 +32,9 @@ class NetworkDescription(ABC):
     """The base class of all descriptions."""
 
     placements: ClassVar[tuple[str, ...]] = ("standard",)
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
 
     def __post_init__(self) -> None:
-        for name, choices in self.choices.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(unknown_choice(name, getattr(self, name), choices))
-        for field in fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if field.type == "bool":
-                boolean(name, value)
-            elif field.type == "int":
-                object.__setattr__(self, name, positive_integer(name, value))
-            elif field.type == "tuple[int, ...]":
-                object.__setattr__(self, name, _positive_integers(name, value))
-            elif field.type == "tuple[tuple[int, ...], ...] | None" and value is not None:
-                rows = value if isinstance(value, list | tuple) else (value,)
-                rows = tuple(_positive_integers(name, row) for row in rows)
-                object.__setattr__(self, name, rows)
-            elif field.type == "float":
-                object.__setattr__(self, name, _number(name, value))
+        check_fields(self)
 
     @property
     @abstractmethod
@@ -163,23 +139,6 @@ def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
         raise ValueError(
             f"`blocks` must have {len(widths)} numbers, one per width. Received: blocks={blocks}"
         )
-
-
-def _number(name: str, value: Any) -> float:
-    """Return `value` as a float; raise a `ValueError` unless it is in the field's range."""
-    inside, words = NUMBERS[name]
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not inside(value):
-        raise ValueError(f"`{name}` must be a number {words}. Received: {name}={value!r}")
-    return float(value)
-
-
-def _positive_integers(name: str, value: Any) -> tuple[int, ...]:
-    if isinstance(value, list | tuple) and value:
-        with contextlib.suppress(ValueError):
-            return tuple(positive_integer(name, number) for number in value)
-    raise ValueError(
-        f"`{name}` must be a tuple of integers of at least 1. Received: {name}={value!r}"
-    )
 
 
 def channel_axis() -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from keras import KerasTensor, layers, ops
 
-from keras_se.checks import positive_integer
+from keras_se.checks import boolean, one_of, or_none, positive_integer, tuple_of
+from keras_se.fields import CHECK, FRACTION, INTEGERS, SHARE, checked
 from keras_se.layers import StochasticDepth
 from keras_se.layers.attention import NEUTRAL_GATES, PLACEMENTS, AttentionConfig
 from keras_se.models._network import (
@@ -28,6 +29,7 @@ from keras_se.models._network import (
 )
 
 EXPANSION = 4
+ROWS = tuple_of(INTEGERS, "a tuple of tuples of integers of at least 1")
 
 
 @dataclass(frozen=True)
@@ -75,37 +77,32 @@ class ResidualNetwork(NetworkDescription):
     """
 
     placements: ClassVar[tuple[str, ...]] = PLACEMENTS
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
-        "stem_pool": ("ceil", "pad1", "average", None),
-        "stride_on": ("1x1", "3x3"),
-        "shortcut": ("1x1", "3x3", "average_pool", "zero_pad"),
-    }
 
-    blocks: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    bottleneck: bool = True
-    groups: int = 1
-    base_width: int = 64
-    unit_widths: tuple[tuple[int, ...], ...] | None = None
-    reduce_divisor: int = 1
-    stem_widths: tuple[int, ...] = (64,)
-    stem_kernel: int = 7
-    stem_stride: int = 2
-    stem_pool: str | None = "ceil"
-    stride_on: str = "1x1"
-    shortcut: str = "1x1"
-    preactivation: bool = False
-    input_norm: bool = False
-    stem_norm: bool = True
-    final_norm: bool = True
-    project_first: bool = False
-    epsilon: float = 1e-5
-    antialias: bool = False
-    hidden_divisor: int | None = None
-    relu_before_se: bool = False
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
-    zero_last_gamma: bool = False
+    blocks: tuple[int, ...] = field(metadata={CHECK: INTEGERS})
+    widths: tuple[int, ...] = checked(INTEGERS, (64, 128, 256, 512))
+    bottleneck: bool = checked(boolean, True)
+    groups: int = checked(positive_integer, 1)
+    base_width: int = checked(positive_integer, 64)
+    unit_widths: tuple[tuple[int, ...], ...] | None = checked(or_none(ROWS), None)
+    reduce_divisor: int = checked(positive_integer, 1)
+    stem_widths: tuple[int, ...] = checked(INTEGERS, (64,))
+    stem_kernel: int = checked(positive_integer, 7)
+    stem_stride: int = checked(positive_integer, 2)
+    stem_pool: str | None = checked(one_of("ceil", "pad1", "average", None), "ceil")
+    stride_on: str = checked(one_of("1x1", "3x3"), "1x1")
+    shortcut: str = checked(one_of("1x1", "3x3", "average_pool", "zero_pad"), "1x1")
+    preactivation: bool = checked(boolean, False)
+    input_norm: bool = checked(boolean, False)
+    stem_norm: bool = checked(boolean, True)
+    final_norm: bool = checked(boolean, True)
+    project_first: bool = checked(boolean, False)
+    epsilon: float = checked(FRACTION, 1e-5)
+    antialias: bool = checked(boolean, False)
+    hidden_divisor: int | None = checked(or_none(positive_integer), None)
+    relu_before_se: bool = checked(boolean, False)
+    dropout: float = checked(SHARE, 0.0)
+    stochastic_depth: float = checked(SHARE, 0.0)
+    zero_last_gamma: bool = checked(boolean, False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,8 +133,6 @@ class ResidualNetwork(NetworkDescription):
                 f"Received: bottleneck=False, groups={self.groups}, base_width={self.base_width}, "
                 f"reduce_divisor={self.reduce_divisor}"
             )
-        if self.hidden_divisor is not None:
-            positive_integer("hidden_divisor", self.hidden_divisor)
         if self.unit_widths is not None:
             expected, count = sum(self.blocks), 3 if self.bottleneck else 2
             if [len(row) for row in self.unit_widths] != [count] * expected:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import layers
 
+from keras_se.checks import one_of, positive_integer
+from keras_se.fields import INTEGERS, checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import WARM_START, Builder, network_builder
 from keras_se.models._network import NetworkDescription, batch_norm, channel_axis, conv, relu
@@ -31,14 +33,10 @@ class DenseNet(NetworkDescription):
             adds.
     """
 
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
-        "se_position": ("block+transition", "block", "layer")
-    }
-
-    blocks: tuple[int, ...] = (6, 12, 24, 16)
-    growth_rate: int = 32
-    stem_width: int = 64
-    se_position: str = "block+transition"
+    blocks: tuple[int, ...] = checked(INTEGERS, (6, 12, 24, 16))
+    growth_rate: int = checked(positive_integer, 32)
+    stem_width: int = checked(positive_integer, 64)
+    se_position: str = checked(one_of("block+transition", "block", "layer"), "block+transition")
 
     @property
     def units(self) -> Mapping[int, int]:

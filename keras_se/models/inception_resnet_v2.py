@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import layers
 
+from keras_se.checks import boolean, one_of
+from keras_se.fields import checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import network_builder
 from keras_se.models._inception import Branch, Conv, Pool, channels, module
@@ -79,10 +81,8 @@ class InceptionResNetV2(NetworkDescription):
         se_on_mixed: Whether SE is also on the output of the three modules without a shortcut.
     """
 
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {"se_position": ("branch", "concat")}
-
-    se_position: str = "branch"
-    se_on_mixed: bool = True
+    se_position: str = checked(one_of("branch", "concat"), "branch")
+    se_on_mixed: bool = checked(boolean, True)
 
     @property
     def units(self) -> Mapping[int, int]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from keras import layers
 
+from keras_se.checks import boolean
+from keras_se.fields import checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
 from keras_se.models._inception import Branch, Conv, Fork, Pool, module, narrowest
@@ -116,8 +118,8 @@ class InceptionV3(NetworkDescription):
         se_on_reductions: Whether SE is also on the modules that halve the resolution.
     """
 
-    norm_scale: bool = False
-    se_on_reductions: bool = True
+    norm_scale: bool = checked(boolean, False)
+    se_on_reductions: bool = checked(boolean, True)
 
     @property
     def units(self) -> Mapping[int, int]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import layers
 
+from keras_se.checks import one_of
+from keras_se.fields import INTEGERS, SHARE, checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
-from keras_se.models._network import NetworkDescription, batch_norm, conv
+from keras_se.models._network import MULTIPLIER, NetworkDescription, batch_norm, conv
 from keras_se.models._signatures import MobileNetBuilder
 
 EPSILON = 1e-3
@@ -42,14 +44,10 @@ class MobileNet(NetworkDescription):
             the depthwise convolution's BatchNorm and ReLU6.
     """
 
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
-        "se_position": ("pointwise", "pointwise_linear", "depthwise")
-    }
-
-    alpha: float = 1.0
-    strides: tuple[int, ...] = (2, 1, 2, 2, 2, 2)
-    dropout: float = 1e-3
-    se_position: str = "pointwise"
+    alpha: float = checked(MULTIPLIER, 1.0)
+    strides: tuple[int, ...] = checked(INTEGERS, (2, 1, 2, 2, 2, 2))
+    dropout: float = checked(SHARE, 1e-3)
+    se_position: str = checked(one_of("pointwise", "pointwise_linear", "depthwise"), "pointwise")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import layers
 
+from keras_se.checks import boolean, one_of, positive_integer
+from keras_se.fields import INTEGERS, checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.layers.shake_shake import BACKWARD, ShakeShake
 from keras_se.models._builder import UNTRAINED_CIFAR, network_builder
@@ -48,18 +50,13 @@ class ShakeShakeNetwork(NetworkDescription):
             branch.
     """
 
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
-        "backward": BACKWARD,
-        "se_position": ("sum", "branch"),
-    }
-
-    blocks: tuple[int, ...] = (4, 4, 4)
-    stem_width: int = 16
-    widths: tuple[int, ...] = (96, 192, 384)
-    bottleneck: bool = False
-    groups: int = 1
-    backward: str = "shake"
-    se_position: str = "sum"
+    blocks: tuple[int, ...] = checked(INTEGERS, (4, 4, 4))
+    stem_width: int = checked(positive_integer, 16)
+    widths: tuple[int, ...] = checked(INTEGERS, (96, 192, 384))
+    bottleneck: bool = checked(boolean, False)
+    groups: int = checked(positive_integer, 1)
+    backward: str = checked(one_of(*BACKWARD), "shake")
+    se_position: str = checked(one_of("sum", "branch"), "sum")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from keras import layers
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of, positive_integer, unknown_choice
+from keras_se.fields import checked
 from keras_se.layers import ChannelShuffle
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
 from keras_se.models._network import (
+    MULTIPLIER,
     NetworkDescription,
     batch_norm,
     channel_axis,
@@ -43,13 +45,9 @@ class ShuffleNet(NetworkDescription):
             keep the resolution.
     """
 
-    choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {
-        "se_position": ("branch", "unit", "stride1")
-    }
-
-    groups: int = 3
-    scale: float = 1.0
-    se_position: str = "branch"
+    groups: int = checked(positive_integer, 3)
+    scale: float = checked(MULTIPLIER, 1.0)
+    se_position: str = checked(one_of("branch", "unit", "stride1"), "branch")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,8 @@ from typing import Any
 
 from keras import layers
 
+from keras_se.checks import boolean
+from keras_se.fields import INTEGERS, SHARE, checked
 from keras_se.layers import AdaptiveAveragePooling2D
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
@@ -32,11 +34,11 @@ class VGG(NetworkDescription):
         dropout: Dropout rate after each fully connected layer, in training.
     """
 
-    blocks: tuple[int, ...] = (2, 2, 3, 3, 3)
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    fully_connected: tuple[int, ...] = (4096, 4096)
-    conv_bias: bool = False
-    dropout: float = 0.5
+    blocks: tuple[int, ...] = checked(INTEGERS, (2, 2, 3, 3, 3))
+    widths: tuple[int, ...] = checked(INTEGERS, (64, 128, 256, 512, 512))
+    fully_connected: tuple[int, ...] = checked(INTEGERS, (4096, 4096))
+    conv_bias: bool = checked(boolean, False)
+    dropout: float = checked(SHARE, 0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()

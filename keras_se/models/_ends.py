@@ -1,0 +1,158 @@
+"""What surrounds a network's own layers: the input, its normalisation, and the head."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.labels import has_names
+from keras_se.layers import Dense, PictureNormalization
+from keras_se.layers._arguments import HALF_PRECISION, get_activation
+from keras_se.layers.dense import HEAD
+from keras_se.models._network import NetworkDescription, channel_axis
+from keras_se.models._pretrained import OwnFile
+from keras_se.weights.entries import Weights
+
+if TYPE_CHECKING:
+    from keras_se.models._builder import Defaults
+
+POOLINGS = (None, "avg", "max")
+
+
+def check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
+    """Raise a `ValueError` unless the arguments of the head are valid."""
+    boolean("include_top", include_top)
+    if pooling not in POOLINGS:
+        raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
+    if include_top:
+        if classes is not None:
+            positive_integer("classes", classes)
+        get_activation("classifier_activation", activation)
+
+
+def input_of(
+    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults,
+    min_size: int,
+) -> Any:  # fmt: skip
+    """Return the network's input tensor, with a checked shape."""
+    trained_on = source.input_shape if isinstance(source, Weights) else None
+    channels = trained_on[-1] if trained_on else 3
+    if input_tensor is not None:
+        if not keras.utils.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a Keras tensor such as `keras.Input(...)`. "
+                f"Received: {type(input_tensor).__name__}"
+            )
+        shape = tuple(input_tensor.shape[1:])
+        same = isinstance(input_shape, list | tuple) and tuple(input_shape) == shape
+        if input_shape is not None and not same:
+            raise ValueError(
+                f"`input_shape` must be that of `input_tensor`, {shape}. "
+                f"Received: input_shape={input_shape}"
+            )
+        input_shape = shape
+    first = channel_axis() == 1
+    if input_shape is None:
+        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
+        input_shape = (channels, height, width) if first else (height, width, channels)
+    layout = "(channels, height, width)" if first else "(height, width, channels)"
+    try:
+        input_shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
+        *size, count = (*input_shape[1:], input_shape[0]) if first else input_shape
+        valid = len(size) == 2 and count is not None
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"`input_shape` must be {layout} with a known number of channels; height and width "
+            f"may be None. Received: input_shape={input_shape}"
+        )
+    if any(n is not None and n < min_size for n in size):
+        raise ValueError(
+            f"`input_shape` must be at least {min_size} high and wide. "
+            f"Received: input_shape={input_shape}"
+        )
+    return layers.Input(input_shape) if input_tensor is None else input_tensor
+
+
+def normalise(
+    x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]
+) -> Any:  # fmt: skip
+    """Normalise the images; the layer stores how to prepare them."""
+    order, evaluation = "RGB", dict[str, Any]()
+    channels = x.shape[channel_axis()]
+    if isinstance(source, Weights):
+        statistics = source.preprocessing
+        mean, std, order = statistics.mean, statistics.std, statistics.channel_order
+        if len(mean) != source.input_shape[-1]:
+            # A user's file with another number of channels than its publisher's.
+            count = source.input_shape[-1]
+            mean, std = (sum(mean) / len(mean),) * count, (sum(std) / len(std),) * count
+        if source.dataset:
+            evaluation = {
+                "size": statistics.size,
+                "crop": statistics.crop,
+                "interpolation": statistics.interpolation,
+            }
+    elif isinstance(source, OwnFile) and source.normalization is not None:
+        record = {**source.normalization, "architecture": architecture}
+        if channels not in (1, len(record["mean"])):
+            raise ValueError(
+                f"`weights` needs images with {len(record['mean'])} channels. "
+                f"Received: images with {channels}, weights={str(source.path)!r}"
+            )
+        return PictureNormalization(**record, dtype="float32", name="normalization")(x)
+    else:
+        mean, std = defaults.mean, defaults.std
+        if channels != len(mean):
+            # There are no statistics for other images, so use the average of the three.
+            mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
+    if channels not in (1, len(mean)):
+        # The first kernels repeat, too.
+        mean, std = (tuple(np.resize(values, channels).tolist()) for values in (mean, std))
+        order = "RGB"
+    return PictureNormalization(
+        mean, std, order, **evaluation, architecture=architecture, dtype="float32",
+        name="normalization",
+    )(x)  # fmt: skip
+
+
+def head(
+    x: Any, net: NetworkDescription, include_top: bool, pooling: str | None, classes: int,
+    activation: Any, labels: str | Sequence[str] | None = None, scores: str | None = None,
+) -> Any:  # fmt: skip
+    """Build the classifier or the pooling, if any, on the last feature maps."""
+    if include_top:
+        x = net.vector(x)
+        half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
+        return Dense(
+            operator.index(classes),
+            activation=activation,
+            dtype="float32" if half else None,
+            labels=labels,
+            scores=scores,
+            name=HEAD,
+        )(x)
+    if pooling == "avg":
+        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return x
+
+
+def meaning_of(source: Any, include_top: bool) -> dict[str, Any]:
+    """Return the class names and the function from logits to probabilities, if known."""
+    if not include_top:
+        return {}
+    if isinstance(source, OwnFile):
+        return {key: source.head.get(key) for key in ("labels", "scores")}
+    if isinstance(source, Weights) and source.dataset:
+        named = source.dataset.removesuffix("_backbone")
+        return {"labels": named if has_names(named) else None, "scores": "softmax"}
+    return {}
