@@ -77,21 +77,21 @@ def test_network_is_that_of_the_set_but_for_the_head(classes):
 def test_what_the_set_says_of_pictures():
     entry = weights_set(recipe("digits"))
     assert entry.name == "se_resnet20.fashion_mnist"
-    assert encoded_as(recipe("digits")) == ((28, 28, 1), entry.preprocessing.crop)
+    assert encoded_as(recipe("digits"), 3) == ((28, 28, 1), entry.preprocessing.crop)
     settings = ("image_size=33", "crop=0.9")
-    assert encoded_as(recipe("digits", *settings)) == ((33, 33, 1), 0.9)
+    assert encoded_as(recipe("digits", *settings), 3) == ((33, 33, 1), 0.9)
     (imagenet,) = (
         e for e in keras_se.list_weights("SEResNet50") if e.default and e.dataset == "imagenet"
     )
     expected = (imagenet.input_shape, imagenet.preprocessing.crop)
-    assert encoded_as(get_recipe("finetune")) == expected
+    assert encoded_as(get_recipe("finetune"), 3) == expected
     random = Recipe(model="SEResNet20", data="folder", image_size=33)
-    assert encoded_as(random) == ((33, 33, 3), 0.875)
+    assert encoded_as(random, 3) == ((33, 33, 3), 0.875)
     settings = ("weights=null", "new_head=false", "image_size=32")
-    assert encoded_as(recipe("digits", *settings)) == ((32, 32, 3), 1.0)
+    assert encoded_as(recipe("digits", *settings), 3) == ((32, 32, 3), 1.0)
     for settings in (("weights=null", "new_head=false"), ("weights=w.weights.h5", "image_size=9")):
         with pytest.raises(ValueError, match=r"must be given|does not exist"):
-            encoded_as(recipe("digits", *settings))
+            encoded_as(recipe("digits", *settings), 3)
 
 
 @pytest.mark.weights

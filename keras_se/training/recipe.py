@@ -3,119 +3,60 @@
 from __future__ import annotations
 
 import json
-import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import keras_se
-from keras_se.checks import unknown_choice
+from keras_se.checks import (
+    Check,
+    boolean,
+    integer,
+    number,
+    one_of,
+    or_none,
+    tuple_of,
+    unknown_choice,
+)
+from keras_se.fields import CHECK, FRACTION, SHARE, check_fields, checked
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
 
 BAD_PICTURES = ("refuse", "skip")
 
-Check = tuple[Callable[[Any], bool], str]
 
-
-def _whole(least: int) -> Check:
-    def check(value: Any) -> bool:
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        return whole and value >= least
-
-    return check, f"an integer of at least {least}"
-
-
-def _number(words: str, inside: Callable[[Any], bool]) -> Check:
-    def check(value: Any) -> bool:
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return real and math.isfinite(value) and inside(value)
-
-    return check, f"a number {words}"
-
-
-def _one_of(*choices: Any) -> Check:
-    listed = ", ".join(map(repr, choices))
-    return (lambda value: isinstance(value, str) and value in choices), f"one of: {listed}"
-
-
-def _mapping(value: Any) -> bool:
+def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
 def _is_area(value: Any) -> bool:
-    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_POSITIVE[0], value))
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(POSITIVE.accepts, value))
     return pair and value[0] <= value[1] <= 1
 
 
-_COUNT, _NATURAL = _whole(1), _whole(0)
-_POSITIVE = _number("above 0", lambda value: value > 0)
-_NOT_NEGATIVE = _number("of at least 0", lambda value: value >= 0)
-_SHARE = _number("from 0 to less than 1", lambda value: 0 <= value < 1)
-_PROBABILITY = _number("from 0 to 1", lambda value: 0 <= value <= 1)
-_TRUTH: Check = (lambda value: isinstance(value, bool)), "true or false"
-_TEXT: Check = (lambda value: isinstance(value, str) and bool(value)), "a name"
+COUNT, NATURAL = integer(1), integer(0)
+POSITIVE = number("above 0", lambda value: value > 0)
+NOT_NEGATIVE = number("of at least 0", lambda value: value >= 0)
+PROBABILITY = number("from 0 to 1", lambda value: 0 <= value <= 1)
+PART = number("above 0, at most 1", lambda value: 0 < value <= 1)
+# Recipes are JSON.
+TRUTH: Check[bool] = Check("true or false", boolean.accepts)
+TEXT: Check[str] = Check("a name", lambda value: isinstance(value, str) and bool(value))
+MODEL: Check[str] = Check(
+    "the name of a builder",
+    lambda value: isinstance(value, str) and value in keras_se.list_models(),
+    choices=lambda: keras_se.list_models(),
+)
+VARIANT: Check[Any] = Check("fields of the network's description", _is_mapping)
+SE: Check[Any] = Check(
+    "null or settings of the attention blocks", lambda value: value is None or _is_mapping(value)
+)
+AREA: Check[Any] = Check("two numbers above 0, at most 1, the smaller first", _is_area, tuple)
 
 
-def _or_none(check: Check) -> Check:
-    return (lambda value: value is None or check[0](value)), f"null or {check[1]}"
-
-
-CHECKS: Mapping[str, Check] = {
-    "model": (lambda value: value in keras_se.list_models(), "the name of a builder"),
-    "se": (
-        (lambda value: value is None or _mapping(value)),
-        "null or settings of the attention blocks",
-    ),
-    "variant": (_mapping, "fields of the network's description"),
-    "weights": _or_none(_TEXT),
-    "new_head": _TRUTH,
-    "data": _TEXT,
-    "data_dir": _or_none(_TEXT),
-    "held_out": _NATURAL,
-    "image_size": _or_none(_COUNT),
-    "crop_area": (_is_area, "two numbers above 0, at most 1, the smaller first"),
-    "crop": _or_none(_number("above 0, at most 1", lambda value: 0 < value <= 1)),
-    "bad_pictures": _one_of(*BAD_PICTURES),
-    "batch": _COUNT,
-    "epochs": _COUNT,
-    "seed": _NATURAL,
-    "optimizer": _one_of("sgd", "lamb", "adamw"),
-    "learning_rate": _POSITIVE,
-    "learning_rate_batch": _or_none(_COUNT),
-    "momentum": _SHARE,
-    "nesterov": _TRUTH,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _or_none(_POSITIVE),
-    "schedule": _one_of("cosine", "step"),
-    "warmup_epochs": _NOT_NEGATIVE,
-    "drops": (
-        lambda value: isinstance(value, list | tuple) and all(map(_POSITIVE[0], value)),
-        "epochs above 0",
-    ),
-    "drop_factor": _number("between 0 and 1", lambda value: 0 < value < 1),
-    "loss": _one_of("softmax", "sigmoid"),
-    "target_threshold": _or_none(_SHARE),
-    "label_smoothing": _SHARE,
-    "shift": _NATURAL,
-    "flip": _TRUTH,
-    "repeats": _COUNT,
-    "rand_augment": _NATURAL,
-    "rand_augment_magnitude": _number("from 0 to 10", lambda value: 0 <= value <= 10),
-    "rand_augment_deviation": _NOT_NEGATIVE,
-    "rand_augment_probability": _PROBABILITY,
-    "cutout": _NATURAL,
-    "cutout_probability": _PROBABILITY,
-    "random_erasing": _PROBABILITY,
-    "mixup": _NOT_NEGATIVE,
-    "cutmix": _NOT_NEGATIVE,
-    "ema": _or_none(_number("between 0 and 1", lambda value: 0 < value < 1)),
-    "precision": _one_of("float32", "float64", "mixed_bfloat16", "mixed_float16"),
-    "deterministic": _TRUTH,
-    "checkpoint_steps": _COUNT,
-}
+def _or_null(check: Check[Any]) -> Check[Any]:
+    return or_none(check, "null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,66 +136,63 @@ class Recipe:
         checkpoint_steps: Steps between checkpoints; there is also one after each epoch.
     """
 
-    model: str
-    data: str
-    data_dir: str | None = None
-    se: Mapping[str, Any] | None = field(default_factory=dict)
-    variant: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    new_head: bool = False
-    held_out: int = 0
-    image_size: int | None = None
-    crop_area: tuple[float, float] = (0.08, 1.0)
-    crop: float | None = 0.875
-    bad_pictures: str = "refuse"
-    batch: int = 256
-    epochs: int = 100
-    seed: int = 0
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    learning_rate_batch: int | None = 256
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    clip_norm: float | None = None
-    schedule: str = "cosine"
-    warmup_epochs: float = 0
-    drops: tuple[float, ...] = ()
-    drop_factor: float = 0.1
-    loss: str = "softmax"
-    target_threshold: float | None = None
-    label_smoothing: float = 0.0
-    shift: int = 0
-    flip: bool = False
-    repeats: int = 1
-    rand_augment: int = 0
-    rand_augment_magnitude: float = 9.0
-    rand_augment_deviation: float = 0.0
-    rand_augment_probability: float = 1.0
-    cutout: int = 0
-    cutout_probability: float = 1.0
-    random_erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    ema: float | None = None
-    precision: str = "float32"
-    deterministic: bool = False
-    checkpoint_steps: int = 500
+    model: str = field(metadata={CHECK: MODEL})
+    data: str = field(metadata={CHECK: TEXT})
+    data_dir: str | None = checked(_or_null(TEXT), None)
+    se: Mapping[str, Any] | None = field(default_factory=dict, metadata={CHECK: SE})
+    variant: Mapping[str, Any] = field(default_factory=dict, metadata={CHECK: VARIANT})
+    weights: str | None = checked(_or_null(TEXT), None)
+    new_head: bool = checked(TRUTH, False)
+    held_out: int = checked(NATURAL, 0)
+    image_size: int | None = checked(_or_null(COUNT), None)
+    crop_area: tuple[float, float] = checked(AREA, (0.08, 1.0))
+    crop: float | None = checked(_or_null(PART), 0.875)
+    bad_pictures: str = checked(one_of(*BAD_PICTURES), "refuse")
+    batch: int = checked(COUNT, 256)
+    epochs: int = checked(COUNT, 100)
+    seed: int = checked(NATURAL, 0)
+    optimizer: str = checked(one_of("sgd", "lamb", "adamw"), "sgd")
+    learning_rate: float = checked(POSITIVE, 0.1)
+    learning_rate_batch: int | None = checked(_or_null(COUNT), 256)
+    momentum: float = checked(SHARE, 0.9)
+    nesterov: bool = checked(TRUTH, False)
+    weight_decay: float = checked(NOT_NEGATIVE, 1e-4)
+    clip_norm: float | None = checked(_or_null(POSITIVE), None)
+    schedule: str = checked(one_of("cosine", "step"), "cosine")
+    warmup_epochs: float = checked(NOT_NEGATIVE, 0)
+    drops: tuple[float, ...] = checked(tuple_of(POSITIVE, "epochs above 0"), ())
+    drop_factor: float = checked(FRACTION, 0.1)
+    loss: str = checked(one_of("softmax", "sigmoid"), "softmax")
+    target_threshold: float | None = checked(_or_null(SHARE), None)
+    label_smoothing: float = checked(SHARE, 0.0)
+    shift: int = checked(NATURAL, 0)
+    flip: bool = checked(TRUTH, False)
+    repeats: int = checked(COUNT, 1)
+    rand_augment: int = checked(NATURAL, 0)
+    rand_augment_magnitude: float = checked(
+        number("from 0 to 10", lambda value: 0 <= value <= 10), 9.0
+    )
+    rand_augment_deviation: float = checked(NOT_NEGATIVE, 0.0)
+    rand_augment_probability: float = checked(PROBABILITY, 1.0)
+    cutout: int = checked(NATURAL, 0)
+    cutout_probability: float = checked(PROBABILITY, 1.0)
+    random_erasing: float = checked(PROBABILITY, 0.0)
+    mixup: float = checked(NOT_NEGATIVE, 0.0)
+    cutmix: float = checked(NOT_NEGATIVE, 0.0)
+    ema: float | None = checked(_or_null(FRACTION), None)
+    precision: str = checked(
+        one_of("float32", "float64", "mixed_bfloat16", "mixed_float16"), "float32"
+    )
+    deterministic: bool = checked(TRUTH, False)
+    checkpoint_steps: int = checked(COUNT, 500)
 
     def __post_init__(self) -> None:
-        for name, (check, words) in CHECKS.items():
-            value = getattr(self, name)
-            if name == "model" and not check(value):
-                raise ValueError(unknown_choice(name, value, keras_se.list_models()))
-            if not check(value):
-                raise ValueError(f"`{name}` must be {words}. Received: {name}={value!r}")
+        check_fields(self)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"`warmup_epochs` must be less than `epochs`, {self.epochs}. "
                 f"Received: warmup_epochs={self.warmup_epochs}"
             )
-        for name in ("drops", "crop_area"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.new_head and self.weights is None:
             raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
         if self.schedule == "step" and not self.drops:
@@ -290,8 +228,8 @@ class Recipe:
         for setting in settings:
             name, equals, text = setting.partition("=")
             name, _, key = name.strip().partition(".")
-            if not equals or name not in CHECKS or (key and name not in ("se", "variant")):
-                raise ValueError(unknown_choice("set", name, CHECKS, "as <name>=<value>"))
+            if not equals or name not in FIELDS or (key and name not in ("se", "variant")):
+                raise ValueError(unknown_choice("set", name, FIELDS, "as <name>=<value>"))
             try:
                 value = json.loads(text)
             except json.JSONDecodeError:
@@ -308,11 +246,14 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
 
+FIELDS = tuple(field.name for field in fields(Recipe))
+
+
 def from_dict(values: Mapping[str, Any]) -> Recipe:
     """The inverse of `Recipe.as_dict`."""
     for name in values:
-        if name not in CHECKS:
-            raise ValueError(unknown_choice("recipe", name, CHECKS))
+        if name not in FIELDS:
+            raise ValueError(unknown_choice("recipe", name, FIELDS))
     return Recipe(**values)
 
 
@@ -320,6 +261,6 @@ def difference(one: Recipe, other: Recipe) -> str:
     """The fields in which two recipes differ, in words; empty if they are equal."""
     return ", ".join(
         f"{name} ({getattr(one, name)!r}, {getattr(other, name)!r})"
-        for name in CHECKS
+        for name in FIELDS
         if one.as_dict()[name] != other.as_dict()[name]
     )
