@@ -63,6 +63,7 @@ def flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
 def cropped(
     image: Image.Image, resized: tuple[int, int], sides: tuple[int, int], interpolation: str
 ) -> np.ndarray:
+    """Resize, and crop the centre to height and width `sides`; a batch of one, in 0..255."""
     height, width = sides
     image = image.resize(resized, Image.Resampling[interpolation.upper()])
     left, top = (

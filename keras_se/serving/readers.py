@@ -73,13 +73,8 @@ def _read_jpeg(data: tf.Tensor) -> Header:
         adobe |= (marker == 0xEE) & tf.reduce_all(first[4:9] == list(b"Adobe"))
         state = tf.where(bad, broken, tf.where(scan, pixels, walks))
         step = tf.where(bare, tf.where(fill, tf.constant(1, tf.int64), 2), 2 + length)
-        return (
-            tf.where(state == walks, tf.minimum(at + step, size), at),
-            exif,
-            adobe,
-            state,
-            steps + 1,
-        )
+        at = tf.where(state == walks, tf.minimum(at + step, size), at)
+        return at, exif, adobe, state, steps + 1
 
     zero = tf.constant(0, tf.int64)
     _, exif, adobe, state, _ = tf.while_loop(
@@ -158,17 +153,9 @@ def _read_png(data: tf.Tensor) -> Header:
         # An ancillary chunk's name starts with a lowercase letter.
         kept = (start[4] < ord("a")) | (start[4] > ord("z")) | (name == b"tRNS")
         part = tf.strings.substr(data, at, tf.where(kept, tf.minimum(end, size) - at, 0))
+        parts, steps = parts.write(steps, part), steps + 1
         flags = tf.stack([transparent, several, pixels])
-        return (
-            tf.minimum(end, size),
-            seen + run,
-            exif,
-            flags,
-            state,
-            packed,
-            steps + 1,
-            parts.write(steps, part),
-        )
+        return tf.minimum(end, size), seen + run, exif, flags, state, packed, steps, parts
 
     parts = tf.TensorArray(tf.string, 0, dynamic_size=True, element_shape=())
     _, _, exif, flags, state, packed, _, parts = tf.while_loop(
