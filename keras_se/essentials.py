@@ -1,7 +1,7 @@
 """The parts of a picture file that affect its pixels; decoders get nothing else.
 
 Text, colour profiles and previews cost decoders unbounded time and memory, and decoders disagree on
-damage in them. `keras_se.serving.headers` implements the same rules in a graph.
+damage in them. `keras_se.serving.readers` implements the same rules in a graph.
 """
 
 from __future__ import annotations

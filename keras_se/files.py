@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,3 +34,30 @@ def atomic(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, created before any work and removed afterwards."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def publish(stage: Path, paths: Sequence[Path]) -> int:
+    """Sync the files in a folder, rename those of `paths`, the first one last; return the size."""
+    files = [file for file in stage.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    with writing(paths[0]):
+        for file in files:
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        for path in reversed(paths):
+            if path.exists():
+                raise FileExistsError(f"{path.name} was written by another process")
+            os.rename(stage / path.name, path)
+    return size

@@ -15,6 +15,7 @@ from PIL import Image
 
 from keras_se.checks import boolean, unknown_choice
 from keras_se.essentials import MAX_PIXELS, essentials_of
+from keras_se.pixels import UnfitError, cropped, flatten, require
 from keras_se.weights.entries import Preprocessing, Weights
 
 if TYPE_CHECKING:
@@ -23,36 +24,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-TURNED = "a picture that is turned (EXIF orientation {})"
 SEVERAL = "{}: expected a picture of one frame. Received: a file of several frames"
 # The inverse of each EXIF orientation.
-TURNS = dict(
-    zip(
-        range(2, 9),
-        (
-            Image.Transpose.FLIP_LEFT_RIGHT,
-            Image.Transpose.ROTATE_180,
-            Image.Transpose.FLIP_TOP_BOTTOM,
-            Image.Transpose.TRANSPOSE,
-            Image.Transpose.ROTATE_270,
-            Image.Transpose.TRANSVERSE,
-            Image.Transpose.ROTATE_90,
-        ),
-        strict=True,
-    )
-)
-# Pillow's 8-bit modes in words.
-MODES = {
-    "1": "a black-and-white picture",
-    "L": "a grey picture",
-    "RGB": "an RGB picture",
-    "P": "a palette picture",
-    "CMYK": "a CMYK picture",
-    "YCbCr": "a YCbCr picture",
-    "LAB": "a LAB picture",
-    "HSV": "an HSV picture",
-    "LA": "a transparent picture",
-    "RGBA": "a transparent picture",
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -225,9 +206,9 @@ def read_picture(
         turned = image.size if orientation < 5 else image.size[::-1]
         resized = _resized(turned, sides, preprocessing.crop, label)
         if strict:
-            _require(image, colours, label, orientation)
+            require(image, colours, label, orientation)
         upright = _upright(image, orientation, colours, label)
-        return _crop(upright, resized, sides, preprocessing.interpolation)
+        return cropped(upright, resized, sides, preprocessing.interpolation)
 
 
 def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:
@@ -243,7 +224,7 @@ def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Imag
     """
     with _opened(data, label) as (image, orientation):
         if image.width * image.height > MAX_PIXELS:
-            raise _UnfitError(
+            raise UnfitError(
                 f"{label}: expected at most {MAX_PIXELS} pixels. "
                 f"Received: {image.width} x {image.height}"
             )
@@ -259,22 +240,18 @@ def _opened(data: bytes, label: str) -> Iterator[tuple[Image.Image, int]]:
         if file is None:
             raise Image.UnidentifiedImageError
         if file.several:
-            raise _UnfitError(SEVERAL.format(label))
+            raise UnfitError(SEVERAL.format(label))
         with Image.open(io.BytesIO(file.data), formats=[file.format]) as image:
             # Only WebP can still have several frames.
             if getattr(image, "n_frames", 1) > 1:
-                raise _UnfitError(SEVERAL.format(label))
+                raise UnfitError(SEVERAL.format(label))
             yield image, file.orientation
 
 
 def _upright(image: Image.Image, orientation: int, colours: str, label: str) -> Image.Image:
     image.load()
-    flat = _flatten(image, colours, label)
+    flat = flatten(image, colours, label)
     return flat.transpose(TURNS[orientation]) if orientation > 1 else flat
-
-
-class _UnfitError(ValueError):
-    """The picture is undamaged but not acceptable."""
 
 
 @contextmanager
@@ -282,7 +259,7 @@ def _damage_named(label: str) -> Iterator[None]:
     """Turn anything that a decoder raises on a damaged file into one `ValueError`."""
     try:
         yield
-    except _UnfitError:
+    except UnfitError:
         raise
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -308,58 +285,11 @@ def _resized(
     else:
         resized = (columns, columns * height // width)
     if width * height > MAX_PIXELS or resized[0] * resized[1] > MAX_PIXELS:
-        raise _UnfitError(
+        raise UnfitError(
             f"{label}: expected at most {MAX_PIXELS} pixels, also with the shorter side at "
             f"{min(rows, columns)}. Received: {width} x {height}"
         )
     return resized
-
-
-def _require(image: Image.Image, colours: str, label: str, orientation: int) -> None:
-    """Raise unless the picture is in the mode `colours`, or converts to it without loss."""
-    if orientation > 1:
-        received = TURNED.format(orientation)
-    elif image.has_transparency_data:
-        received = "a transparent picture"
-    elif any(";16" in str(tile) for tile in getattr(image, "tile", ())) or image.mode not in MODES:
-        received = f"more than 8 bits a channel (mode {image.mode})"
-    elif image.mode == colours or (image.mode == "P" and colours == "RGB"):
-        return
-    else:
-        received = MODES[image.mode]
-    raise _UnfitError(
-        f"{label}: expected {MODES[colours]} with 8 bits a channel (strict=False converts it). "
-        f"Received: {received}"
-    )
-
-
-def _flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
-    """Convert to the 8-bit mode `colours`, transparency on white."""
-    if image.mode in ("I", "F"):
-        raise _UnfitError(
-            f"{label}: expected 8 or 16 bits a channel. Received: 32 bits (mode {image.mode})"
-        )
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image)
-        narrow = (wide >> 8).astype("uint8")
-        narrow[wide == image.info.get("transparency", -1)] = 255
-        image = Image.fromarray(narrow)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(colours)
-
-
-def _crop(
-    image: Image.Image, resized: tuple[int, int], sides: tuple[int, int], interpolation: str
-) -> np.ndarray:
-    height, width = sides
-    image = image.resize(resized, Image.Resampling[interpolation.upper()])
-    left, top = (
-        round((whole - part) / 2) for whole, part in zip(resized, (width, height), strict=True)
-    )
-    image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image, "float32").reshape(1, height, width, -1)
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

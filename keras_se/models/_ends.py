@@ -81,46 +81,34 @@ def input_of(
     return layers.Input(input_shape) if input_tensor is None else input_tensor
 
 
-def normalise(
-    x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]
-) -> Any:  # fmt: skip
+def normalise(x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]) -> Any:
     """Normalise the images; the layer stores how to prepare them."""
-    order, evaluation = "RGB", dict[str, Any]()
-    channels = x.shape[channel_axis()]
-    if isinstance(source, Weights):
-        statistics = source.preprocessing
-        mean, std, order = statistics.mean, statistics.std, statistics.channel_order
-        if len(mean) != source.input_shape[-1]:
-            # A user's file with another number of channels than its publisher's.
-            count = source.input_shape[-1]
-            mean, std = (sum(mean) / len(mean),) * count, (sum(std) / len(std),) * count
-        if source.dataset:
-            evaluation = {
-                "size": statistics.size,
-                "crop": statistics.crop,
-                "interpolation": statistics.interpolation,
-            }
-    elif isinstance(source, OwnFile) and source.normalization is not None:
-        record = {**source.normalization, "architecture": architecture}
-        if channels not in (1, len(record["mean"])):
+    channels = trained_on = x.shape[channel_axis()]
+    record: dict[str, Any] = {"mean": defaults.mean, "std": defaults.std}
+    if isinstance(source, OwnFile) and source.normalization is not None:
+        record = source.normalization
+        trained_on = len(record["mean"])
+        if channels not in (1, trained_on):
             raise ValueError(
-                f"`weights` needs images with {len(record['mean'])} channels. "
+                f"`weights` needs images with {trained_on} channels. "
                 f"Received: images with {channels}, weights={str(source.path)!r}"
             )
-        return PictureNormalization(**record, dtype="float32", name="normalization")(x)
-    else:
-        mean, std = defaults.mean, defaults.std
-        if channels != len(mean):
-            # There are no statistics for other images, so use the average of the three.
-            mean, std = (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
+    elif isinstance(source, Weights):
+        statistics, trained_on = source.preprocessing, source.input_shape[-1]
+        record = {key: getattr(statistics, key) for key in ("mean", "std", "channel_order")}
+        if source.dataset:
+            for key in ("size", "crop", "interpolation"):
+                record[key] = getattr(statistics, key)
+    mean, std = record["mean"], record["std"]
+    if len(mean) != trained_on:
+        # There are no statistics for so many channels, so use the average.
+        mean, std = ((sum(values) / len(values),) * trained_on for values in (mean, std))
     if channels not in (1, len(mean)):
         # The first kernels repeat, too.
         mean, std = (tuple(np.resize(values, channels).tolist()) for values in (mean, std))
-        order = "RGB"
-    return PictureNormalization(
-        mean, std, order, **evaluation, architecture=architecture, dtype="float32",
-        name="normalization",
-    )(x)  # fmt: skip
+        record["channel_order"] = "RGB"
+    record = {**record, "mean": mean, "std": std, "architecture": architecture}
+    return PictureNormalization(**record, dtype="float32", name="normalization")(x)
 
 
 def head(

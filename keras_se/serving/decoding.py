@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keras_se.pictures import MAX_BYTES, MODES, TURNED
+from keras_se.pictures import MAX_BYTES
+from keras_se.pixels import MODES, TURNED
+from keras_se.serving.bmp import bmp_pixels
 from keras_se.serving.headers import (
     ANIMATION,
     DAMAGED,
@@ -18,10 +20,9 @@ from keras_se.serving.headers import (
     SMALL_GIF,
     UNKNOWN,
     Header,
-    bmp_pixels,
     picture_format,
-    read_header,
 )
+from keras_se.serving.readers import read_header
 
 if TYPE_CHECKING:
     import tensorflow as tf

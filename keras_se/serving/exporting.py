@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -20,19 +17,13 @@ import numpy as np
 
 import keras_se
 from keras_se.checks import boolean, unknown_choice
-from keras_se.files import writing
+from keras_se.files import publish, staged, writing
 from keras_se.inspection import warn_of_range
 from keras_se.pictures import MAX_PIXELS
 from keras_se.serving import converted, saved_model, warmup
 from keras_se.serving.decoding import Transform
 from keras_se.serving.description import any_size, network_of, pictures, transform_of
-from keras_se.serving.network import (
-    ServedNetwork,
-    in_float32,
-    is_half,
-    with_constant_gates,
-    with_native_groups,
-)
+from keras_se.serving.network import in_float32, is_half, with_constant_gates, with_native_groups
 from keras_se.weights.entries import Preprocessing, Weights
 
 # Relative to the largest output: float32 sums are reordered; half precision keeps 8 bits.
@@ -69,15 +60,9 @@ FORMATS = {
     "tf_saved_model": Format("", (), saved_model.convert, saved_model.run),
     "onnx": Format(".onnx", ONNX, converted.convert_to_onnx, converted.run_onnx),
     "openvino": Format(
-        ".xml",
-        ("openvino",),
-        converted.convert_to_openvino,
-        converted.run_openvino,
-        quantises=("nncf",),
+        ".xml", ("openvino",), converted.convert_to_openvino, converted.run_openvino, ("nncf",)
     ),
-    "litert": Format(
-        ".tflite", (), converted.convert_to_litert, converted.run_litert, quantises=()
-    ),
+    "litert": Format(".tflite", (), converted.convert_to_litert, converted.run_litert, ()),
 }
 
 
@@ -218,7 +203,7 @@ def export(
     images = None if representative is None else pictures(representative, transform, fixed)
     if images is not None:
         warn_of_range(model, images)
-    with _staged(path) as stage:
+    with staged(path) as stage:
         temporary = stage / path.name
         written = replace(network, model=model if folder else in_float32(model))
         written = replace(written, compile=compile, constants=constants)
@@ -241,11 +226,11 @@ def export(
         with _converting(format):
             received = chosen.run(temporary, batch)
         expected = network.expected(batch)
-        difference, share = _difference(network, received, expected)
+        difference, share = network.difference(received, expected)
         tolerance = HALF_TOLERANCE if is_half(model) else TOLERANCE
         amplification = None
         if images is None and not share <= tolerance:
-            amplification = _amplification(network, batch, expected)
+            amplification = network.amplification(batch, expected)
             tolerance = max(tolerance, ROUNDINGS * amplification)
             warnings.warn(
                 "The model amplifies rounding: changing its input by a millionth changes its "
@@ -260,39 +245,10 @@ def export(
         if serving:
             with writing(path):
                 warmup.write(written, temporary, fixed)
-        size = _publish(stage, path)
+        size = publish(stage, _parts(path))
     labels = network.labels or ()
     return Export(
         path, format, size, difference, amplification, constant_gates, labels, network.transform
-    )
-
-
-def _difference(
-    network: ServedNetwork, received: Any, expected: dict[str, np.ndarray]
-) -> tuple[float, float]:
-    """The largest absolute and relative difference between the file's answers and the model's."""
-    served = received
-    if isinstance(received, dict):
-        names = ["probabilities"] if network.labels else list(expected)
-        served = [received[name] for name in names]
-    differences = []
-    for ours, theirs in zip(served, expected.values(), strict=True):
-        # Two labels for one output: its complement comes first.
-        ours = ours[:, 1:] if ours.shape != theirs.shape and ours.shape[1] == 2 else ours
-        apart = float(np.abs(ours - theirs).max())
-        differences.append((apart, apart / (float(np.abs(theirs).max()) or 1.0)))
-    return max(apart for apart, _ in differences), max(share for _, share in differences)
-
-
-def _amplification(
-    network: ServedNetwork, batch: np.ndarray, before: dict[str, np.ndarray]
-) -> float:
-    """The relative change of the model's answers if its input changes by a millionth."""
-    shaken = batch * (1 + 1e-6 * np.random.default_rng(1).choice((-1.0, 1.0), batch.shape))
-    after = network.expected(shaken.astype("float32"))
-    return max(
-        float(np.abs(after[name] - y).max()) / (float(np.abs(y).max()) or 1.0)
-        for name, y in before.items()
     )
 
 
@@ -361,31 +317,3 @@ def _constants(model: Any, constants: bool | None, folder: bool) -> bool:
             f"Received: a model of {size}"
         )
     return size <= SMALL if constants is None else constants
-
-
-@contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, created before any work and removed afterwards."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(".tmp", f".{path.name}.", path.parent))
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _publish(stage: Path, path: Path) -> int:
-    """Sync the written files, rename them, and return their size."""
-    files = [file for file in stage.rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
-    with writing(path):
-        for file in files:
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
-        # `path` itself last.
-        for part in reversed(_parts(path)):
-            if part.exists():
-                raise FileExistsError(f"{part.name} was written by another process")
-            os.rename(stage / part.name, part)
-    return size

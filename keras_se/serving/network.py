@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,20 @@ class ServedNetwork:
         answers = [probabilities(y, self.scores) for y in arrays]
         return dict(zip(self.outputs, answers, strict=True))
 
+    def difference(self, received: Any, expected: Mapping[str, np.ndarray]) -> tuple[float, float]:
+        """The largest absolute and relative difference of the file's answers from `expected`."""
+        if isinstance(received, dict):
+            names = ["probabilities"] if self.labels else list(expected)
+            received = [received[name] for name in names]
+        apart = [_apart(*pair) for pair in zip(received, expected.values(), strict=True)]
+        return max(absolute for absolute, _ in apart), max(relative for _, relative in apart)
+
+    def amplification(self, batch: np.ndarray, before: Mapping[str, np.ndarray]) -> float:
+        """The relative change of the answers `before` if the input changes by a millionth."""
+        shaken = batch * (1 + 1e-6 * np.random.default_rng(1).choice((-1.0, 1.0), batch.shape))
+        after = self.expected(shaken.astype("float32"))
+        return max(_apart(after[name], y)[1] for name, y in before.items())
+
     @property
     def features(self) -> Any:
         """The input of the classifier (the last layer with weights), a tensor of the model.
@@ -100,6 +114,14 @@ class ServedNetwork:
         except (AttributeError, ValueError):
             return None
         return None if any(size != 1 for size in x.shape[1:-1]) else x
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """The largest difference, absolute and as a share of the largest of `theirs`."""
+    # Two labels for one output: its complement comes first.
+    ours = ours[:, 1:] if ours.shape != theirs.shape and ours.shape[1] == 2 else ours
+    apart = float(np.abs(ours - theirs).max())
+    return apart, apart / (float(np.abs(theirs).max()) or 1.0)
 
 
 @contextmanager
