@@ -20,7 +20,7 @@ from keras_se.files import atomic, writing
 from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, list_networks
-from keras_se.weights.layouts import COUNTERS, LAYOUTS, Architecture, Shapes, Sources
+from keras_se.weights.namings import COUNTERS, NAMINGS, Architecture, Shapes, Sources
 from keras_se.weights.tensors import TensorFile, one_line, open_tensors
 
 # Prefixes that wrappers put before tensor names, possibly nested.
@@ -114,7 +114,7 @@ class _LocalFile(Weights):
     @contextmanager
     def arrays(self, shapes: Shapes, net: Architecture) -> Iterator[Mapping[str, Any]]:
         """Convert the file's tensors to variables of these shapes."""
-        conversion = convert(self.tensors, self.layout, shapes, net)
+        conversion = convert(self.tensors, self.naming, shapes, net)
         self.sources.update(conversion.sources)
         yield conversion.arrays
 
@@ -179,7 +179,7 @@ def _entry(path: Path, file: TensorFile, network: PublishedNetwork) -> _LocalFil
     size = builder_of(network).defaults.size
     return _LocalFile(
         name=str(path), model=network.model, network=network.name, dataset="", default=False,
-        publisher=network.publisher, url=None, file=path.name, layout=network.layout, sha=None,
+        publisher=network.publisher, url=None, file=path.name, naming=network.naming, sha=None,
         revision=None, size=path.stat().st_size, licence="", note="",
         input_shape=(size, size, _channels(file, network)), classes=_classes(file),
         preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
@@ -207,7 +207,7 @@ def _names(file: TensorFile, network: PublishedNetwork) -> tuple[Sources, Networ
     """Return our names for the file's tensors, as far as their names determine them."""
     net = described(network)
     shapes = {name: t.shape for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
-    return LAYOUTS[network.layout](shapes, {}, net), net
+    return NAMINGS[network.naming](shapes, {}, net), net
 
 
 def _plausible(file: TensorFile, network: PublishedNetwork) -> bool:

@@ -18,31 +18,31 @@ TAGS = {254, WIDTH, HEIGHT, 258, 259, 262, 266, *OFFSETS, 277, 278, *LENGTHS, 28
 # Limits on strips or tiles, bytes of tag values, and pixels per tile of a small picture.
 MAX_PARTS, MAX_VALUES, MAX_TILE = 2**15, 2**22, 2**22
 # By magic number: formats of a directory's length and of the number that follows a type.
-LAYOUTS = {42: ("H", "I"), 43: ("Q", "Q")}
+WIDTHS = {42: ("H", "I"), 43: ("Q", "Q")}
 
 
 def _entries(
-    data: bytes, at: int, order: str, layout: tuple[str, str]
+    data: bytes, at: int, order: str, widths: tuple[str, str]
 ) -> Iterator[tuple[int, int, int, bytes]]:
     """Tag, type, count and value field of each entry; the directory may be cut off."""
-    start = at + struct.calcsize(layout[0])
+    start = at + struct.calcsize(widths[0])
     if start > len(data):
         return
-    (entries,) = struct.unpack(order + layout[0], data[at:start])
-    length = 4 + 2 * struct.calcsize(layout[1])
+    (entries,) = struct.unpack(order + widths[0], data[at:start])
+    length = 4 + 2 * struct.calcsize(widths[1])
     for n in range(min(entries, 2**16)):
         entry = data[start + n * length : start + (n + 1) * length]
         if len(entry) < length:
             return
         yield (
-            *struct.unpack(order + "HH" + layout[1], entry[: 4 + (length - 4) // 2]),
+            *struct.unpack(order + "HH" + widths[1], entry[: 4 + (length - 4) // 2]),
             entry[4 + (length - 4) // 2 :],
         )
 
 
 def tag_values(data: bytes, at: int, order: str, tag: int) -> Iterator[tuple[int, int, bytes]]:
     """Type, count and value field of each entry of a tag in the directory at `at`."""
-    for found, kind, number, field in _entries(data, at, order, LAYOUTS[42]):
+    for found, kind, number, field in _entries(data, at, order, WIDTHS[42]):
         if found == tag:
             yield kind, number, field
 
@@ -55,16 +55,16 @@ def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
     """
     order = "<" if data[:1] == b"I" else ">"
     magic = struct.unpack(order + "H", data[2:4])[0]
-    layout = LAYOUTS[magic]
+    widths = WIDTHS[magic]
     place = 4 if magic == 42 else 8
-    width = struct.calcsize(layout[1])
+    width = struct.calcsize(widths[1])
     if len(data) < place + width:
         raise ValueError("cut off")
-    (at,) = struct.unpack(order + layout[1], data[place : place + width])
+    (at,) = struct.unpack(order + widths[1], data[place : place + width])
     kept: dict[int, tuple[int, int, bytes]] = {}
     values: dict[int, list[int]] = {}
-    total, last = 0, at + struct.calcsize(layout[0])
-    for tag, kind, number, field in _entries(data, at, order, layout):
+    total, last = 0, at + struct.calcsize(widths[0])
+    for tag, kind, number, field in _entries(data, at, order, widths):
         last += 4 + 2 * width
         if tag not in TAGS | {ORIENTATION} or tag in kept or kind not in SIZES:
             continue
@@ -72,7 +72,7 @@ def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
         total += size
         if total > MAX_VALUES:
             raise ValueError("too large a directory")
-        where = 0 if size <= width else struct.unpack(order + layout[1], field)[0]
+        where = 0 if size <= width else struct.unpack(order + widths[1], field)[0]
         value = (field if size <= width else data)[where : where + size]
         if len(value) < size:
             raise ValueError("cut off")
@@ -85,10 +85,10 @@ def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
         raise ValueError("cut off")
     _check(values, len(data))
     turned = (values.get(ORIENTATION) or [1])[0]
-    new = struct.pack(order + layout[0], len(kept))
+    new = struct.pack(order + widths[0], len(kept))
     for tag, (kind, number, field) in sorted(kept.items()):
-        new += struct.pack(order + "HH" + layout[1], tag, kind, number) + field
-    header = data[:place] + struct.pack(order + layout[1], len(data) + len(data) % 2)
+        new += struct.pack(order + "HH" + widths[1], tag, kind, number) + field
+    header = data[:place] + struct.pack(order + widths[1], len(data) + len(data) % 2)
     body = data[len(header) :] + bytes(len(data) % 2)
     several = any(following)
     return header + body + new + bytes(width), turned if 1 <= turned <= 8 else 1, several

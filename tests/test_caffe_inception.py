@@ -16,7 +16,7 @@ from reference import (
 
 import keras_se
 from keras_se.checkpoint import convert_file
-from keras_se.weights.layouts import INCEPTION_MODULES
+from keras_se.weights.namings import INCEPTION_MODULES
 from keras_se.weights.tensors import open_tensors
 
 # Of a module's largest activation: float32 sums of 3x3x256 products in two orders; oneDNN without

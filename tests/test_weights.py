@@ -18,7 +18,7 @@ from keras_se.checkpoint import described
 from keras_se.labels import class_names
 from keras_se.weights import entries
 from keras_se.weights.entries import get_weights
-from keras_se.weights.layouts import LAYOUTS
+from keras_se.weights.namings import NAMINGS
 from keras_se.weights.variable_file import named_variables, read_variables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def test_bundled_entry():
 def test_published_entry(entry):
     network = described(entry)
     assert entry.model in keras_se.list_models()
-    assert entry.layout in LAYOUTS
+    assert entry.naming in NAMINGS
     assert entry.url.startswith("https://")
     assert entry.url.endswith(entry.file.rsplit("/", 1)[-1])
     algorithm, _, digits = (entry.sha or "none:").partition(":")

@@ -61,7 +61,7 @@ def input_of(
     if input_shape is None:
         height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
         input_shape = (channels, height, width) if first else (height, width, channels)
-    layout = "(channels, height, width)" if first else "(height, width, channels)"
+    expected = "(channels, height, width)" if first else "(height, width, channels)"
     try:
         input_shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
         *size, count = (*input_shape[1:], input_shape[0]) if first else input_shape
@@ -70,7 +70,7 @@ def input_of(
         valid = False
     if not valid:
         raise ValueError(
-            f"`input_shape` must be {layout} with a known number of channels; height and width "
+            f"`input_shape` must be {expected} with a known number of channels; height and width "
             f"may be None. Received: input_shape={input_shape}"
         )
     if any(n is not None and n < min_size for n in size):

@@ -61,7 +61,7 @@ class ServedNetwork:
         return self.scored(keras.tree.flatten(self.model(self.ordered(images), training=False)))
 
     def ordered(self, images: tf.Tensor) -> tf.Tensor:
-        """Convert images with channels last to the model's layout."""
+        """Convert images with channels last to the model's data format."""
         import tensorflow as tf
 
         return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
@@ -176,7 +176,7 @@ def with_constant_gates(
 
     Args:
         model: A functional model.
-        images: Images in the model's layout.
+        images: Images in the model's data format.
 
     Returns:
         The model, and the names of the blocks whose gates are the same for all images.

@@ -34,7 +34,7 @@ from keras_se.weights.tensors import one_line, open_tensors
 from keras_se.weights.variable_file import write_arrays
 
 if TYPE_CHECKING:
-    from keras_se.weights.layouts import Architecture, Shapes
+    from keras_se.weights.namings import Architecture, Shapes
 
 # Part of the key of converted files; raise it whenever the same file would convert differently.
 CONVERTER_VERSION = 1
@@ -292,7 +292,7 @@ def _convert(entry: Weights, source: Path, path: Path, shapes: Shapes, net: Arch
 
     with _plain(source, entry) as plain, atomic(path) as temporary:
         with one_line(source), open_tensors(plain) as file:
-            conversion = convert(file, entry.layout, shapes, net)
+            conversion = convert(file, entry.naming, shapes, net)
             write_arrays(conversion.arrays, temporary)
         record = {"set": entry.name, "sha": file_hash(temporary), "converter": CONVERTER_VERSION}
         with atomic(_record(path)) as written:

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_se.labels import class_names
 from keras_se.layers.dense import HEAD
-from keras_se.weights.layouts import COUNTERS, LAYOUTS, Architecture
+from keras_se.weights.namings import COUNTERS, NAMINGS, Architecture
 from keras_se.weights.tensors import Tensor, TensorFile
 
 
@@ -38,7 +38,7 @@ class Conversion:
 
 
 def convert(
-    file: TensorFile, layout: str, variables: Mapping[str, tuple[int, ...]], net: Architecture
+    file: TensorFile, naming: str, variables: Mapping[str, tuple[int, ...]], net: Architecture
 ) -> Conversion:
     """Map a file's tensors to variables of these shapes.
 
@@ -48,7 +48,7 @@ def convert(
     """
     tensors = {name: t for name, t in file.tensors.items() if not COUNTERS.fullmatch(name)}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    sources = LAYOUTS[layout](shapes, variables, net)
+    sources = NAMINGS[naming](shapes, variables, net)
     uses = Counter(name for ours in variables for name in sources.get(ours, ()))
     wrong = []
     for ours, shape in variables.items():
@@ -69,7 +69,7 @@ def convert(
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             own = f"; the file has {', '.join(unexpected[:3])}" if what == "missing" else ""
             raise MismatchError(f"{what}: {', '.join(names[:3])}{more}{own if unexpected else ''}")
-    imagenet = layout.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,)
+    imagenet = naming.startswith("caffe") and variables.get(f"{HEAD}/bias") == (1000,)
     order = _class_order() if imagenet else None
     arrays = {
         ours: Tensor(

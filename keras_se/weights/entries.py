@@ -16,7 +16,7 @@ from keras_se.weights.hashes import check_hash
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
-    from keras_se.weights.layouts import Architecture
+    from keras_se.weights.namings import Architecture
 
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
@@ -61,7 +61,7 @@ class PublishedNetwork:
         publisher: The publisher.
         name: The publisher's name, such as `"seresnet50b"`.
         model: Our builder.
-        layout: Layout of its tensor names, a key of `keras_se.weights.layouts.LAYOUTS`.
+        naming: Its scheme of tensor names, a key of `keras_se.weights.namings.NAMINGS`.
         variant: Fields of the description that differ from the builder's default.
         normalisation: Its image normalisation: `mean`, `std` and maybe `channel_order` of
             `Preprocessing`.
@@ -71,7 +71,7 @@ class PublishedNetwork:
     publisher: str
     name: str
     model: str
-    layout: str
+    naming: str
     variant: dict[str, Any]
     normalisation: dict[str, Any]
     se: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Weights:
         publisher: The publisher.
         url: URL of the published file, or `None` for a set that is part of this package.
         file: Name of the published file; its path below `KERAS_SE_MIRROR`.
-        layout: Layout of the tensor names in the file.
+        naming: Scheme of the tensor names in the file.
         sha: `"<algorithm>:<hexadecimal digits>"` of the file, or of the file inside a zip; maybe
             only the first digits, if the publisher gives no more. `None` if the publisher's server
             provides it.
@@ -120,7 +120,7 @@ class Weights:
     publisher: str
     url: str | None
     file: str
-    layout: str
+    naming: str
     sha: str | None
     revision: str | None
     size: int | None
@@ -197,13 +197,13 @@ def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
     registry = json.loads(text)
     networks, sets = {}, {}
     for publisher, members in registry["networks"].items():
-        for name, (model, layout, variant, normalisation, *se) in members.items():
+        for name, (model, naming, variant, normalisation, *se) in members.items():
             normalise = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in registry["normalisations"][normalisation].items()
             }
             networks[f"{publisher}/{name}"] = PublishedNetwork(
-                publisher, name, model, layout, variant, normalise, *se
+                publisher, name, model, naming, variant, normalise, *se
             )
     for fields in registry["sets"]:
         network = networks[fields.pop("network")]
@@ -214,7 +214,7 @@ def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
             **{**registry["publishers"][network.publisher], **fields},
             network=network.name,
             model=network.model,
-            layout=network.layout,
+            naming=network.naming,
             variant=network.variant,
             se=network.se,
             preprocessing=Preprocessing(size, crop, interpolation, **network.normalisation),

@@ -14,7 +14,7 @@ import caffe_networks
 import opencv
 from published_files import FOLDER, Recorded, pictures, value
 
-from keras_se.weights.layouts import COUNTERS
+from keras_se.weights.namings import COUNTERS
 from keras_se.weights.tensors import open_tensors
 
 CASES = (

@@ -20,7 +20,7 @@ from keras_se.checkpoint import described
 from keras_se.graph.trace import recursion
 from keras_se.labels import class_names
 from keras_se.weights.entries import list_networks
-from keras_se.weights.layouts import INCEPTION_MODULES
+from keras_se.weights.namings import INCEPTION_MODULES
 
 # Of the largest activation of the stage: float32 sums of up to 150 convolutions in another order.
 TOLERANCE = 1e-4

@@ -301,7 +301,7 @@ def _creation(layer: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
 
 
-LAYOUTS: dict[str, Callable[[Any, Any, Any], Sources]] = {
+NAMINGS: dict[str, Callable[[Any, Any, Any], Sources]] = {
     "osmr": osmr,
     "timm": timm,
     "cadene": cadene,
