@@ -17,6 +17,7 @@ import keras
 
 from keras_se.checks import unknown_choice
 from keras_se.files import atomic, writing
+from keras_se.layer_names import parse
 from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, list_networks
@@ -216,14 +217,15 @@ def _plausible(file: TensorFile, network: PublishedNetwork) -> bool:
     if not names:
         return True
     tensors = [name for name in file.tensors if not COUNTERS.fullmatch(name)]
-    matches = [m for name in names if (m := re.match(r"stage(\d+)_block\d+_se/(.+)", name))]
-    units = Counter(match[1] for match in matches)
+    ours = [name.split("/") for name in names]
+    blocks = [(parse(layer), variable) for layer, variable in ours if layer.endswith("_se")]
+    units = Counter(layer.stage for layer, _ in blocks if layer)
     variables = network.attention().block.variable_names
     return (
         {name for group in names.values() for name in group} == set(tensors)
         and f"{net.first_convolution}/kernel" in names
-        and {match[2] for match in matches} == {*variables}
-        and {int(stage): n // len(variables) for stage, n in units.items()} == net.units
+        and {variable for _, variable in blocks} == {*variables}
+        and {stage: n // len(variables) for stage, n in units.items()} == net.units
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import keras
 from keras import layers
+
+from keras_se.layer_names import parse
 
 STAGES = (2, 3, 4, 5)
 # Unpadded convolutions remove at most this many rows from a feature map of any size; a wrong stride
@@ -84,9 +85,9 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     """
     # Layers are in topological order, so the last one of a stage is its output.
     last = {
-        int(found[1]): layer
+        name.stage: layer
         for layer in getattr(model, "layers", ())
-        if (found := re.match(r"stage(\d+)_", layer.name))
+        if (name := parse(layer.name)) and name.part == "stage"
     }
     if not last.keys() >= set(STAGES) or len(model.inputs) != 1:
         raise ValueError(

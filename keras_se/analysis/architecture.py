@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,9 +10,9 @@ from typing import Any
 import keras
 
 from keras_se.complexity import Cost, LayerCost
+from keras_se.layer_names import parse
 
 # Names of this package's layers: the stem, or stage and block within it.
-STAGE_AND_BLOCK = re.compile(r"(?:.*/)?(stem|stage|transition)(\d*)(?:_block(\d+))?(?:_.*)?")
 
 # Name of a stage or block, and a value that tells unnamed ones apart.
 Key = tuple[str, Any]
@@ -63,11 +62,12 @@ def stages(cost: Cost) -> list[Stage]:
     keys: list[tuple[Key, Key]] = []
     blocks = 0
     for row in cost.layers:
-        match = STAGE_AND_BLOCK.fullmatch(row.name)
-        if match:
-            kind, number, own = match.groups()
-            stage: Key = "stem" if kind == "stem" else f"stage {number}", ()
-            block: Key = (f"block {own}", 0) if own else ("" if kind == "stage" else kind, blocks)
+        name = parse(row.name)
+        if name:
+            stage: Key = "stem" if name.part == "stem" else f"stage {name.stage}", ()
+            block: Key = "" if name.part == "stage" else name.part, blocks
+            if name.block:
+                block = f"block {name.block}", 0
         else:
             size = row.output_shape[1:] if first else row.output_shape[:-1]
             stage, block = ("", size), ("", blocks)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from keras_se.layer_names import parse
 from keras_se.weights.patterns import UNIT, Shapes, Sources, by_name
 
 KERAS_CLASSIFIER = r"(predictions|probs|fc1000|conv_preds)\|(?:.*/)?(?P<v>kernel|bias)"
@@ -178,8 +179,9 @@ def _kind(names: list[str], shapes: list[tuple[int, ...]]) -> str:
 
 def _position(layer: str) -> tuple[int, int, str]:
     """Sort key that puts our layers of one kind in order of computation."""
-    if match := re.match(r"stage(\d+)_block(\d+)_(.*)", layer):
-        return int(match[1]), int(match[2]), match[3]
+    name = parse(layer)
+    if name and name.block:
+        return name.stage, name.block, name.rest
     return (99 if layer in ("post_bn", "predictions") else 1), 0, layer
 
 
