@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any
 
 import keras
@@ -18,14 +19,12 @@ LOSS = 5
 PROBE = 1024
 
 
-class Levels(dict[str, Any]):
-    """Feature maps by level, with a helpful error for a missing level."""
-
-    def __missing__(self, level: str) -> Any:
-        raise KeyError(
-            f"{level} is not among the levels P2 to P5 of keras_se.feature_pyramid, which are for "
-            "KerasHub's RetinaNetBackbone and DeepLabV3Backbone"
-        )
+def _missing() -> Any:
+    """Raise the error for a level that a pyramid lacks."""
+    raise KeyError(
+        "keras_se.feature_pyramid has the levels P2 to P5, for KerasHub's RetinaNetBackbone and "
+        "DeepLabV3Backbone"
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -38,7 +37,8 @@ class FeaturePyramid(keras.Model):
     @property
     def pyramid_outputs(self) -> dict[str, Any]:
         """The symbolic feature maps, `"P2"` to `"P5"`."""
-        return Levels(self.output)
+        # Keras takes no other subclass of dict as the outputs of a model.
+        return defaultdict(_missing, self.output)
 
 
 def feature_pyramid(model: keras.Model) -> keras.Model:

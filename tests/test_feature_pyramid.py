@@ -115,11 +115,25 @@ def test_network_that_was_loaded_or_given_weights(name, tmp_path):
 def test_level_that_there_is_not(level):
     """A segmenter that wants more is told in one line which levels there are."""
     pyramid = keras_se.feature_pyramid(build("SEResNet18", include_top=False))
-    with pytest.raises(KeyError, match=f"{level} is not among the levels P2 to P5") as caught:
+    with pytest.raises(KeyError, match="the levels P2 to P5") as caught:
         pyramid.pyramid_outputs[level]
     assert "RetinaNetBackbone" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert level not in pyramid.pyramid_outputs
+
+
+def test_levels_are_outputs_of_a_model():
+    """As KerasHub's DeepLabV3Backbone uses them."""
+    pyramid = keras_se.feature_pyramid(build("SEResNet18", include_top=False))
+    model = keras.Model(pyramid.inputs, pyramid.pyramid_outputs)
+    pictures = noise_pictures(2, 64, 96)
+    expected = pyramid.predict(pictures, verbose=0)
+    copy = keras.Model.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    for found in (model.predict(pictures, verbose=0), copy.predict(pictures, verbose=0)):
+        assert list(found) == list(expected)
+        for level, maps in expected.items():
+            np.testing.assert_array_equal(found[level], maps)
 
 
 def test_weights_are_shared():
