@@ -21,13 +21,12 @@ from keras_se.training.evaluation import data_set_files, evaluate
 from keras_se.training.run import Run
 
 NAME = "se_resnet20.fashion_mnist"
-STRIP = Path(__file__).parent / "data" / "fashion_mnist.png"
 
 
 @pytest.fixture
 def folder(tmp_path):
     """The first test picture of each class, in folders of its identifier or its name."""
-    for n, picture in enumerate(np.split(np.asarray(Image.open(STRIP)), 10, axis=1)):
+    for n, picture in enumerate(fashion_mnist_files.one_of_each_class()):
         identifier, name = class_names("fashion_mnist")[n]
         part = tmp_path / "pictures" / (identifier if n % 2 or "/" in name else name)
         part.mkdir(parents=True)
@@ -42,7 +41,7 @@ def test_folder(folder):
     assert report.pictures == 20
     confusion = np.array(report.confusion)
     model = keras_se.SEResNet20(weights=NAME)
-    pictures = np.stack(np.split(np.asarray(Image.open(STRIP)), 10, axis=1))[..., None]
+    pictures = fashion_mnist_files.one_of_each_class()[..., None]
     scores = model.predict(pictures, verbose=0)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (np.arange(10), scores.argmax(1)), 2)

@@ -2,16 +2,14 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from places import PRETRAINED
 
 
 @pytest.fixture(scope="module")
 def report():
-    sys.path.insert(0, str(ROOT / "pretrained"))
+    sys.path.insert(0, str(PRETRAINED))
     try:
         module = importlib.import_module("claim_report")
     finally:

@@ -2,13 +2,13 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from keras_se import SEConfig
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "complexity.py"
+SCRIPT = ROOT / "benchmarks" / "complexity.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 import fashion_mnist_files
 import pages
 import pytest
+from places import DOCS, EXAMPLES, ROOT
 
 import keras_se
 from keras_se.cli import cli
@@ -25,7 +26,7 @@ ELSEWHERE = {"serving.md"}
 def workplace(tmp_path, monkeypatch):
     """An empty folder with `examples`, a small Fashion-MNIST, an empty cache, no connection."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(pages.ROOT / "examples")
+    (tmp_path / "examples").symlink_to(EXAMPLES)
     # Three batches, beside what the recipe holds out.
     monkeypatch.setitem(fashion_mnist_files.COUNTS, "train", 5000 + 3 * 128)
     folder = fashion_mnist_files.write(tmp_path / "fashion-mnist")
@@ -36,7 +37,7 @@ def workplace(tmp_path, monkeypatch):
 
 def parameters(paths):
     for path in paths:
-        name = path.relative_to(pages.DOCS).as_posix()
+        name = path.relative_to(DOCS).as_posix()
         text = path.read_text("utf-8")
         if name in ELSEWHERE:
             continue
@@ -73,7 +74,7 @@ def test_commands_that_are_only_shown_exist(words):
 
 
 def test_every_public_name_has_a_page():
-    text = (pages.DOCS / "api" / "index.md").read_text("utf-8")
+    text = (DOCS / "api" / "index.md").read_text("utf-8")
     listed = re.findall(r"^   ([A-Za-z]\S*)$", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     public = set(keras_se.__all__) - {"layers", "models"}
@@ -84,7 +85,7 @@ def test_every_public_name_has_a_page():
 
 def test_every_variable_of_the_environment_is_listed():
     sources = "".join(p.read_text("utf-8") for p in Path(keras_se.__file__).parent.rglob("*.py"))
-    text = (pages.DOCS / "environment.md").read_text("utf-8")
+    text = (DOCS / "environment.md").read_text("utf-8")
     found = set(re.findall(r"KERAS_SE_[A-Z]+", sources))
     assert len(found) >= 3
     for name in found:
@@ -115,7 +116,7 @@ def test_a_page_that_is_not_true_fails(run):
 @pytest.mark.parametrize("folder", ["benchmarks", "pretrained"])
 def test_what_was_measured_has_a_page(folder):
     included = "".join(page.read_text("utf-8") for page in pages.PAGES)
-    for path in (pages.ROOT / folder).glob("*.md"):
+    for path in (ROOT / folder).glob("*.md"):
         # The list of what is in the folder.
         if path.name != "README.md":
             assert f"```{{include}} ../../{folder}/{path.name}\n" in included

@@ -5,13 +5,13 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-import pages
 import pytest
+from places import ROOT
 
 import keras_se
 
 pytestmark = pytest.mark.docs
-SITE = pages.ROOT / "build" / "docs"
+SITE = ROOT / "build" / "docs"
 # What a browser fetches by itself, by element.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 UNFETCHED_LINKS = {"index", "search", "next", "prev", "author", "canonical"}

@@ -8,6 +8,7 @@ import numpy as np
 import published_files
 import pytest
 from PIL import Image
+from places import PUBLISHED
 
 import keras_se
 
@@ -35,7 +36,7 @@ def test_example(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (28, 28), 127).save("ankle_boot.png")
     if name == "load_checkpoint":
-        recorded = published_files.read(published_files.FOLDER / "timm.seresnet18.npz")
+        recorded = published_files.read(PUBLISHED / "timm.seresnet18.npz")
         recorded.write(tmp_path).rename("mine.safetensors")
     thing = keras_se
     for part in name.split("."):

@@ -4,14 +4,12 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import fashion_mnist_files
 import numpy as np
 import pytest
 from PIL import Image
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from places import EXAMPLES
 
 
 @pytest.fixture

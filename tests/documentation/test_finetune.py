@@ -3,17 +3,17 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import published_files
 import pytest
 from PIL import Image
+from places import EXAMPLES, PUBLISHED
 from sklearn.datasets import load_sample_images
 
 import keras_se
 
-SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "finetune.py"
+SCRIPT = EXAMPLES / "finetune.py"
 
 
 def finetune(folder, *arguments, **variables):
@@ -39,7 +39,7 @@ def folder(tmp_path):
 @pytest.mark.weights
 def test_folder_of_pictures_from_a_published_set(folder):
     """The path of `weights="imagenet"`, not its accuracy: the values in the file are random."""
-    recorded = published_files.read(published_files.FOLDER / "timm.seresnet50.npz")
+    recorded = published_files.read(PUBLISHED / "timm.seresnet50.npz")
     entries = keras_se.list_weights("SEResNet50")
     (entry,) = (e for e in entries if e.default and e.dataset == "imagenet")
     file = folder / "mirror" / entry.file

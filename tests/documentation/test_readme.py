@@ -3,15 +3,14 @@
 import re
 import tomllib
 from configparser import ConfigParser
-from pathlib import Path
 
 import pages
 import pytest
 import tables
+from places import ROOT
 
 import keras_se
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = tables.README.read_text("utf-8")
 
 

@@ -15,11 +15,12 @@ import pages
 import pytest
 import tensorflow as tf
 from PIL import Image
+from places import DOCS, EXAMPLES, ROOT
 
 pytestmark = pytest.mark.export
 
 # Those of `python server` need one; `sh` and other languages are only shown.
-BLOCKS = pages.blocks((pages.DOCS / "serving.md").read_text("utf-8"))
+BLOCKS = pages.blocks((DOCS / "serving.md").read_text("utf-8"))
 ADDRESS = "localhost:8500"
 COMMANDS = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail", "-c"]}
 
@@ -28,7 +29,7 @@ COMMANDS = {"python": [sys.executable, "-c"], "bash": ["bash", "-euo", "pipefail
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the examples, and pictures to quantise by."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "examples").symlink_to(pages.ROOT / "examples")
+    (folder / "examples").symlink_to(EXAMPLES)
     (folder / "pictures").mkdir()
     for number, picture in enumerate(exported.fashion()):
         Image.fromarray(picture[..., 0]).save(folder / "pictures" / f"{number}.png")
@@ -40,7 +41,7 @@ def run(language: str, code: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [*COMMANDS[language], code],
-        cwd=folder, env=os.environ | {"PATH": path, "PYTHONPATH": str(pages.ROOT)},
+        cwd=folder, env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
@@ -70,7 +71,7 @@ def check_request(folder: Path) -> None:
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest.FromString((folder / "request.pb").read_bytes())
-    picture = (pages.ROOT / "examples" / "boot.png").read_bytes()
+    picture = (EXAMPLES / "boot.png").read_bytes()
     assert list(tf.make_ndarray(request.inputs["image_bytes"])) == [picture, b"no picture"]
     signatures = tf.saved_model.load(str(folder / "shoes")).signatures
     inputs = signatures[request.model_spec.signature_name].structured_input_signature[1]
@@ -90,4 +91,4 @@ def test_rest_request(folder: Path) -> None:
     (code,) = (code for language, code in BLOCKS if language == "sh" and "curl" in code)
     body = json.loads(run("bash", code.split("|")[0], folder))
     (instance,) = body["instances"]
-    assert base64.b64decode(instance["b64"]) == (pages.ROOT / "examples" / "boot.png").read_bytes()
+    assert base64.b64decode(instance["b64"]) == (EXAMPLES / "boot.png").read_bytes()

@@ -5,14 +5,12 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import fashion_mnist_files
 import pytest
+from places import PRETRAINED, ROOT
 
 import keras_se
-
-ROOT = Path(__file__).parent.parent
 
 # In the place of `keras-se train`: says which run it is, measures, and finishes.
 TRAINER = """
@@ -40,7 +38,7 @@ TOP1 = {"one-0": 0.2, "two-0": 0.9}
 @pytest.fixture
 def queue(monkeypatch, tmp_path):
     """The module, with two small sets and two seeds in a folder of its own."""
-    monkeypatch.syspath_prepend(str(ROOT / "pretrained"))
+    monkeypatch.syspath_prepend(str(PRETRAINED))
     module = importlib.import_module("train_queue")
     monkeypatch.setattr(module, "RUNS", tmp_path / "queue")
     data = str(fashion_mnist_files.write(tmp_path / "data"))
@@ -71,7 +69,7 @@ def trainer(queue, monkeypatch):
 
 def test_real_recipes(monkeypatch):
     """Every setting is one of a recipe, and each validates on held-out pictures."""
-    monkeypatch.syspath_prepend(str(ROOT / "pretrained"))
+    monkeypatch.syspath_prepend(str(PRETRAINED))
     module = importlib.import_module("train_queue")
     recipes = {entry.name: entry.recipe() for entry in module.entries()}
     assert len(recipes) == 3 * len(module.SETS)

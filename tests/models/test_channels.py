@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import published_files
 import pytest
+from places import PUBLISHED
 from reference import trained_like
 
 import keras_se
@@ -50,7 +51,7 @@ def built(
         _, path = caffe_networks.write("SE-ResNet-50", folder, classes=7)
         layout, model = "caffe", "SE-ResNet-50"
     else:
-        recorded = published_files.read(published_files.FOLDER / f"{request.param}.npz")
+        recorded = published_files.read(PUBLISHED / f"{request.param}.npz")
         path, layout = recorded.write(folder), recorded.source.split("_")[0]
         model = recorded.network.replace("_cifar10", "_cifar")
 

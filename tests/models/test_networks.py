@@ -7,6 +7,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from places import GOLDEN
 from quick_cases import marked
 from reference import trained_like
 
@@ -70,7 +71,7 @@ def test_name_and_variables_are_those_of_the_golden_list(name):
 
 
 def test_golden_lists_are_of_existing_networks():
-    assert {path.stem for path in golden.FOLDER.iterdir()} == set(NAMES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(NAMES)
 
 
 def test_quick_networks_exist():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 from PIL import Image
+from places import EXAMPLES
 from reference import trained_like
 
 import keras_se
@@ -202,7 +203,7 @@ def test_every_name_of_a_network(what: str, tmp_path: Path) -> None:
         (folder / "recipe.json").write_text("{}")
         model.save(folder / "last.keras")
         source = folder if what == "run" else folder / "last.keras"
-    boot = Path(__file__).parents[1] / "examples" / "boot.png"
+    boot = EXAMPLES / "boot.png"
     source = model if what == "model" else source
     x = keras_se.load_image(boot, source)
     np.testing.assert_array_equal(x, keras_se.load_image(boot, SET))

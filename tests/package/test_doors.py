@@ -23,7 +23,7 @@ def found() -> dict[str, dict[str, np.ndarray | str]]:
 
 
 def test_the_table_in_the_documentation(found: dict[str, dict[str, np.ndarray | str]]) -> None:
-    """`python tests/doors.py` writes it."""
+    """`python tests/support/doors.py` writes it."""
     _, written, _ = parts(doors.PAGE.read_text("utf-8"))
     assert written == doors.table(found)
 

@@ -10,6 +10,7 @@ import published_files
 import pytest
 import training_runs
 from PIL import Image
+from places import PUBLISHED
 from sklearn.datasets import load_digits
 
 import keras_se
@@ -97,7 +98,7 @@ def test_what_the_set_says_of_pictures():
 @pytest.mark.weights
 def test_set_of_another_variant(digits, tmp_path, monkeypatch):
     """Variant, normalisation and size of the set, which nothing repeats; its values are random."""
-    recorded = published_files.read(published_files.FOLDER / "timm.seresnet50.npz")
+    recorded = published_files.read(PUBLISHED / "timm.seresnet50.npz")
     (entry,) = (
         e for e in keras_se.list_weights("SEResNet50") if e.default and e.dataset == "imagenet"
     )

@@ -20,6 +20,7 @@ import tensorflow as tf
 import training_runs
 from command_line import Run, assert_mistake
 from exported import NAMES, TOLERANCE, fashion, noise, small_network
+from places import EXAMPLES
 
 import keras_se
 from keras_se.serving import exporting
@@ -27,7 +28,6 @@ from keras_se.training import run as training
 
 pytestmark = pytest.mark.export
 
-ROOT = Path(__file__).resolve().parents[1]
 # Its number in the schema of LiteRT.
 CONV_2D = 3
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -128,7 +128,7 @@ def test_tensorflow_s_c_library(
     library = Path(tf.__file__).parent
     program = tmp_path / "client"
     subprocess.run(
-        ["gcc", ROOT / "examples" / "saved_model_client.c", "-o", program,
+        ["gcc", EXAMPLES / "saved_model_client.c", "-o", program,
          f"-I{library / 'include'}", f"-L{library}", "-l:libtensorflow_cc.so.2",
          "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"],
         check=True,

@@ -1,6 +1,6 @@
 """Builds the sdist and the wheel and uses each from a clean environment, outside the checkout.
 
-python tests/check_package.py
+python tests/support/check_package.py
 """
 
 import subprocess
@@ -9,7 +9,8 @@ import tempfile
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
+
 USE = """
 import sys
 import keras_se

@@ -1,6 +1,6 @@
 """The table of `docs/pictures.md`: which picture files each way into the package takes.
 
-python tests/doors.py      # writes it between its markers
+python tests/support/doors.py      # writes it between its markers
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import test_pictures as pictures
 from PIL import Image
-from tables import ROOT, parts
+from places import DOCS
+from tables import parts
 from test_pictures import UNREADABLE, encoded
 
 import keras_se
 
-PAGE = ROOT / "docs" / "pictures.md"
+PAGE = DOCS / "pictures.md"
 WEIGHTS = "se_resnet20.fashion_mnist"
 # The network's own size: no answer depends on a resize.
 SIZE = 28

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import fashion_mnist_files
 import keras
 import numpy as np
 from keras import layers
@@ -23,8 +22,7 @@ TOLERANCE = 1e-4
 
 def fashion() -> np.ndarray:
     """The first test picture of each class, uint8 `(10, 28, 28, 1)`."""
-    strip = np.asarray(Image.open(Path(__file__).parent / "data" / "fashion_mnist.png"))
-    return np.stack(np.split(strip, 10, axis=1))[..., None]
+    return fashion_mnist_files.one_of_each_class()[..., None]
 
 
 def files() -> list[bytes]:

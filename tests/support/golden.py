@@ -1,13 +1,11 @@
 """Golden lists of every network's variables: path and shape. They are the weights' file format.
 
-python tests/golden.py      # writes them anew, after a change that orphans older files
+python tests/support/golden.py      # writes them anew, after a change that orphans older files
 """
 
-from pathlib import Path
+from places import GOLDEN
 
 import keras_se
-
-FOLDER = Path(__file__).parent / "golden"
 
 
 def listing(model):
@@ -17,10 +15,10 @@ def listing(model):
 
 def golden(name):
     """Path of the golden list of a network."""
-    return FOLDER / f"{name}.txt"
+    return GOLDEN / f"{name}.txt"
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
+    GOLDEN.mkdir(exist_ok=True)
     for name in keras_se.list_models():
         golden(name).write_text(listing(getattr(keras_se, name)(weights=None)), "utf-8")

@@ -1,4 +1,6 @@
-"""Executes the notebooks of `examples/`: `python tests/notebooks.py [FILE...]` stores the outputs.
+"""Executes the notebooks of `examples/`, and stores their outputs.
+
+python tests/support/notebooks.py [FILE...]
 
 What TensorFlow's C++ code logs stays out of them.
 """
@@ -9,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from places import EXAMPLES
+
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 # In seconds, of a cell: one that hangs.
 HANGS = 300

@@ -1,7 +1,7 @@
 """What reading picture files costs, measured in a process of its own.
 
-python tests/picture_costs.py load_image [NAME...]      # a line of JSON for each attack
-python tests/picture_costs.py graph [NAME...]
+python tests/support/picture_costs.py load_image [NAME...]      # a line of JSON for each attack
+python tests/support/picture_costs.py graph [NAME...]
 """
 
 from __future__ import annotations

@@ -8,13 +8,11 @@ default tests compare with publishers without their packages; `tests/parity` cov
 import json
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
+from places import PUBLISHED
 from safetensors.numpy import save_file
-
-FOLDER = Path(__file__).parent / "published"
 
 
 def value(name, shape, out_first):
@@ -82,9 +80,9 @@ class Recorded:
         facts = {
             key: getattr(self, key) for key in ("source", "network", "size", "classes", "shapes")
         }
-        FOLDER.mkdir(exist_ok=True)
+        PUBLISHED.mkdir(exist_ok=True)
         np.savez_compressed(
-            FOLDER / f"{self.source}.{self.network}.npz", facts=json.dumps(facts), **self.outputs
+            PUBLISHED / f"{self.source}.{self.network}.npz", facts=json.dumps(facts), **self.outputs
         )
 
 

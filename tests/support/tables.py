@@ -1,13 +1,12 @@
 """The tables of the documents, from the networks and the registry themselves.
 
-python tests/tables.py      # writes them between their markers
+python tests/support/tables.py      # writes them between their markers
 """
 
-from pathlib import Path
+from places import ROOT
 
 import keras_se
 
-ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CARDS = ROOT / "pretrained" / "weights.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -1,6 +1,6 @@
 """Runs for tests, in this process and, as a program, in one that can be killed.
 
-    python tests/training_runs.py RUN_FOLDER DATA_FOLDER REPLICAS [NAME=VALUE...]
+    python tests/support/training_runs.py RUN_FOLDER DATA_FOLDER REPLICAS [NAME=VALUE...]
 
 It goes on with the run if there is one, and prints a line at every step.
 """

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import published_files
 import pytest
+from places import PUBLISHED
 from safetensors.numpy import save_file
 
 import keras_se
@@ -26,7 +27,7 @@ TOLERANCE = 1e-5
 
 def tensors(name="timm.seresnet18"):
     """The tensors of a recorded file."""
-    return published_files.read(published_files.FOLDER / f"{name}.npz").values
+    return published_files.read(PUBLISHED / f"{name}.npz").values
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_pictures_are_normalised_as_the_publisher_does(write):
 
 
 def test_networks_of_the_same_tensors_are_told_apart_by_name(write, tmp_path):
-    recorded = published_files.read(published_files.FOLDER / "osmr_h5.seresnet20_cifar10.npz")
+    recorded = published_files.read(PUBLISHED / "osmr_h5.seresnet20_cifar10.npz")
     model = load(recorded.write(tmp_path), model="SEResNet20", layout="osmr")
     assert model.output_shape == (None, 10)
     # osmr's SE-ResNet-50 and 50b differ in where they stride, and not in their tensors.

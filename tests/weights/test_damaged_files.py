@@ -28,6 +28,7 @@ import numpy as np
 import published_files
 import pytest
 from filelock import FileLock
+from places import PUBLISHED
 from safetensors.numpy import save
 
 import keras_se
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.weights
 
 ENTRY = get_weights("se_resnet20.osmr_cifar10")
 # The tensors of a genuine file, `<layer>|<weight>`.
-ARRAYS = published_files.read(published_files.FOLDER / "osmr_h5.seresnet20_cifar10.npz").values
+ARRAYS = published_files.read(PUBLISHED / "osmr_h5.seresnet20_cifar10.npz").values
 UNIT = "cifarse_res_net/features/features/stage1/stage1/unit1"
 KERNEL = f"{UNIT}/body/conv1/conv/conv/kernel"
 GAMMA = f"{UNIT}/body/conv1/bn/gamma"

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import published_files
 import pytest
+from places import PUBLISHED
 
 import keras_se
 from keras_se.weights.checkpoint import described
@@ -12,7 +13,7 @@ from keras_se.weights.entries import list_networks
 
 # Of the largest activation: float32 sums in another order.
 TOLERANCE = 1e-4
-FILES = sorted(path for path in published_files.FOLDER.glob("*.*.npz"))
+FILES = sorted(path for path in PUBLISHED.glob("*.*.npz"))
 
 
 def network(publisher, name):
@@ -59,7 +60,7 @@ def test_outputs(file, tmp_path):
 
 def test_outputs_of_a_caffe_network(tmp_path):
     _, weights = caffe_networks.write("SE-ResNet-50", tmp_path, classes=7)
-    with np.load(published_files.FOLDER / "SE-ResNet-50.npz") as arrays:
+    with np.load(PUBLISHED / "SE-ResNet-50.npz") as arrays:
         expected = dict(arrays)
     found = network("caffe", "SE-ResNet-50")
     pictures = 60 * published_files.pictures((224, 224), raw=False)

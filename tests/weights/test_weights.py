@@ -8,10 +8,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import fashion_mnist_files
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from places import DATA, PRETRAINED
 
 import keras_se
 from keras_se.labels import class_names
@@ -21,7 +22,6 @@ from keras_se.weights.entries import get_weights
 from keras_se.weights.layouts import LAYOUTS
 from keras_se.weights.variable_file import named_variables, read_variables
 
-ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = keras_se.list_weights()
 PUBLISHED = [entry for entry in ENTRIES if entry.url]
 NAMES = [entry.name for entry in ENTRIES]
@@ -33,8 +33,7 @@ TOLERANCE = 1e-4
 
 def clothes():
     """The first test picture of each class of Fashion-MNIST, (10, 28, 28, 1)."""
-    strip = np.asarray(Image.open(Path(__file__).parent / "data" / "fashion_mnist.png"))
-    return np.stack(np.split(strip, 10, axis=1))[..., None].astype("float32")
+    return fashion_mnist_files.one_of_each_class()[..., None].astype("float32")
 
 
 def test_bundled_entry():
@@ -139,7 +138,7 @@ def test_entries_are_plain_data():
 
 
 def test_measured_figures_are_those_of_the_results():
-    with open(ROOT / "pretrained" / "results.csv", encoding="utf-8") as file:
+    with open(PRETRAINED / "results.csv", encoding="utf-8") as file:
         rows = {(row["name"], row["split"]): row for row in csv.DictReader(file)}
     measured = [(e.name, m) for e in ENTRIES for m in e.metrics if m.measured]
     assert measured
@@ -150,7 +149,7 @@ def test_measured_figures_are_those_of_the_results():
 def test_bundled_set_names_real_pictures():
     model = keras_se.SEResNet20(weights="fashion_mnist")
     scores = np.asarray(model(clothes()))
-    golden = np.load(Path(__file__).parent / "data" / "fashion_mnist_scores.npy")
+    golden = np.load(DATA / "fashion_mnist_scores.npy")
     np.testing.assert_allclose(scores, golden, rtol=0, atol=TOLERANCE)
     assert (scores.argmax(axis=1) == np.arange(10)).all()
 
@@ -188,7 +187,7 @@ def test_file_holds_the_variables_by_their_path():
 
 @pytest.mark.parametrize("name", [e.name for e in ENTRIES if e.publisher == "keras-se"])
 def test_file_in_pretrained_is_the_one_in_the_package(name):
-    path = ROOT / "pretrained" / name / f"{name}.h5"
+    path = PRETRAINED / name / f"{name}.h5"
     assert path.read_bytes() == (FILE.parent / path.name).read_bytes()
 
 
