@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from command_line import Run, assert_mistake
 from exported import trained_like
+from picture_folders import recipe, write
 from PIL import Image
-from test_listing import recipe, write
 
 import keras_se
 from keras_se.analysis.command import excitations_of

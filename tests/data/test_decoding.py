@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 
 import numpy as np
+import picture_files as pictures
 import pytest
-import tensorflow as tf
-import test_pictures as pictures
+from graph_decoding import Decode, decoder, transform_of
+from picture_files import ANIMATED, CONVERTIBLE, UNREADABLE, chunk, encoded, half, noise, raw_png
 from PIL import Image
-from test_pictures import ANIMATED, CONVERTIBLE, UNREADABLE, chunk, encoded, half, noise, raw_png
+from processes import resident
 
 import keras_se
 from keras_se.essentials import MAX_CHUNKS, MAX_PARTS
 from keras_se.pictures import MAX_BYTES, MAX_PIXELS
-from keras_se.serving.decoding import Transform, decode
+from keras_se.serving.decoding import Transform
 
 SIDE = pictures.SIDE
 # Pillow weighs with integers: a sum that is just a half may be rounded to the other side.
 STEP, SHARE = 1.0, 0.03
-
-
-def transform_of(
-    entry: keras_se.Weights, max_pixels: int = MAX_PIXELS, strict: bool = False
-) -> Transform:
-    _, _, channels = entry.input_shape
-    rule = entry.preprocessing
-    return Transform(
-        rule.size, rule.size, channels, rule.crop, rule.interpolation, max_pixels, strict
-    )
-
-
-Decode = Callable[[list[bytes]], tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
-def decoder(transform: Transform) -> Decode:
-    """`decode` in a graph, traced once."""
-    spec = tf.TensorSpec((None,), tf.string)
-    function = tf.function(lambda files: decode(files, transform), [spec], autograph=False)
-    return lambda files: tuple(x.numpy() for x in function(tf.constant(files, tf.string)))
 
 
 def assert_close(received: np.ndarray, expected: np.ndarray, share: float = SHARE) -> None:
@@ -233,12 +213,6 @@ HUGE = {
         struct.pack(">HH", 9, 9) + b"\3", struct.pack(">HH", 10000, 20000) + b"\3", 1
     ),
 }  # fmt: skip
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 def test_200_megapixels_are_not_decoded(rgb: Decode) -> None:

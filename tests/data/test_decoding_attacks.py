@@ -8,12 +8,12 @@ import time
 import zlib
 
 import numpy as np
+import picture_files as pictures
 import pytest
-import test_pictures as pictures
 from attack_files import ATTACKS
+from graph_decoding import Decode, decoder, transform_of
+from picture_files import chunk, encoded, noise, raw_png
 from PIL import Image
-from test_decoding import Decode, decoder, transform_of
-from test_pictures import chunk, encoded, noise, raw_png
 
 import keras_se
 from keras_se.essentials import MAX_CHUNKS, MAX_SCANS

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from picture_folders import recipe, write
 from PIL import Image
-from test_listing import recipe, write
 
 from keras_se.training.datasets import load_data
 from keras_se.training.decoding import decoded, opened, whole

@@ -11,13 +11,14 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import test_surgery
+import user_networks
+from every_network import NAMES, VARIANTS, smallest
 from keras import layers, ops
+from mistakes import one_line
+from processes import environment
 from quick_cases import marked
 from reference import noise_pictures, trained_like
-from test_bad_input import one_line
-from test_networks import NAMES, VARIANTS, smallest
-from test_surgery import classifier, conv, conv_bn_relu, leaves, pictures, random_values, state
+from user_networks import classifier, conv, conv_bn_relu, leaves, pictures, random_values, state
 
 import keras_se
 from keras_se import SEConfig, SqueezeExcite, add_squeeze_excite, fuse
@@ -116,9 +117,9 @@ def test_network(name):
 
 
 @pytest.mark.networks
-@pytest.mark.parametrize("name", test_surgery.NETWORKS)
+@pytest.mark.parametrize("name", user_networks.NETWORKS)
 def test_keras_network(name):
-    size, scale, _ = test_surgery.NETWORKS[name]
+    size, scale, _ = user_networks.NETWORKS[name]
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(size, size, 3), classes=7, classifier_activation=None
     )
@@ -131,7 +132,7 @@ def test_keras_network(name):
 
 @pytest.mark.parametrize(
     "build",
-    dict.fromkeys(case[0] for case in test_surgery.CASES.values()),
+    dict.fromkeys(case[0] for case in user_networks.CASES.values()),
     ids=lambda b: b.__name__,
 )
 def test_any_model(build, tmp_path):
@@ -392,7 +393,7 @@ def test_shared_layers(name):
 
 def test_concatenation():
     """Every branch takes its share."""
-    model = random_values(test_surgery.concatenation())
+    model = random_values(user_networks.concatenation())
     (both,) = (layer for layer in model.layers if layer.name == "both")
     x = layers.BatchNormalization(name="last_bn")(both.output)
     new = fused(random_values(keras.Model(model.input, x)), tolerance=1e-5)
@@ -484,7 +485,7 @@ def test_own_head(dtype):
 
 def test_added_blocks():
     """Blocks of `add_squeeze_excite`, trained a little."""
-    model = add_squeeze_excite(test_surgery.residual(), se=SEConfig(4))
+    model = add_squeeze_excite(user_networks.residual(), se=SEConfig(4))
     new = fused(random_values(model))
     assert len(names(new, MultiplyAdd)) == 1
 
@@ -642,8 +643,7 @@ def test_backend(backend, tmp_path):
     np.save(tmp_path / "x.npy", x)
     process = subprocess.run(
         [sys.executable, __file__, tmp_path],
-        env=os.environ
-        | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        env=environment(backend),
         capture_output=True,
         text=True,
     )

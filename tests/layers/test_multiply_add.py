@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_bad_input import one_line
+from mistakes import one_line
 
 from keras_se.layers import MultiplyAdd, ScaleOffset
 

@@ -6,41 +6,13 @@
 import keras
 import numpy as np
 import pytest
+from layers_on_backends import assert_left_out, left_out
 from reference import noise_pictures, trained_like
 
 import keras_se
 from keras_se.layers import StochasticDepth
 
-RATES = (0.0, 0.1, 0.5, 0.9)
-DRAWS = 4000
-# Four standard errors of a share of so many draws.
-SHARE_TOLERANCE = 4 * 0.5 / np.sqrt(DRAWS)
-# A division in float32.
-ROUNDING = 1e-6
 VARIANT = {"blocks": (1, 2, 1), "stochastic_depth": 0.4}
-
-
-def left_out():
-    """Branches before, in training, at inference, and their gradients, on this backend."""
-    x = 1 + np.random.default_rng(0).random((DRAWS, 2, 1, 3), "float32")
-    results = {"x": x}
-    for rate in RATES:
-        layer = StochasticDepth(rate, seed=1)
-        for name, training in (("training", True), ("inference", False)):
-            y = layer(keras.ops.convert_to_tensor(x), training=training)
-            results[f"{rate} {name}"] = keras.ops.convert_to_numpy(y)
-    return results
-
-
-def assert_left_out(arrays):
-    x = arrays["x"]
-    for rate in RATES:
-        np.testing.assert_array_equal(arrays[f"{rate} inference"], x)
-        y = arrays[f"{rate} training"]
-        kept = (y != 0).all((1, 2, 3))
-        assert (y[~kept] == 0).all(), "only a part of a branch is left out"
-        np.testing.assert_allclose(y[kept], x[kept] / (1 - rate), rtol=ROUNDING)
-        assert kept.mean() == pytest.approx(1 - rate, abs=SHARE_TOLERANCE)
 
 
 def test_branches_are_left_out():

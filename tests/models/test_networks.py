@@ -7,6 +7,7 @@ import golden
 import keras
 import numpy as np
 import pytest
+from every_network import NAMES, VARIANTS, smallest
 from places import GOLDEN
 from quick_cases import marked
 from reference import trained_like
@@ -14,7 +15,6 @@ from reference import trained_like
 import keras_se
 from keras_se.weights.variable_file import named_variables, write_variables
 
-NAMES = keras_se.list_models()
 QUICK = {"SEMobileNet", "SEResNet18", "SEResNet20", "SEShuffleNet", "SEVGG16", "SEWRN16x8"}
 # With these one of each family.
 SLOWER_FAMILIES = {
@@ -26,8 +26,6 @@ SLOWER_FAMILIES = {
 NETWORKS = marked(NAMES, QUICK)
 # Height and width that give feature maps of more than one position, by the smallest ones.
 SMALL = {8: 32, 32: 64, 75: 107}
-# 120 of its 138 million parameters are in the fully connected layers.
-VARIANTS = {"SEVGG16": {"fully_connected": (64, 32)}}
 # Saving and loading must not change a bit; the same graph is run twice.
 EXACT = 0.0
 # Of a probability: a graph may compute sums in another order.
@@ -41,11 +39,6 @@ def _clean_session():
     yield
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session()
-
-
-def smallest(name):
-    """The smallest height and width."""
-    return getattr(keras_se, name).defaults.min_size
 
 
 def small(name):

@@ -6,13 +6,13 @@ writes the arrays that it returns to an .npz file. No task finds Keras or the pa
 """
 
 import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import environment
 from reference import noise_pictures, squeeze_excite, trained_like
 
 pytestmark = pytest.mark.backends
@@ -21,7 +21,6 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Those whose convolutions and pools take channels first on a CPU: all of them, TensorFlow with its
 # oneDNN operations, which it leaves off on some processors unless told.
 CHANNELS_FIRST_BACKENDS = ("tensorflow", "jax", "torch")
-SETTINGS = {"TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 
 # Of a probability: two float32 networks of 20 layers, whose sums have different orders.
 TOLERANCE = 1e-4
@@ -63,7 +62,7 @@ def start(backend, task, folder):
     output = folder / f"{task.__name__}_{backend}.npz"
     process = subprocess.run(
         [sys.executable, __file__, task.__name__, folder, output],
-        env=os.environ | SETTINGS | {"KERAS_BACKEND": backend},
+        env=environment(backend) | {"TF_ENABLE_ONEDNN_OPTS": "1"},
         capture_output=True,
         text=True,
     )
@@ -272,8 +271,8 @@ def test_training_step(backend, tmp_path):
 
 
 def shake_and_shuffle(folder):
-    """What `test_shake_and_shuffle` checks of the two layers."""
-    from test_shake_and_shuffle import shaken, shuffled
+    """What `layers_on_backends` checks of the two layers."""
+    from layers_on_backends import shaken, shuffled
 
     results = {f"shuffle|{name}": array for name, array in shuffled().items()}
     for backward in ("shake", "even"):
@@ -283,7 +282,7 @@ def shake_and_shuffle(folder):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_shake_and_shuffle(backend, tmp_path):
-    from test_shake_and_shuffle import assert_shaken, assert_shuffled
+    from layers_on_backends import assert_shaken, assert_shuffled
 
     received = start(backend, shake_and_shuffle, tmp_path)
 
@@ -296,15 +295,15 @@ def test_shake_and_shuffle(backend, tmp_path):
 
 
 def left_out(folder):
-    """What `test_stochastic_depth` checks of the layer."""
-    from test_stochastic_depth import left_out
+    """What `layers_on_backends` checks of the layer."""
+    from layers_on_backends import left_out
 
     return left_out()
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_stochastic_depth(backend, tmp_path):
-    from test_stochastic_depth import assert_left_out
+    from layers_on_backends import assert_left_out
 
     assert_left_out(start(backend, left_out, tmp_path))
 

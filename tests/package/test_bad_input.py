@@ -13,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from mistakes import one_line
 
 import keras_se
 from keras_se import SEConfig, SEResNet20, SqueezeExcite, files
@@ -20,18 +21,6 @@ from keras_se.weights import entries, hashes, variable_file
 
 NAME = "se_resnet20.fashion_mnist"
 ENTRY = replace(entries.get_weights(NAME), file="absent.h5", sha="sha256:" + "0" * 64)
-
-
-def one_line(call: Callable[[], object], argument: str, received: object) -> str:
-    """The message of the error that `call` raises, after what every message must have."""
-    with pytest.raises((ValueError, TypeError)) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert f"`{argument}`" in message or f"{argument}=" in message
-    assert "Received" in message
-    assert str(received) in message.split("Received")[1]
-    return message
 
 
 @pytest.fixture

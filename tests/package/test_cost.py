@@ -5,7 +5,6 @@ import gc
 import inspect
 import json
 import math
-import os
 import subprocess
 import sys
 import types
@@ -16,6 +15,7 @@ import pytest
 import tensorflow as tf
 from command_line import assert_mistake
 from keras import layers, ops
+from processes import environment
 from quick_cases import marked
 
 import keras_se
@@ -495,8 +495,7 @@ def counts():
 def test_other_backends(backend):
     done = subprocess.run(
         [sys.executable, __file__],
-        env=os.environ
-        | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
+        env=environment(backend),
         capture_output=True,
         text=True,
     )

@@ -1,30 +1,19 @@
 """`keras_se.feature_pyramid`: the last feature maps of stages 2 to 5, of every network."""
 
-import inspect
 import math
-import re
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from every_network import FOR_IMAGENET, SHALLOWEST
 from quick_cases import marked
 from reference import noise_pictures, trained_like
 
 import keras_se
 
 LEVELS = {"P2": 2, "P3": 3, "P4": 4, "P5": 5}
-NETWORKS = [
-    name
-    for name in keras_se.list_models()
-    if inspect.signature(getattr(keras_se, name)).parameters["weights"].default == "imagenet"
-]
-# The list is by depth: the shallowest of each family. SENet154 is the code of SEResNeXt50 with 115
-# million values.
-SHALLOWEST = {
-    re.sub(r"\d+$", "", name): name for name in reversed(NETWORKS) if name != "SENet154"
-}.values()
 # Deeper and slower networks run with `tox -e networks`.
 QUICK = {*SHALLOWEST} - {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
 
@@ -56,7 +45,7 @@ def tap(pyramid, level):
     return pyramid.get_layer(f"{level}_pad").input if padded else pyramid.pyramid_outputs[level]
 
 
-@pytest.mark.parametrize("name", marked(NETWORKS, QUICK))
+@pytest.mark.parametrize("name", marked(FOR_IMAGENET, QUICK))
 def test_maps_are_the_outputs_of_the_stages(name):
     height, width = size(name)
     model = build(name, input_shape=(height, width, 3), classes=7)

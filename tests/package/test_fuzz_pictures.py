@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import picture_files as pictures
 import pytest
-import test_pictures as pictures
 from attack_files import ATTACKS
+from graph_decoding import decoder, transform_of
+from picture_files import chunk, encoded, exif_of, noise
 from PIL import Image
-from test_decoding import decoder, transform_of
-from test_pictures import chunk, encoded, exif_of, noise
 
 import keras_se
 

@@ -5,14 +5,14 @@ import functools
 import keras
 import numpy as np
 import pytest
-import test_surgery
+import user_networks
 from excitation_networks import pictures as noise
 from excitation_networks import small
 from keras import layers, ops
+from mistakes import one_line
 from quick_cases import marked
 from reference import noise_pictures, trained_like
-from test_bad_input import one_line
-from test_surgery import (
+from user_networks import (
     classifier,
     conv,
     conv_bn_relu,
@@ -173,7 +173,7 @@ def fine_tuned():
 def shared():
     """One convolution, and one network, called twice, with blocks in and behind them."""
     inputs = keras.Input((8, 8, 3))
-    tower, twice = test_surgery.small("tower"), layers.Conv2D(16, 3, padding="same", name="twice")
+    tower, twice = user_networks.small("tower"), layers.Conv2D(16, 3, padding="same", name="twice")
     x = tower(conv_bn_relu(inputs, "stem"))
     x = tower(layers.ReLU()(twice(twice(x))))
     return classifier(inputs, x)
@@ -191,15 +191,15 @@ def added():
 
 # The network and where its blocks are put.
 OTHERS = {
-    "concatenation": (test_surgery.concatenation, "^b$|both|^a$"),
-    "nested": (test_surgery.nested, None),
+    "concatenation": (user_networks.concatenation, "^b$|both|^a$"),
+    "nested": (user_networks.nested, None),
     "shared": (shared, "twice|tower/a_relu"),
     "added": (added, None),
-    "u-net": (test_surgery.unet, None),
-    "1-D": (lambda: test_surgery.kinds(3), ["a", "b", "c"]),
-    "2-D": (lambda: test_surgery.kinds(4), ["a", "b", "c"]),
-    "3-D": (lambda: test_surgery.kinds(5), None),
-    "gates of its own": (test_surgery.own_gates, ["a"]),
+    "u-net": (user_networks.unet, None),
+    "1-D": (lambda: user_networks.kinds(3), ["a", "b", "c"]),
+    "2-D": (lambda: user_networks.kinds(4), ["a", "b", "c"]),
+    "3-D": (lambda: user_networks.kinds(5), None),
+    "gates of its own": (user_networks.own_gates, ["a"]),
 }
 
 
@@ -433,7 +433,7 @@ MISTAKES = {
     ),
     "nothing to remove": (
         lambda m: prune(
-            whole := keras_se.add_squeeze_excite(test_surgery.branches()), gates_of(whole)
+            whole := keras_se.add_squeeze_excite(user_networks.branches()), gates_of(whole)
         ),
         "model",
         "must keep them:",

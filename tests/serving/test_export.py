@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import Run, assert_mistake
+from disks import small_disk
 from exported import NAMES, TOLERANCE, fashion, noise, small_network
 from keras import layers
+from picture_files import CONVERTIBLE, encoded, png
 from PIL import Image
-from test_damaged_files import small_disk
-from test_pictures import CONVERTIBLE, encoded, png
 
 import keras_se
 from keras_se.serving import exporting, saved_model

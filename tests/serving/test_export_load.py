@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 from command_line import Run, assert_mistake
 from exported import NAMES, fashion
+from picture_files import encoded
 from PIL import Image
-from test_decoding import resident
-from test_pictures import encoded
+from processes import resident
 
 import keras_se
 from keras_se.serving import exporting, sources

@@ -6,8 +6,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+from picture_files import SIDE, chunk, encoded, exif_of, noise, raw_png
 from PIL import Image
-from test_pictures import SIDE, chunk, encoded, exif_of, noise, raw_png
 
 MEGABYTE = 2**20
 LARGE = 60 * MEGABYTE

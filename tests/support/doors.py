@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import test_pictures as pictures
+import picture_files as pictures
+from picture_files import UNREADABLE, encoded
 from PIL import Image
 from places import DOCS
 from tables import parts
-from test_pictures import UNREADABLE, encoded
 
 import keras_se
 

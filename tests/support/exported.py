@@ -6,8 +6,8 @@ import fashion_mnist_files
 import keras
 import numpy as np
 from keras import layers
+from picture_files import ANIMATED, UNREADABLE, encoded, raw_png
 from PIL import Image
-from test_pictures import ANIMATED, UNREADABLE, encoded, raw_png
 
 import keras_se
 

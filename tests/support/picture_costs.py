@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from attack_files import ATTACKS
-from test_pictures import RGB_ENTRY, png
+from picture_files import RGB_ENTRY, png
 
 import keras_se
 
@@ -32,7 +32,7 @@ def by_load_image(data: bytes) -> str:
 
 
 def in_a_graph() -> Callable[[bytes], str]:
-    from test_decoding import decoder, transform_of
+    from graph_decoding import decoder, transform_of
 
     run = decoder(transform_of(RGB_ENTRY))
     return lambda data: run([data])[2][0].decode()

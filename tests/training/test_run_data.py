@@ -16,8 +16,8 @@ import pytest
 import training_runs
 from command_line import assert_mistake
 from filelock import FileLock
+from picture_folders import recipe, write
 from PIL import Image
-from test_listing import recipe, write
 
 import keras_se
 from keras_se.training import environment

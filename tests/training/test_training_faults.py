@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import training_runs
-from test_damaged_files import small_disk
+from disks import small_disk
 
 from keras_se.training.run import Interrupted, Run
 

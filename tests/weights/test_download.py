@@ -26,8 +26,10 @@ import pytest
 import requests
 import urllib3.util.retry
 from command_line import Run, assert_mistake
+from damaged_sets import ARRAYS, ZIPS, h5_file, zip_file
+from disks import small_disk
 from filelock import FileLock
-from test_damaged_files import ARRAYS, ZIPS, h5_file, refused, small_disk, zip_file
+from mistakes import refused
 
 import keras_se
 from keras_se.weights import cache, download, entries
