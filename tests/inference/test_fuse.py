@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import user_networks
-from every_network import NAMES, VARIANTS, smallest
+from every_network import APPLICATIONS, NAMES, VARIANTS, smallest
 from keras import layers, ops
 from mistakes import one_line
 from processes import environment
@@ -117,9 +117,9 @@ def test_network(name):
 
 
 @pytest.mark.networks
-@pytest.mark.parametrize("name", user_networks.NETWORKS)
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_network(name):
-    size, scale, _ = user_networks.NETWORKS[name]
+    size, scale, _ = APPLICATIONS[name]
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(size, size, 3), classes=7, classifier_activation=None
     )

@@ -275,3 +275,44 @@ def prepared():
     x = layers.Resizing(12, 12)(layers.Rescaling(2.0, offset=1.0)(normalise(inputs)))
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(conv_bn_relu(x, "a")))
     return model
+
+
+# A network, where blocks are put, None for the default, and the names of the blocks.
+CASES = {
+    "chain": (chain, None, ["a_relu_se", "b_relu_se"]),
+    "residual": (residual, None, ["second_bn_se"]),
+    "operations": (operations, None, ["a2_se", "b2_se"]),
+    "branches": (branches, None, ["a3_se", "b3_se"]),
+    "fused relu": (fused, None, ["a_se", "b_se"]),
+    "sequential": (sequential, None, ["a_relu_se", "b_relu_se"]),
+    "nested": (nested, None, ["a_relu_se", "a_relu_se", "b_relu_se", "c_relu_se"]),
+    "shared convolution": (shared_convolution, None, ["a_se"]),
+    "shared model": (shared_model, None, ["a_relu_se"]),
+    "u-net": (unet, None, ["down_relu_se", "middle_relu_se", "up_se", "out_relu_se"]),
+    "autoencoder": (autoencoder, None, ["a_relu_se", "up_se"]),
+    "behind a concatenation": (concatenation, ["both"], ["both_se"]),
+    "behind a pool": (concatenation, ["pool"], ["pool_se"]),
+    "at every place of a chain": (
+        concatenation,
+        ["a", "b", "b_bn", "both", "pool"],
+        ["b_se", "a_se", "b_bn_se", "both_se", "pool_se"],
+    ),
+    "ReLU6": (relu6, None, ["a_se", "c_se"]),
+    "before a convolution": (relu6, ["a6", "b6"], ["a6_se", "b6_se"]),
+    "before and behind": (
+        relu6,
+        ["a", "a6", "b", "b6", "c"],
+        ["a_se", "a6_se", "b_se", "b6_se", "c_se"],
+    ),
+    "a shared pool behind": (lambda: pooled_twice(False), ["pool"], ["pool_se"]),
+    "a shared pool before": (lambda: pooled_twice(True), ["pool"], ["pool_se"]),
+    "1-D": (lambda: kinds(3), None, ["a_relu_se", "b_relu_se", "c_se"]),
+    "2-D": (lambda: kinds(4), "^.$", ["a_se", "b_se", "c_se", "d_se"]),
+    "3-D": (lambda: kinds(5), None, ["a_relu_se", "b_se"]),
+    "normalisations": (normalised, None, ["group_se", "layer_se"]),
+    "outputs": (outputs, None, ["a_relu_se", "b_se"]),
+    "SE of its own": (own_gates, None, ["b_bn_se"]),
+    "sequence": (sequence, None, ["second_se"]),
+    "preprocessing": (prepared, None, ["a_relu_se"]),
+    "a nested model": (nested, ["small"], ["small_se"]),
+}

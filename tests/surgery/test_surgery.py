@@ -11,11 +11,13 @@ import keras
 import numpy as np
 import pytest
 import user_networks
+from every_network import APPLICATIONS
 from keras import layers, ops
 from mistakes import one_line
 from processes import environment
 from reference import trained_like
 from user_networks import (
+    CASES,
     classifier,
     conv,
     conv_bn_relu,
@@ -32,24 +34,6 @@ from keras_se.surgery.insertion import start_neutral
 
 # Of outputs of the order of one: a compiler orders the float32 sums of some hundred layers anew.
 COMPILED_TOLERANCE = 1e-5
-
-# Size of the pictures, their range, and how many blocks a network gets: one for each residual
-# branch, or for each convolution (VGG-16), depthwise separable unit (MobileNet), module's or
-# dense unit's convolution (Inception-v3, DenseNet).
-NETWORKS = {
-    "ResNet50": (64, 1, 16),
-    "ResNet50V2": (64, 1, 16),
-    "VGG16": (64, 1, 13),
-    "DenseNet121": (64, 1, 120),
-    "InceptionV3": (107, 1, 94),
-    "InceptionResNetV2": (75, 1, 40),
-    "Xception": (75, 1, 12),
-    "MobileNet": (64, 1, 14),
-    "MobileNetV2": (64, 1, 10),
-    "MobileNetV3Small": (64, 255, 6),
-    "EfficientNetB0": (64, 255, 9),
-    "ConvNeXtTiny": (64, 255, 18),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -124,46 +108,6 @@ def assert_learns(model, x, epochs=1, rate=2e-3, **compilation):
     for block in blocks(model):
         assert np.isfinite(gates(block)).all()
         assert np.abs(gates(block) - 0.5).max() > 1e-4, block.name
-
-
-CASES = {
-    "chain": (user_networks.chain, None, ["a_relu_se", "b_relu_se"]),
-    "residual": (user_networks.residual, None, ["second_bn_se"]),
-    "operations": (user_networks.operations, None, ["a2_se", "b2_se"]),
-    "branches": (user_networks.branches, None, ["a3_se", "b3_se"]),
-    "fused relu": (user_networks.fused, None, ["a_se", "b_se"]),
-    "sequential": (user_networks.sequential, None, ["a_relu_se", "b_relu_se"]),
-    "nested": (user_networks.nested, None, ["a_relu_se", "a_relu_se", "b_relu_se", "c_relu_se"]),
-    "shared convolution": (user_networks.shared_convolution, None, ["a_se"]),
-    "shared model": (user_networks.shared_model, None, ["a_relu_se"]),
-    "u-net": (user_networks.unet, None, ["down_relu_se", "middle_relu_se", "up_se", "out_relu_se"]),
-    "autoencoder": (user_networks.autoencoder, None, ["a_relu_se", "up_se"]),
-    "behind a concatenation": (user_networks.concatenation, ["both"], ["both_se"]),
-    "behind a pool": (user_networks.concatenation, ["pool"], ["pool_se"]),
-    "at every place of a chain": (
-        user_networks.concatenation,
-        ["a", "b", "b_bn", "both", "pool"],
-        ["b_se", "a_se", "b_bn_se", "both_se", "pool_se"],
-    ),
-    "ReLU6": (user_networks.relu6, None, ["a_se", "c_se"]),
-    "before a convolution": (user_networks.relu6, ["a6", "b6"], ["a6_se", "b6_se"]),
-    "before and behind": (
-        user_networks.relu6,
-        ["a", "a6", "b", "b6", "c"],
-        ["a_se", "a6_se", "b_se", "b6_se", "c_se"],
-    ),
-    "a shared pool behind": (lambda: user_networks.pooled_twice(False), ["pool"], ["pool_se"]),
-    "a shared pool before": (lambda: user_networks.pooled_twice(True), ["pool"], ["pool_se"]),
-    "1-D": (lambda: user_networks.kinds(3), None, ["a_relu_se", "b_relu_se", "c_se"]),
-    "2-D": (lambda: user_networks.kinds(4), "^.$", ["a_se", "b_se", "c_se", "d_se"]),
-    "3-D": (lambda: user_networks.kinds(5), None, ["a_relu_se", "b_se"]),
-    "normalisations": (user_networks.normalised, None, ["group_se", "layer_se"]),
-    "outputs": (user_networks.outputs, None, ["a_relu_se", "b_se"]),
-    "SE of its own": (user_networks.own_gates, None, ["b_bn_se"]),
-    "sequence": (user_networks.sequence, None, ["second_se"]),
-    "preprocessing": (user_networks.prepared, None, ["a_relu_se"]),
-    "a nested model": (user_networks.nested, ["small"], ["small_se"]),
-}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -625,9 +569,9 @@ def test_small_application():
 
 
 @pytest.mark.networks
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_application(name, tmp_path):
-    size, scale, count = NETWORKS[name]
+    size, scale, count = APPLICATIONS[name]
     shape = (size, size, 3)
     model = getattr(keras.applications, name)(weights=None, input_shape=shape, classes=7)
     x = pictures(random_values(model), scale=scale)
