@@ -4,15 +4,14 @@ import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import fashion_mnist_files
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from places import EXAMPLES
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PICTURES = {"detect": "found.png", "segment": "masks.png"}
 
 

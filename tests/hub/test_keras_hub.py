@@ -4,8 +4,8 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+from every_network import SHALLOWEST
 from reference import noise_pictures
-from test_feature_pyramid import SHALLOWEST
 
 import keras_se
 

@@ -9,10 +9,11 @@ import publishers  # isort: skip (before TensorFlow)
 import h5py
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import caffe_networks
 import opencv
-from published_files import FOLDER, Recorded, pictures, value
+from places import PUBLISHED
+from published_files import Recorded, pictures, value
 
 from keras_se.weights.namings import COUNTERS
 from keras_se.weights.tensors import open_tensors
@@ -64,7 +65,7 @@ def record_caffe(name, classes, folder):
     outputs = opencv.outputs(text, weights, 60 * pictures((224, 224), raw=False))
     means = {n: output.mean(axis=(1, 2)) for n, output in outputs.items() if n != "logits"}
     np.savez_compressed(
-        FOLDER / f"{name}.npz", **means, logits=outputs["logits"].reshape(1, classes)
+        PUBLISHED / f"{name}.npz", **means, logits=outputs["logits"].reshape(1, classes)
     )
 
 

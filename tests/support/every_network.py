@@ -1,0 +1,42 @@
+"""The networks of the package and of `keras.applications`, and the options of their tests."""
+
+import inspect
+import re
+
+import keras_se
+
+NAMES = keras_se.list_models()
+# 120 of its 138 million parameters are in the fully connected layers.
+VARIANTS = {"SEVGG16": {"fully_connected": (64, 32)}}
+FOR_IMAGENET = [
+    name
+    for name in NAMES
+    if inspect.signature(getattr(keras_se, name)).parameters["weights"].default == "imagenet"
+]
+# The list is by depth: the shallowest of each family. SENet154 is the code of SEResNeXt50 with 115
+# million values.
+SHALLOWEST = {
+    re.sub(r"\d+$", "", name): name for name in reversed(FOR_IMAGENET) if name != "SENet154"
+}.values()
+# Size of the pictures, their range, and how many blocks a network of `keras.applications` gets: one
+# for each residual branch, or for each convolution (VGG-16), depthwise separable unit (MobileNet),
+# module's or dense unit's convolution (Inception-v3, DenseNet).
+APPLICATIONS = {
+    "ResNet50": (64, 1, 16),
+    "ResNet50V2": (64, 1, 16),
+    "VGG16": (64, 1, 13),
+    "DenseNet121": (64, 1, 120),
+    "InceptionV3": (107, 1, 94),
+    "InceptionResNetV2": (75, 1, 40),
+    "Xception": (75, 1, 12),
+    "MobileNet": (64, 1, 14),
+    "MobileNetV2": (64, 1, 10),
+    "MobileNetV3Small": (64, 255, 6),
+    "EfficientNetB0": (64, 255, 9),
+    "ConvNeXtTiny": (64, 255, 18),
+}
+
+
+def smallest(name):
+    """The smallest height and width."""
+    return getattr(keras_se, name).defaults.min_size
