@@ -61,11 +61,12 @@ def flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
 
 
 def cropped(
-    image: Image.Image, resized: tuple[int, int], sides: tuple[int, int], interpolation: str
-) -> np.ndarray:
-    """Resize, and crop the centre to height and width `sides`; a batch of one, in 0..255."""
+    image: Image.Image, box: tuple[float, float, float, float] | None, resized: tuple[int, int],
+    sides: tuple[int, int], interpolation: str,
+) -> np.ndarray:  # fmt: skip
+    """Resize a box, and crop the centre to height and width `sides`; a batch of one, in 0..255."""
     height, width = sides
-    image = image.resize(resized, Image.Resampling[interpolation.upper()])
+    image = image.resize(resized, Image.Resampling[interpolation.upper()], box)
     left, top = (
         round((whole - part) / 2) for whole, part in zip(resized, (width, height), strict=True)
     )

@@ -8,6 +8,7 @@ formats, so it gets common JPEG and PNG files only.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from keras_se import pictures
+from keras_se.pictures import LEAST_SCALE
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,6 +32,8 @@ PNG_KIND, PLAIN_KINDS = (24, 2), (b"\x08\x00", b"\x08\x02")
 MARKED = r"\C*(Exif\x00\x00|tRNS|eXIf|Raw profile type)\C*"
 ORIENTATION = 0x0112
 CMYK_CHANNELS = 4
+# What a JPEG decoder can divide both sides by, leaving out high frequencies.
+RATIOS = (1, 2, 4, 8)
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -102,6 +106,42 @@ def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         lambda: tf.cond(common & ~jpeg, lambda: _by_tensorflow(data), lambda: _by_pillow(data)),
     )
     return later, tf.where(later, shape[:2], tf.shape(picture)[:2]), picture
+
+
+def jpeg_ratio(size: tf.Tensor, wanted: Any) -> tf.Tensor:
+    """Index in `RATIOS` of the largest that leaves enough pixels for a resize.
+
+    Args:
+        size: Height and width, int32.
+        wanted: Height and width after the resize, or one number.
+    """
+    import tensorflow as tf
+
+    enough = [
+        tf.reduce_all(size >= LEAST_SCALE * ratio * tf.convert_to_tensor(wanted))
+        for ratio in RATIOS[1:]
+    ]
+    return tf.reduce_sum(tf.cast(tf.stack(enough), tf.int32))
+
+
+def scaled_jpeg(data: tf.Tensor, index: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
+    """Decode a JPEG with its sides divided by `RATIOS[index]`, rounded up.
+
+    Args:
+        data: Bytes of a JPEG.
+        index: An int32 scalar.
+        window: Top, left, height and width of a part to decode, in pixels of the scaled picture.
+            Defaults to the whole picture.
+    """
+    import tensorflow as tf
+
+    def decode(ratio: int) -> tf.Tensor:
+        if window is None:
+            return tf.io.decode_jpeg(data, 3, ratio=ratio)
+        return tf.io.decode_and_crop_jpeg(data, window, 3, ratio=ratio)
+
+    branches = [functools.partial(decode, ratio) for ratio in RATIOS]
+    return tf.ensure_shape(tf.switch_case(index, branches), (None, None, 3))
 
 
 def whole(data: tf.Tensor) -> tf.Tensor:

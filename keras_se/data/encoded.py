@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from keras_se.data.decoding import decoded, whole
+from keras_se.data.decoding import RATIOS, decoded, jpeg_ratio, opened, scaled_jpeg, whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -144,11 +144,23 @@ def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf
     """
     import tensorflow as tf
 
-    picture = whole(data)
-    shape = tf.shape(picture)[:2]
+    later, shape, picture = opened(data)
     shorter = math.floor(size[0] / crop)
     resized = shorter * shape // tf.reduce_min(shape)
-    picture = tf.image.resize(picture, resized, antialias=True)
+    index = tf.where(later, jpeg_ratio(shape, resized), 0)
+    picture = tf.cond(later, lambda: scaled_jpeg(data, index), lambda: picture)
+    # As `tf.image.resize`, but a scaled JPEG's last pixels may lie partly outside.
+    exact = tf.cast(shape, tf.float32) / tf.cast(tf.gather(RATIOS, index), tf.float32)
+    (picture,) = tf.unstack(
+        tf.raw_ops.ScaleAndTranslate(
+            images=picture[None],
+            size=resized,
+            scale=tf.cast(resized, tf.float32) / exact,
+            translation=(0.0, 0.0),
+            kernel_type="triangle",
+            antialias=True,
+        )
+    )
     top, left = tf.unstack((resized - size[:2]) // 2)
     picture = picture[top : top + size[0], left : left + size[1]]
     return tf.ensure_shape(coloured(tf.clip_by_value(picture, 0, 255), size[2]), size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_se.data.decoding import opened
+from keras_se.data.decoding import RATIOS, jpeg_ratio, opened, scaled_jpeg
 from keras_se.data.encoded import EncodedPictures, coloured
 from keras_se.data.randomness import CROP, uniform
 from keras_se.training.batches import mix_of, randomly_augmented, rows, views
@@ -118,9 +118,10 @@ def random_crop(
     corner = tf.floor(at * (tf.stack([height, width]) - part + 1))
     corner = tf.minimum(corner, tf.stack([height, width]) - part)
     window = tf.cast(tf.concat([corner, part], 0), tf.int32)
+    index = jpeg_ratio(window[2:], size[:2])
     crop = tf.cond(
         later,
-        lambda: tf.io.decode_and_crop_jpeg(data, window, channels=3),
+        lambda: scaled_jpeg(data, index, window // tf.gather(RATIOS, index)),
         lambda: tf.slice(
             picture, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [3]], 0)
         ),
