@@ -15,8 +15,8 @@ from places import PUBLISHED
 from safetensors.numpy import save_file
 
 import keras_se
-from keras_se.cli import cli
 from keras_se import checkpoint
+from keras_se.cli import cli
 from keras_se.weights.variable_file import named_variables
 
 pytestmark = pytest.mark.weights

@@ -24,7 +24,7 @@ HALF_A_LEVEL = 0.5
 
 def jpeg(orientation: int = 1) -> bytes:
     random = np.random.default_rng(0)
-    small = Image.fromarray(random.integers(0, 256, (40, 53, 3), dtype=np.uint8))
+    small = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
     large = np.asarray(small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype("float32")
     large += random.normal(0, 3, (HEIGHT, WIDTH, 1))
     exif = Image.Exif()
