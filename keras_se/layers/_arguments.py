@@ -30,3 +30,8 @@ def get_data_format(data_format: str | None) -> str:
     if data_format not in DATA_FORMATS:
         raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
     return data_format
+
+
+def channel_axis(data_format: str | None = None, rank: int = 0) -> int:
+    """Return the channel axis, by default in Keras' data format and counted from the end."""
+    return 1 if get_data_format(data_format) == "channels_first" else rank - 1

@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from keras_se.checks import positive_integer, unknown_choice
-from keras_se.layers._arguments import HALF_PRECISION, get_data_format
+from keras_se.layers._arguments import HALF_PRECISION, channel_axis, get_data_format
 from keras_se.layers._precise import mean
 
 Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
@@ -183,7 +183,7 @@ class ChannelAttention(keras.layers.Layer):
         return "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
 
     def _channel_axis(self, rank: int) -> int:
-        return 1 if self.data_format == "channels_first" else rank - 1
+        return channel_axis(self.data_format, rank)
 
     def _spatial_axes(self, rank: int) -> list[int]:
         return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
