@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 from keras_se.layers import _records
 from keras_se.layers._arguments import HALF_PRECISION, channel_axis
 
@@ -74,8 +74,7 @@ class PictureNormalization(keras.layers.Layer):
                 "`mean` and `std` must have one number per channel. "
                 f"Received: mean={mean!r}, std={std!r}"
             )
-        if channel_order not in CHANNEL_ORDERS:
-            raise ValueError(unknown_choice("channel_order", channel_order, CHANNEL_ORDERS))
+        one_of(*CHANNEL_ORDERS)("channel_order", channel_order)
         # Keras wraps lists and mappings that are layer attributes, hence tuples and `_Frozen`.
         self.mean = tuple(map(float, mean))
         self.std = tuple(map(float, std))
