@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 
 HALF_PRECISION = ("float16", "bfloat16")
 DATA_FORMATS = ("channels_last", "channels_first")
@@ -27,6 +27,10 @@ def get_data_format(data_format: str | None) -> str:
     """Return the data format, by default Keras' setting, or raise a `ValueError`."""
     if data_format is None:
         return str(keras.config.image_data_format())
-    if data_format not in DATA_FORMATS:
-        raise ValueError(unknown_choice("data_format", data_format, DATA_FORMATS))
+    one_of(*DATA_FORMATS)("data_format", data_format)
     return data_format
+
+
+def channel_axis(data_format: str | None = None, rank: int = 0) -> int:
+    """Return the channel axis, by default in Keras' data format and counted from the end."""
+    return 1 if get_data_format(data_format) == "channels_first" else rank - 1

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import positive_integer, unknown_choice
-from keras_se.layers._arguments import HALF_PRECISION, get_data_format
+from keras_se.checks import one_of, positive_integer, unknown_choice
+from keras_se.layers._arguments import HALF_PRECISION, channel_axis, get_data_format
 from keras_se.layers._precise import mean
 
 Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
@@ -46,8 +46,7 @@ def recorded_gates() -> Iterator[Calls]:
 
 def check_gate(gate: Any, gates: tuple[str, ...] = GATES) -> None:
     """Raise a `ValueError` unless `gate` is one of `gates`."""
-    if gate not in gates:
-        raise ValueError(unknown_choice("gate", gate, gates))
+    one_of(*gates)("gate", gate)
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class ChannelAttention(keras.layers.Layer):
         return "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
 
     def _channel_axis(self, rank: int) -> int:
-        return 1 if self.data_format == "channels_first" else rank - 1
+        return channel_axis(self.data_format, rank)
 
     def _spatial_axes(self, rank: int) -> list[int]:
         return [axis for axis in range(1, rank) if axis != self._channel_axis(rank)]
@@ -248,8 +247,7 @@ class AttentionConfig:
     stages: tuple[int, ...] | None
 
     def __post_init__(self) -> None:
-        if self.placement not in PLACEMENTS:
-            raise ValueError(unknown_choice("placement", self.placement, PLACEMENTS))
+        one_of(*PLACEMENTS)("placement", self.placement)
         if self.stages is not None:
             if isinstance(self.stages, str) or not isinstance(self.stages, Iterable):
                 raise ValueError(

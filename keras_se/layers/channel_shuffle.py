@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_se.checks import positive_integer
-from keras_se.layers._arguments import get_data_format
+from keras_se.layers._arguments import channel_axis, get_data_format
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -44,7 +44,7 @@ class ChannelShuffle(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        channels = input_shape[self._axis] if len(input_shape) == 4 else None
+        channels = input_shape[channel_axis(self.data_format)] if len(input_shape) == 4 else None
         if channels is None or channels % self.groups:
             raise ValueError(
                 "`ChannelShuffle` expects an input of rank 4 whose number of channels is a "
@@ -52,12 +52,8 @@ class ChannelShuffle(keras.layers.Layer):
                 f"data_format={self.data_format!r}"
             )
 
-    @property
-    def _axis(self) -> int:
-        return 1 if self.data_format == "channels_first" else 3
-
     def call(self, x: Any) -> Any:
-        axis = self._axis
+        axis = channel_axis(self.data_format, rank=4)
         shape = list(ops.shape(x))
         split = [*shape[:axis], self.groups, x.shape[axis] // self.groups, *shape[axis + 1 :]]
         return ops.reshape(ops.swapaxes(ops.reshape(x, split), axis, axis + 1), shape)

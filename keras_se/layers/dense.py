@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 from keras_se.layers import _records
 
 # Name of the classifier in every network.
@@ -56,8 +56,7 @@ class Dense(keras.layers.Dense):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
-        if scores not in SCORES:
-            raise ValueError(unknown_choice("scores", scores, SCORES))
+        one_of(*SCORES)("scores", scores)
         self.labels = labels if labels is None or isinstance(labels, str) else tuple(labels)
         self.scores = scores
         if isinstance(self.labels, tuple) and len(self.labels) != self.units:

@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from keras_se.layers._arguments import channel_axis
+
 
 @functools.cache
 def _tensorflow_groups_natively(dtype: str) -> bool:
@@ -70,7 +72,7 @@ class GroupedConv2D(keras.layers.Conv2D):
 
         # Keras turns this sum into a BiasAdd, which TensorFlow without oneDNN would fuse with the
         # activation into an operation that does not support groups.
-        channels = 3 if self.data_format == "channels_last" else 1
+        channels = channel_axis(self.data_format, rank=4)
         shape = [self.filters if axis == channels else 1 for axis in range(4)]
         bias = tf.reshape(tf.convert_to_tensor(self.bias), shape)
         return self.activation(self.convolution_op(inputs, self.kernel) + bias)

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 from keras_se.layers import _records
-from keras_se.layers._arguments import HALF_PRECISION
+from keras_se.layers._arguments import HALF_PRECISION, channel_axis
 
 CHANNEL_ORDERS = ("RGB", "BGR")
 # These determine the function that a network computes; the others say how to prepare an image.
@@ -74,8 +74,7 @@ class PictureNormalization(keras.layers.Layer):
                 "`mean` and `std` must have one number per channel. "
                 f"Received: mean={mean!r}, std={std!r}"
             )
-        if channel_order not in CHANNEL_ORDERS:
-            raise ValueError(unknown_choice("channel_order", channel_order, CHANNEL_ORDERS))
+        one_of(*CHANNEL_ORDERS)("channel_order", channel_order)
         # Keras wraps lists and mappings that are layer attributes, hence tuples and `_Frozen`.
         self.mean = tuple(map(float, mean))
         self.std = tuple(map(float, std))
@@ -92,7 +91,7 @@ class PictureNormalization(keras.layers.Layer):
         return None if self._architecture is None else dict(self._architecture.value)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        axis = 1 if self.data_format == "channels_first" else -1
+        axis = channel_axis(self.data_format)
         channels = input_shape[axis]
         if channels not in (1, len(self.mean)):
             raise ValueError(
@@ -103,8 +102,8 @@ class PictureNormalization(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        first = self.data_format == "channels_first"
-        shape = (-1, 1, 1) if first else (-1,)
+        axis = channel_axis(self.data_format)
+        shape = (-1, 1, 1) if axis == 1 else (-1,)
         # NumPy values: cached tensors would be missing from exported graphs.
         precise = "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
         mean, std = (
@@ -112,12 +111,12 @@ class PictureNormalization(keras.layers.Layer):
             for values in (self.mean, self.std)
         )
         x = ops.divide(ops.subtract(ops.cast(inputs, precise), mean), std)
-        x = ops.flip(x, 1 if first else -1) if self.channel_order == "BGR" else x
+        x = ops.flip(x, axis) if self.channel_order == "BGR" else x
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         shape = list(input_shape)
-        shape[1 if self.data_format == "channels_first" else -1] = len(self.mean)
+        shape[channel_axis(self.data_format)] = len(self.mean)
         return tuple(shape)
 
     def record(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 
 BACKWARD = ("shake", "even")
 
@@ -44,8 +44,7 @@ class ShakeShake(keras.layers.Layer):
         self, backward: str = "shake", seed: int | None = None, **layer_kwargs: Any
     ) -> None:
         super().__init__(**layer_kwargs)
-        if backward not in BACKWARD:
-            raise ValueError(unknown_choice("backward", backward, BACKWARD))
+        one_of(*BACKWARD)("backward", backward)
         self.backward = backward
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.checks import boolean, one_of, positive_integer
 from keras_se.layers._arguments import get_activation
 from keras_se.layers._precise import matmul
 from keras_se.layers.attention import (
@@ -28,8 +28,7 @@ SQUEEZES: tuple[str | None, ...] = ("avg", "max", None)
 
 
 def _check_squeeze(squeeze: Any) -> None:
-    if squeeze not in SQUEEZES:
-        raise ValueError(unknown_choice("squeeze", squeeze, SQUEEZES))
+    one_of(*SQUEEZES)("squeeze", squeeze)
 
 
 class Bottleneck(ChannelAttention):

@@ -244,9 +244,7 @@ def network_builder(
 
     build.__name__ = build.__qualname__ = builder_name
     build.__module__ = "keras_se"
-    build.network = network  # type: ignore[attr-defined]
-    build.defaults = defaults  # type: ignore[attr-defined]
-    build.resolve = resolve  # type: ignore[attr-defined]
+    vars(build).update(network=network, defaults=defaults, resolve=resolve)
     build.__doc__ = DOCSTRING.format(
         summary=summary if defaults.weights else f"{summary}\n\n{NO_WEIGHTS}",
         reference=reference, builder=builder_name, name=model_name,

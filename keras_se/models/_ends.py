@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_se.checks import boolean, positive_integer, unknown_choice
+from keras_se.checks import boolean, one_of, positive_integer
 from keras_se.labels import has_names
 from keras_se.layers import Dense, PictureNormalization
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
@@ -28,8 +28,7 @@ POOLINGS = (None, "avg", "max")
 def check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
     """Raise a `ValueError` unless the arguments of the head are valid."""
     boolean("include_top", include_top)
-    if pooling not in POOLINGS:
-        raise ValueError(unknown_choice("pooling", pooling, POOLINGS))
+    one_of(*POOLINGS)("pooling", pooling)
     if include_top:
         if classes is not None:
             positive_integer("classes", classes)

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
-from keras import config, layers
+from keras import layers
 
 from keras_se.checks import number, unknown_choice
 from keras_se.fields import check_fields
 from keras_se.layers import BatchNormalization, GroupedConv2D
+from keras_se.layers._arguments import channel_axis
 from keras_se.layers.attention import AttentionConfig
 
 # Keras' equivalent of 0.1 in Caffe and Torch.
@@ -139,11 +140,6 @@ def same_length(blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
         raise ValueError(
             f"`blocks` must have {len(widths)} numbers, one per width. Received: blocks={blocks}"
         )
-
-
-def channel_axis() -> int:
-    """Return the channel axis under Keras' current data format."""
-    return 1 if config.image_data_format() == "channels_first" else -1
 
 
 def conv(

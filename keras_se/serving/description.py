@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_se.checks import positive_integer, unknown_choice
+from keras_se.checks import one_of, positive_integer
 from keras_se.description import Description
 from keras_se.graph.trace import trace
 from keras_se.inspection import describe
@@ -44,8 +44,7 @@ def network_of(
             f"Received: a model with {known.channels} channels"
         )
     positive_integer("top_k", top_k)
-    if scores not in SCORES:
-        raise ValueError(unknown_choice("scores", scores, SCORES))
+    one_of(*SCORES)("scores", scores)
     names, width = _output_names(model), _classes(model)
     if (scores or labels is not None) and width is None:
         raise ValueError(

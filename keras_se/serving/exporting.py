@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 import keras_se
-from keras_se.checks import boolean, unknown_choice
+from keras_se.checks import boolean, one_of
 from keras_se.files import publish, staged, writing
 from keras_se.inspection import warn_of_range
 from keras_se.pictures import MAX_PIXELS
@@ -185,8 +185,7 @@ def export(
     >>> keras_se.export(model, "shoes").labels[9]
     'Ankle_boot'
     """
-    if format not in FORMATS:
-        raise ValueError(unknown_choice("format", format, FORMATS))
+    one_of(*FORMATS)("format", format)
     chosen, folder = FORMATS[format], format == "tf_saved_model"
     boolean("fuse", fuse)
     if boolean("compile", compile) and not folder:
