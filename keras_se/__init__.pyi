@@ -1,11 +1,13 @@
 from . import layers as layers
 from . import models as models
 from .analysis.excitations import excitations as excitations
+from .analysis.grad_cam import grad_cam as grad_cam
 from .analysis.result import Excitations as Excitations
 from .checkpoint import load_checkpoint as load_checkpoint
 from .complexity import Cost as Cost
 from .complexity import cost as cost
 from .description import Description as Description
+from .embeddings import embeddings as embeddings
 from .heads import with_new_head as with_new_head
 from .inference.fusion import fuse as fuse
 from .inspection import describe as describe

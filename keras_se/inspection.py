@@ -162,6 +162,11 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
     return last, layer
 
 
+def ends_in_dense(model: keras.Model) -> bool:
+    """Whether a dense layer is at the model's end, also in a nested model."""
+    return isinstance(_ends(model)[1], keras.layers.Dense)
+
+
 def classifier_input(model: keras.Model) -> Any:
     """The input of the dense layer at the model's end; without one, the model's output."""
     steps, _, outputs = _steps(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,13 +19,21 @@ from keras_se.labels import probabilities
               help="A set (see `keras-se list`), run folder or .keras file.")  # fmt: skip
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
+@click.option("--heatmap", type=click.Path(path_type=Path),
+              help="Draw where the network looks (Grad-CAM) into this .png file.")  # fmt: skip
 @as_json
-def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_json: bool) -> None:
+def predict(
+    images: tuple[str, ...], weights: str, top: int, strict: bool, heatmap: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Classify each IMAGE, or print the network's output values."""
     import numpy as np
 
+    from keras_se.analysis.heat_maps import check_drawable, draw_heat_maps
     from keras_se.description import find_set
 
+    if heatmap is not None:
+        check_drawable(heatmap)
     entry = find_set(weights)
     if entry is not None:
         # Damaged pictures and files are refused before Keras is imported.
@@ -35,7 +44,11 @@ def predict(images: tuple[str, ...], weights: str, top: int, strict: bool, as_js
         network = keras_se.get_model(weights)
         load = [keras_se.load_image(image, network, strict=strict) for image in images]
     known = keras_se.describe(network)
-    outputs = network.predict(np.concatenate(load), verbose=0)
+    pictures = np.concatenate(load)
+    outputs = network.predict(pictures, verbose=0)
+    if heatmap is not None:
+        last = np.moveaxis(pictures, 1, -1) if known.channels_first else pictures
+        draw_heat_maps(last, keras_se.grad_cam(network, pictures), heatmap)
     names = [click.format_filename(image) for image in images]
     if known.answers == "values":
         _print_values(names, outputs, as_json)

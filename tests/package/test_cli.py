@@ -198,6 +198,24 @@ def test_predict(run: Run, registry: None, network: keras.Model, pictures: list[
             assert float(share.rstrip("%")) == pytest.approx(100 * scores[best], abs=0.06)
 
 
+def test_predict_draws_heat_maps(
+    run: Run, registry: None, network: keras.Model, pictures: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "maps.png"
+    assert run("predict", *pictures, "--weights", NAME, "--heatmap", path)[0] == 0
+    with Image.open(path) as image:
+        drawn = np.asarray(image)
+    # A row per picture; on its left the picture without colour.
+    assert drawn.shape == (len(pictures) * 224, 2 * 224, 3)
+    assert np.ptp(drawn[:, :200].astype(int), axis=-1).max() <= 1
+    assert np.ptp(drawn[:, 224:].astype(int), axis=-1).max() > 50
+    assert not list(tmp_path.glob("*.tmp"))
+    result = run("predict", pictures[0], "--weights", NAME, "--heatmap", tmp_path / "maps.gif")
+    assert_mistake(result, "`heatmap` must be a .png file", "maps.gif")
+    result = run("predict", pictures[0], "--weights", NAME, "--heatmap", tmp_path / "no" / "m.png")
+    assert_mistake(result, "in an existing folder")
+
+
 def test_predict_converts_unless_strict(run: Run, registry: None, pictures: list[Path]) -> None:
     colour = pictures[0].with_name("colour.png")
     Image.open(pictures[0]).convert("RGB").save(colour)

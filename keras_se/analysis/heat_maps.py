@@ -1,0 +1,49 @@
+"""Pictures beside their heat maps, as a file to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_se.files import atomic, writing
+
+# Smallest side of a picture in the file.
+SIDE = 224
+COLOURS = "inferno"
+
+
+def check_drawable(path: Path) -> None:
+    """Raise a `ValueError` unless a file of heat maps can be drawn there."""
+    if path.suffix.lower() != ".png" or not path.parent.is_dir():
+        raise ValueError(
+            f"`heatmap` must be a .png file in an existing folder. Received: heatmap={str(path)!r}"
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "`heatmap` needs Matplotlib: pip install keras-se[train]. "
+            f"Received: heatmap={str(path)!r}"
+        ) from None
+
+
+def draw_heat_maps(pictures: np.ndarray, maps: np.ndarray, path: Path) -> None:
+    """Write a PNG with a row per picture: the picture, and the map blended over it.
+
+    Args:
+        pictures: `(batch, H, W, C)` in 0..255, of 1 or 3 channels.
+        maps: `(batch, H, W)` in 0..1.
+        path: The file.
+    """
+    import matplotlib
+
+    heat = matplotlib.colormaps[COLOURS](maps)[..., :3] * 255
+    colours = np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+    rows = np.concatenate([colours, (colours + heat) / 2], axis=2).clip(0, 255)
+    image = Image.fromarray(rows.reshape(-1, *rows.shape[2:]).astype("uint8"))
+    scale = -(-SIDE // min(pictures.shape[1:3]))
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    with writing(path), atomic(path, ".png") as temporary:
+        image.save(temporary)

@@ -1,0 +1,204 @@
+"""`keras_se.grad_cam`: beside closed forms, differences of scores, and other backends."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from processes import environment
+from reference import noise_pictures, trained_like
+
+import keras_se
+from keras_se.analysis.grad_cam import _Network, enlarged
+
+# Two float32 computations of the same gradient.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    model = keras_se.SEResNet20(weights=None, input_shape=(29, 32, 3), classes=7)
+    return trained_like(model, 3)
+
+
+def classifier(activation: str | None = "softmax", shape: tuple[int | None, ...] = (12, 9, 3)):
+    keras.utils.set_random_seed(1)
+    conv = {2: layers.Conv1D, 3: layers.Conv2D, 4: layers.Conv3D}[len(shape)]
+    pool = {
+        2: layers.GlobalAveragePooling1D,
+        3: layers.GlobalAveragePooling2D,
+        4: layers.GlobalAveragePooling3D,
+    }[len(shape)]
+    x = inputs = keras.Input(shape)
+    x = conv(8, 3, strides=2, padding="same", activation="relu", name="maps")(x)
+    x = layers.Dropout(0.5)(pool()(x))
+    return keras.Model(inputs, layers.Dense(5, activation=activation, name="head")(x))
+
+
+@pytest.mark.parametrize("shape", [(12, 9, 3), (16, 3), (6, 8, 5, 2)], ids=str)
+def test_class_activation_maps(shape: tuple[int, ...]) -> None:
+    """After global average pooling, the weights are those of the classifier."""
+    model = classifier(shape=shape)
+    pictures = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
+    maps = keras.Model(model.inputs, model.get_layer("maps").output).predict(pictures, verbose=0)
+    kernel = np.asarray(model.get_layer("head").kernel)
+    best = model.predict(pictures, verbose=0).argmax(1)
+    expected = enlarged(
+        np.stack([np.maximum(m @ kernel[:, c], 0) for m, c in zip(maps, best, strict=True)]),
+        shape[:-1],
+    )
+    peaks = expected.reshape(3, -1).max(1).reshape(3, *[1] * (len(shape) - 1))
+    found = keras_se.grad_cam(model, pictures)
+    assert found.shape == (3, *shape[:-1])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected / np.maximum(peaks, 1e-12), atol=TOLERANCE)
+    assert found.max() == 1
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_the_last_activation_does_not_count(activation: str | None) -> None:
+    pictures = noise_pictures(2, 12, 9)
+    expected = keras_se.grad_cam(classifier(), pictures, 2)
+    found = keras_se.grad_cam(classifier(activation), pictures, 2)
+    np.testing.assert_array_equal(found, expected)
+    logits = classifier(None)
+    after = layers.Softmax()(logits.output)
+    np.testing.assert_array_equal(
+        keras_se.grad_cam(keras.Model(logits.inputs, after), pictures, 2), expected
+    )
+
+
+@pytest.mark.parametrize("layer", ["stage2_block2_conv1", "stage3_block1_se", "stage4_block3_relu"])
+def test_gradients_are_those_of_the_scores(network: keras.Model, layer: str) -> None:
+    """Beside differences of the logits of a network with a changed bias."""
+    pictures = noise_pictures(2, 29, 32)
+    run = _Network(network, layer)
+    features, gradients = run.gradients(pictures, np.array([4, 1]))
+    direction = np.random.default_rng(1).normal(size=features.shape).astype("float32")
+
+    def scores(step: float) -> float:
+        found: list[object] = []
+        (values,) = run._run(network, [pictures], step * direction, found)
+        values = keras.ops.convert_to_numpy(values)
+        return float(values[0, 4].astype("float64") + values[1, 1])
+
+    step = 1e-2 * float(np.abs(features).mean())
+    expected = (scores(step) - scores(-step)) / (2 * step)
+    # Differences of float32 scores, with ReLUs that change sides.
+    assert float((gradients * direction).sum()) == pytest.approx(expected, rel=2e-2, abs=1e-3)
+
+
+def test_layers_and_classes(network: keras.Model) -> None:
+    pictures = noise_pictures(3, 29, 32)
+    before = [v.numpy() for v in network.weights]
+    best = network.predict(pictures, verbose=0).argmax(1)
+    found = keras_se.grad_cam(network, pictures)
+    np.testing.assert_array_equal(found, keras_se.grad_cam(network, pictures, best))
+    np.testing.assert_array_equal(
+        found, keras_se.grad_cam(network, pictures, layer="stage4_block3_relu")
+    )
+    each = [keras_se.grad_cam(network, pictures[n : n + 1], int(best[n]))[0] for n in range(3)]
+    np.testing.assert_allclose(found, each, atol=TOLERANCE)
+    assert np.abs(found - keras_se.grad_cam(network, pictures, (best + 1) % 7)).max() > 0.1
+    assert all((a == v.numpy()).all() for a, v in zip(before, network.weights, strict=True))
+
+
+def test_nested_models(network: keras.Model) -> None:
+    pictures = noise_pictures(2, 29, 32)
+    inputs = keras.Input((29, 32, 3))
+    outer = keras.Model(inputs, network(layers.RandomFlip()(inputs)))
+    name = f"{network.name}/stage3_block2_conv2"
+    np.testing.assert_allclose(
+        keras_se.grad_cam(outer, pictures, layer=name),
+        keras_se.grad_cam(network, pictures, layer="stage3_block2_conv2"),
+        atol=TOLERANCE,
+    )
+    np.testing.assert_allclose(
+        keras_se.grad_cam(outer, pictures), keras_se.grad_cam(network, pictures), atol=TOLERANCE
+    )
+
+
+def test_unknown_size() -> None:
+    model = classifier(shape=(None, None, 3))
+    fixed = classifier(shape=(12, 9, 3))
+    pictures = noise_pictures(2, 12, 9)
+    np.testing.assert_array_equal(
+        keras_se.grad_cam(model, pictures), keras_se.grad_cam(fixed, pictures)
+    )
+
+
+def test_nothing_speaks_for_a_class() -> None:
+    model = classifier()
+    kernel, bias = model.get_layer("head").get_weights()
+    model.get_layer("head").set_weights([-np.abs(kernel), bias])
+    assert not keras_se.grad_cam(model, noise_pictures(1, 12, 9), 0).any()
+
+
+def test_channels_first_backends() -> None:
+    """The layers' own positions, whatever the data format."""
+    maps = np.arange(12, dtype="float32").reshape(1, 3, 4)
+    np.testing.assert_allclose(enlarged(maps, (3, 4)), maps)
+    np.testing.assert_allclose(enlarged(maps, (6, 8)).mean(), maps.mean())
+
+
+MISTAKES = {
+    "model": (lambda m, x: keras_se.grad_cam(None, x), "`model` must be a functional"),
+    "maps": (
+        lambda m, x: keras_se.grad_cam(
+            keras.Model(m.inputs, m.get_layer("stage4_block3_relu").output), x
+        ),
+        "`model` must be a classifier",
+    ),
+    "no maps": (
+        lambda m, x: keras_se.grad_cam(keras.Sequential([keras.Input((4,)), layers.Dense(2)]), x),
+        "`images` must be numbers of shape (None, 4)",
+    ),
+    "images": (lambda m, x: keras_se.grad_cam(m, x[0]), "`images` must be numbers of shape"),
+    "size": (lambda m, x: keras_se.grad_cam(m, x[:, 1:]), "`images` must be numbers of shape"),
+    "none": (lambda m, x: keras_se.grad_cam(m, x[:0]), "at least one image"),
+    "class": (lambda m, x: keras_se.grad_cam(m, x, 7), "`classes` must be an integer from 0 to 6"),
+    "classes": (lambda m, x: keras_se.grad_cam(m, x, [1]), "one for each of the 2 images"),
+    "layer": (lambda m, x: keras_se.grad_cam(m, x, layer="stage4"), "`layer` must be"),
+    "vector": (lambda m, x: keras_se.grad_cam(m, x, layer="predictions"), "`layer` must be"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name: str, network: keras.Model) -> None:
+    call, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        call(network, noise_pictures(2, 29, 32))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) <= 300
+
+
+PROGRAM = """
+import sys
+import numpy as np
+import keras
+import keras_se
+model = keras.models.load_model(sys.argv[1])
+maps = keras_se.grad_cam(model, np.load(sys.argv[2]), layer=sys.argv[4] or None)
+np.save(sys.argv[3], maps)
+"""
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("layer", ["", "stage3_block1_se"])
+def test_backends(backend: str, layer: str, network: keras.Model, tmp_path) -> None:
+    import subprocess
+    import sys
+
+    pictures = noise_pictures(2, 29, 32)
+    network.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", pictures)
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, "m.keras", "x.npy", "maps.npy", layer],
+        cwd=tmp_path, env=environment(backend), check=True,
+    )  # fmt: skip
+    expected = keras_se.grad_cam(network, pictures, layer=layer or None)
+    # Sums in another order, divided by a maximum.
+    np.testing.assert_allclose(np.load(tmp_path / "maps.npy"), expected, atol=1e-3)
