@@ -34,4 +34,4 @@ def probabilities(outputs: Any, scores: str | None) -> np.ndarray:
     if scores == "softmax":
         powers = np.exp(values - values.max(-1, keepdims=True))
         return powers / powers.sum(-1, keepdims=True)
-    return 1 / (1 + np.exp(-values)) if scores == "sigmoid" else values
+    return np.exp(-np.logaddexp(0, -values)) if scores == "sigmoid" else values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from PIL import Image
 from keras_se.checks import boolean, unknown_choice
 from keras_se.essentials import MAX_PIXELS, essentials_of
 from keras_se.pixels import UnfitError, cropped, flatten, require
+from keras_se.views import CENTRE, View
 from keras_se.weights.entries import Preprocessing, Weights
 
 if TYPE_CHECKING:
@@ -184,8 +185,9 @@ def read_picture(
     colours: str,
     strict: bool = False,
     sides: tuple[int, int] | None = None,
+    views: Sequence[View] = (CENTRE,),
 ) -> np.ndarray:
-    """`load_image` with a given transform and mode, `"L"` or `"RGB"`.
+    """`load_image` with a given transform and mode, `"L"` or `"RGB"`; a batch of the views.
 
     `sides` are height and width if they differ from the transform's size.
     """
@@ -214,7 +216,7 @@ def read_picture(
         drafted = image.draft(None, (LEAST_SCALE * columns, LEAST_SCALE * rows))
         upright = _upright(image, orientation, colours, label)
         box = _turned_box(drafted[1], upright.size, orientation) if drafted else None
-        return cropped(upright, box, resized, sides, preprocessing.interpolation)
+        return cropped(upright, box, resized, sides, preprocessing.interpolation, views)
 
 
 def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:

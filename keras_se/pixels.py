@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
+
+from keras_se.views import CENTRE, View
 
 TURNED = "a picture that is turned (EXIF orientation {})"
 # Pillow's 8-bit modes in words.
@@ -62,13 +66,15 @@ def flatten(image: Image.Image, colours: str, label: str) -> Image.Image:
 
 def cropped(
     image: Image.Image, box: tuple[float, float, float, float] | None, resized: tuple[int, int],
-    sides: tuple[int, int], interpolation: str,
+    sides: tuple[int, int], interpolation: str, views: Sequence[View] = (CENTRE,),
 ) -> np.ndarray:  # fmt: skip
-    """Resize a box, and crop the centre to height and width `sides`; a batch of one, in 0..255."""
+    """Resize a box, and crop views of height and width `sides`: a batch of them, in 0..255."""
     height, width = sides
     image = image.resize(resized, Image.Resampling[interpolation.upper()], box)
-    left, top = (
-        round((whole - part) / 2) for whole, part in zip(resized, (width, height), strict=True)
-    )
-    image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image, "float32").reshape(1, height, width, -1)
+    pixels = np.asarray(image, "float32").reshape(resized[1], resized[0], -1)
+    found = []
+    for view in views:
+        left, top = round((resized[0] - width) * view.left), round((resized[1] - height) * view.top)
+        part = pixels[top : top + height, left : left + width]
+        found.append(part[:, ::-1] if view.mirrored else part)
+    return np.stack(found)

@@ -14,10 +14,12 @@ from keras_se.commands._output import as_json, print_json, print_table
 @click.option("--data", help="Folder with one folder of pictures per class; or tfds:NAME.")
 @click.option("--data-dir", metavar="FOLDER", help="Folder of prepared TFDS data sets.")
 @click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
+@click.option("--tta", help="Test-time augmentation: flip, five (crops) or ten.")
 @as_json
 def evaluate(
-    what: str, data: str | None, data_dir: str | None, bad_pictures: str, as_json: bool
-) -> None:
+    what: str, data: str | None, data_dir: str | None, bad_pictures: str, tta: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Measure the accuracy of WHAT: a set of weights, a run folder or a .keras file.
 
     Without --data it is tested on the test split of its own data set. Pictures of a folder or of a
@@ -26,7 +28,7 @@ def evaluate(
     """
     from keras_se.training.evaluation import evaluate
 
-    report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures)
+    report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures, tta=tta)
     if as_json:
         print_json(asdict(report))
         return

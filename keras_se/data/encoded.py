@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from keras_se.data.decoding import RATIOS, decoded, jpeg_ratio, opened, scaled_jpeg, whole
+from keras_se.views import CENTRE, View
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -117,27 +118,30 @@ class EncodedPictures:
                 if not sound:
                     yield n
 
-    def evaluation(self, batch: int) -> tf.data.Dataset:
-        """All pictures in order, in batches of one size, padded with the last picture."""
+    def evaluation(self, batch: int, view: View = CENTRE) -> tf.data.Dataset:
+        """A view of all pictures in order, in batches of one size, padded with the last picture."""
         import tensorflow as tf
 
         count = math.ceil(len(self) / batch) * batch
         chosen = np.pad(self.chosen, (0, count - len(self)), "edge")
         data = tf.data.Dataset.from_tensor_slices(chosen)
         data = data.map(
-            lambda index: central_crop(self.source.data(index), self.shape, self.crop),
+            lambda index: central_crop(self.source.data(index), self.shape, self.crop, view),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return data.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf.Tensor:
-    """The centre of a picture whose shorter side is resized to `size / crop` pixels.
+def central_crop(
+    data: tf.Tensor, size: tuple[int, int, int], crop: float, view: View = CENTRE
+) -> tf.Tensor:
+    """A view of a picture whose shorter side is resized to `size / crop` pixels.
 
     Args:
         data: Bytes of a file.
         size: Height, width (the same) and channels of the result.
         crop: Share of the shorter side that is kept.
+        view: The view. Defaults to the centre.
 
     Returns:
         A float32 picture in 0..255.
@@ -161,8 +165,10 @@ def central_crop(data: tf.Tensor, size: tuple[int, int, int], crop: float) -> tf
             antialias=True,
         )
     )
-    top, left = tf.unstack((resized - size[:2]) // 2)
+    margins = tf.cast(resized - size[:2], tf.float32) * (view.top, view.left)
+    top, left = tf.unstack(tf.cast(tf.floor(margins), tf.int32))
     picture = picture[top : top + size[0], left : left + size[1]]
+    picture = picture[:, :: -1 if view.mirrored else 1]
     return tf.ensure_shape(coloured(tf.clip_by_value(picture, 0, 255), size[2]), size)
 
 

@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self
 import keras
 import numpy as np
 
+from keras_se.views import CENTRE, View, check_whole
+
 
 def check_channels_last() -> None:
     """Raise a `ValueError` unless Keras expects channels last, as the batches here are."""
@@ -59,8 +61,8 @@ class Data(Protocol):
     def bad(self) -> Iterator[str]:
         """A line for each picture that cannot be decoded."""
 
-    def evaluation(self, batch: int) -> Any:
-        """All pictures in order, float32, in batches of one size; the last is padded."""
+    def evaluation(self, batch: int, view: View = CENTRE) -> Any:
+        """A view of all pictures in order, float32, in batches of one size; the last is padded."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,10 @@ class Pictures:
         """Nothing: pictures in memory are already decoded."""
         return iter(())
 
-    def evaluation(self, batch: int) -> EvaluationBatches:
+    def evaluation(self, batch: int, view: View = CENTRE) -> EvaluationBatches:
         """All pictures in order, in batches of one size."""
-        return EvaluationBatches(self, batch)
+        check_whole([view])
+        return EvaluationBatches(self, batch, view.mirrored)
 
 
 class EvaluationBatches(keras.utils.PyDataset):
@@ -127,11 +130,12 @@ class EvaluationBatches(keras.utils.PyDataset):
     Args:
         data: The pictures.
         batch: Pictures per batch.
+        mirrored: Whether they are mirrored left to right. Defaults to `False`.
     """
 
-    def __init__(self, data: Pictures, batch: int) -> None:
+    def __init__(self, data: Pictures, batch: int, mirrored: bool = False) -> None:
         super().__init__()
-        self.data, self.batch = data, batch
+        self.data, self.batch, self.columns = data, batch, slice(None, None, -1 if mirrored else 1)
 
     def __len__(self) -> int:
         return math.ceil(len(self.data) / self.batch)
@@ -139,7 +143,7 @@ class EvaluationBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray]:
         wanted = np.arange(index * self.batch, (index + 1) * self.batch)
         chosen = np.minimum(wanted, len(self.data) - 1)
-        return (self.data.pictures[chosen].astype("float32"),)
+        return (self.data.pictures[chosen][:, :, self.columns].astype("float32"),)
 
 
 def streamed(batches: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_se.pictures import read_picture
+from keras_se.views import CENTRE, View
 from keras_se.weights.entries import Preprocessing
 
 if TYPE_CHECKING:
@@ -62,10 +63,13 @@ class Records:
         """Its name and its size in bytes."""
         return self.name(index), int(self.sizes[index])
 
-    def picture(self, index: int, preprocessing: Preprocessing, colours: str) -> np.ndarray:
+    def picture(
+        self, index: int, preprocessing: Preprocessing, colours: str,
+        views: Sequence[View] = (CENTRE,),
+    ) -> np.ndarray:  # fmt: skip
         """`read_picture` at `index`; errors name the picture."""
         try:
-            return read_picture(self.read(index), preprocessing, colours)
+            return read_picture(self.read(index), preprocessing, colours, views=views)
         except ValueError as error:
             reason = str(error).removeprefix("the bytes: ")
             raise ValueError(f"{self.name(index)}: {reason}") from None

@@ -24,8 +24,9 @@ from keras_se.labels import class_names
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
-from keras_se.training.figures import figures, logits
+from keras_se.training.figures import TINY, averaged, figures, logits
 from keras_se.training.recipe import BAD_PICTURES, from_dict
+from keras_se.views import View, views_of
 
 BATCH = 100
 
@@ -69,6 +70,7 @@ def evaluate(
     *,
     data_dir: str | Path | None = None,
     bad_pictures: str = "refuse",
+    tta: str | None = None,
 ) -> Evaluation:
     """Evaluate a set of weights, a run or a model's file.
 
@@ -82,11 +84,16 @@ def evaluate(
         data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
         bad_pictures: `"refuse"` (default): a file that is not a picture is an error; `"skip"`: it
             is skipped and listed.
+        tta: Test-time augmentation: the mean of the probabilities of `"flip"`: the picture and its
+            mirror image; `"five"`: the centre and the corners of the resized picture (Krizhevsky et
+            al., 2012); `"ten"`: both. Defaults to `None`: the picture alone.
 
     Raises:
         ValueError: If there is no such network or data, its classes are not known, a run's data
-            have changed since it was trained, or a file is not a picture.
+            have changed since it was trained, a file is not a picture, or `tta` crops pictures that
+            have the network's own size.
     """
+    views = views_of(tta)
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
     if data == "":
@@ -95,7 +102,7 @@ def evaluate(
     check_channels_last()
     entry = find_set(what)
     if entry is None and data is None and (Path(what) / "recipe.json").is_file():
-        return _evaluate_run(Path(what))
+        return _evaluate_run(Path(what), views)
     dataset = "" if entry is None else str(entry.dataset).removesuffix("_backbone")
     if data is None and dataset not in DATASETS:
         if entry is None and model_file(what) is None:
@@ -107,7 +114,8 @@ def evaluate(
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
     if data is None:
         test = load_pictures(dataset)["test"]
-        scores = logits(_set_model(entry), test, BATCH)
+        model = _set_model(entry)
+        scores = averaged(np.stack([logits(model, test, BATCH, view) for view in views]), "softmax")
         return _account(str(what), test.names, scores, test.labels, [])
     model = None if entry is not None else get_model(what)
     known = describe_set(entry) if entry is not None else describe(model)
@@ -116,18 +124,17 @@ def evaluate(
             "`what` must have class names, as a run's network and most sets do. "
             f"Received: what={str(what)!r}"
         )
-    files = _files(known, data, data_dir)
+    files = _files(known, data, data_dir, views)
     model = model or _set_model(entry)
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
-def _evaluate_run(folder: Path) -> Evaluation:
+def _evaluate_run(folder: Path, views: Sequence[View]) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
     test, model = load_test(folder, recipe, skipped.append), get_model(folder)
-    return _account(
-        str(folder), test.names, logits(model, test, recipe.batch), test.labels, skipped
-    )
+    every = np.stack([logits(model, test, recipe.batch, view) for view in views])
+    return _account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
 
 
 def _set_model(entry: Any) -> keras.Model:
@@ -158,11 +165,15 @@ def _evaluate_files(
             labels += [label for picture, _, label in loaded if picture is not None]
             if pictures:
                 # One batch size, so that nothing is compiled twice.
-                filled = np.resize(np.concatenate(pictures), (BATCH, *pictures[0].shape[1:]))
-                outputs.append(np.asarray(model.predict_on_batch(filled))[: len(pictures)])
+                filled = [np.resize(x, (BATCH, *x.shape[1:])) for x in np.stack(pictures, axis=1)]
+                answers = [np.asarray(model.predict_on_batch(x)) for x in filled]
+                outputs.append(np.stack(answers)[:, : len(pictures)])
     if not labels:
         raise ValueError(f"{data}: expected a picture. Received: {len(skipped)} other files")
-    scores = _as_logits(np.concatenate(outputs).astype("float64"), describe(model).answers)
+    own = describe(model)
+    every = _as_logits(np.concatenate(outputs, axis=1).astype("float64"), own.answers)
+    sigmoid = own.answers == "independent probabilities" or own.scores == "sigmoid"
+    scores = averaged(every, "sigmoid" if sigmoid else "softmax")
     return _account(what, list(known.labels or ()), scores, np.array(labels), skipped)
 
 
@@ -170,9 +181,8 @@ def _as_logits(outputs: np.ndarray, answers: str) -> np.ndarray:
     """Convert a model's outputs to logits; probabilities become their logarithms."""
     if answers == "logits":
         return outputs
-    least = np.finfo("float32").tiny
-    scores = np.log(np.maximum(outputs, least))
-    return scores if answers == "probabilities" else scores - np.log(np.maximum(1 - outputs, least))
+    scores = np.log(np.maximum(outputs, TINY))
+    return scores if answers == "probabilities" else scores - np.log(np.maximum(1 - outputs, TINY))
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,7 @@ class _Files:
 
     Attributes:
         items: The key of each picture, and its class.
-        load: Loads a picture as network input.
+        load: Loads the views of a picture as network input, `(views, H, W, C)`.
         name: Names a picture in messages.
     """
 
@@ -190,14 +200,18 @@ class _Files:
     name: Callable[[Any], str]
 
 
-def _files(known: Description, data: str | Path, data_dir: str | Path | None) -> _Files:
+def _files(
+    known: Description, data: str | Path, data_dir: str | Path | None, views: Sequence[View]
+) -> _Files:
     """The pictures of a folder or of a prepared TFDS data set."""
     classes = known.classes or ()
     transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
         items: list[tuple[Any, int]] = [*class_files(Path(data), _places(classes), "the network")]
         sides = sides_of(known)
-        return _Files(items, lambda p: read_picture(p, transform, colours, sides=sides), str)
+        return _Files(
+            items, lambda p: read_picture(p, transform, colours, sides=sides, views=views), str
+        )
     records, chosen, names = evaluated_on(data, data_dir)
     places = _places(classes)
     for identifier, name in classes:
@@ -212,7 +226,7 @@ def _files(known: Description, data: str | Path, data_dir: str | Path | None) ->
             + unknown_choice("class", name, [], f"{next(iter(places))!r} and so on")
         )
     items = [(index, found[records.labels[index]]) for index in chosen.tolist()]
-    return _Files(items, lambda n: records.picture(n, transform, colours), records.name)
+    return _Files(items, lambda n: records.picture(n, transform, colours, views), records.name)
 
 
 def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:

@@ -6,12 +6,35 @@ import keras
 import numpy as np
 
 from keras_se.data.labelled import Data, streamed
+from keras_se.labels import probabilities
+from keras_se.views import CENTRE, View
+
+# Stands for a probability of zero.
+TINY = np.finfo("float32").tiny
 
 
-def logits(model: keras.Model, data: Data, batch: int) -> np.ndarray:
+def logits(model: keras.Model, data: Data, batch: int, view: View = CENTRE) -> np.ndarray:
     """The network's output for each picture: `(count, classes)`, float64."""
-    outputs = model.predict(streamed(data.evaluation(batch)), verbose=0)
+    outputs = model.predict(streamed(data.evaluation(batch, view)), verbose=0)
     return np.asarray(outputs[: len(data)], "float64")
+
+
+def averaged(logits: np.ndarray, scores: str) -> np.ndarray:
+    """Logits of the mean probabilities over several views of each picture.
+
+    Args:
+        logits: `(views, count, classes)`.
+        scores: `"softmax"` or `"sigmoid"`, the function from logits to probabilities.
+
+    Returns:
+        `(count, classes)`; one view's logits are unchanged.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    mean = probabilities(logits, scores).mean(axis=0)
+    return np.log(np.maximum(mean, TINY)) - (
+        np.log(np.maximum(1 - mean, TINY)) if scores == "sigmoid" else 0
+    )
 
 
 def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -54,6 +54,23 @@ def test_folder(folder):
     assert report.skipped == []
 
 
+def test_mirrored_pictures_count_as_much(folder, run):
+    """The mean of both probabilities, whether the pictures are in files or in memory."""
+    report = evaluate(NAME, folder, tta="flip")
+    model = keras_se.SEResNet20(weights=NAME)
+    pictures = fashion_mnist_files.one_of_each_class()[..., None]
+    both = [model.predict(x, verbose=0) for x in (pictures, pictures[:, :, ::-1])]
+    own = np.mean(both, axis=0)[np.arange(10), np.arange(10)]
+    assert report.cross_entropy == pytest.approx(-np.log(own).mean(), rel=1e-4)
+    alone = evaluate(NAME, folder).cross_entropy
+    assert report.cross_entropy != pytest.approx(alone, rel=1e-3)
+    code, out, _ = run("evaluate", NAME, "--data", folder, "--tta", "flip", "--json")
+    assert (code, json.loads(out)["cross_entropy"]) == (0, pytest.approx(report.cross_entropy))
+    assert_mistake(
+        run("evaluate", NAME, "--data", folder, "--tta", "twelve"), "`tta` must be one of"
+    )
+
+
 def test_set_with_other_than_the_default_classes(folder):
     """SE-MobileNet's default is 1000."""
     assert evaluate("se_mobilenet_0_25.fashion_mnist", folder).top1 >= 0.9

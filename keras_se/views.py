@@ -1,0 +1,57 @@
+"""The views of a picture that test-time augmentation averages over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from keras_se.checks import unknown_choice
+
+
+@dataclass(frozen=True)
+class View:
+    """A crop of the resized picture.
+
+    Attributes:
+        top: Share of the margin above it, from 0 to 1.
+        left: Share of the margin on its left, from 0 to 1.
+        mirrored: Whether it is mirrored left to right.
+    """
+
+    top: float = 0.5
+    left: float = 0.5
+    mirrored: bool = False
+
+
+CENTRE = View()
+CENTRE_AND_CORNERS = (CENTRE, *(View(top, left) for top in (0.0, 1.0) for left in (0.0, 1.0)))
+
+
+def with_mirrored(views: Sequence[View]) -> tuple[View, ...]:
+    """The views, and the same mirrored."""
+    return (*views, *(replace(view, mirrored=True) for view in views))
+
+
+TEST_TIME_AUGMENTATIONS: Mapping[str, tuple[View, ...]] = {
+    "flip": with_mirrored([CENTRE]),
+    "five": CENTRE_AND_CORNERS,
+    "ten": with_mirrored(CENTRE_AND_CORNERS),
+}
+
+
+def views_of(tta: str | None) -> tuple[View, ...]:
+    """The views of a test-time augmentation; only the centre for `None`."""
+    if tta is None:
+        return (CENTRE,)
+    if tta not in TEST_TIME_AUGMENTATIONS:
+        raise ValueError(unknown_choice("tta", tta, [None, *TEST_TIME_AUGMENTATIONS]))
+    return TEST_TIME_AUGMENTATIONS[tta]
+
+
+def check_whole(views: Sequence[View]) -> None:
+    """Raise a `ValueError` unless pictures that fill the input have all the views."""
+    if any((view.top, view.left) != (CENTRE.top, CENTRE.left) for view in views):
+        raise ValueError(
+            "`tta` must be None or 'flip' for pictures of the network's own size, which have no "
+            "margin to crop. Received: 'five' or 'ten'"
+        )
