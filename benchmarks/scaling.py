@@ -57,7 +57,7 @@ def train(batch: int) -> None:
     with distributed(resolve_strategy("auto")) as devices:
         model = network(recipe, data)
         devices.prepare(model)
-        compile_for_training(model, recipe, steps)
+        compile_for_training(model, recipe, steps, labels)
         batches = devices.batches(lambda part: training_batches(data, recipe, 0, 0, part), batch)
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Clock()])
     seconds = [later - sooner for sooner, later in itertools.pairwise(ends)]

@@ -74,6 +74,10 @@ class EncodedPictures:
         """The same pictures with another `origin`."""
         return replace(self, origin=origin)
 
+    def keys(self) -> Iterator[str]:
+        """Paths relative to the data's folder, or names of records."""
+        return (self.source.entry(index)[0] for index in self.chosen.tolist())
+
     def entries(self) -> Iterator[tuple[str, str]]:
         """The key of each picture; its size in bytes and its class."""
         for index, label in zip(self.chosen.tolist(), self.labels.tolist(), strict=True):

@@ -55,6 +55,9 @@ class Data(Protocol):
     def called(self, origin: str) -> Self:
         """The same pictures with another `origin`."""
 
+    def keys(self) -> Iterator[str]:
+        """Key of each picture, the same in any part and copy of the data."""
+
     def entries(self) -> Iterator[tuple[str, str]]:
         """Key of each picture, and the content that must not change; see `contents`."""
 
@@ -74,18 +77,27 @@ class Pictures:
         labels: int64 from 0 to less than `classes`, `(count,)`.
         names: Names of the classes.
         origin: Where the pictures are from, in words. Defaults to an empty string.
+        numbers: Number of each picture in its split, `(count,)`. Defaults to their order.
     """
 
     pictures: np.ndarray
     labels: np.ndarray
     names: Sequence[str]
     origin: str = ""
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | np.ndarray) -> Pictures:
-        return replace(self, pictures=self.pictures[chosen], labels=self.labels[chosen])
+        return replace(
+            self, pictures=self.pictures[chosen], labels=self.labels[chosen],
+            numbers=self._numbers[chosen],
+        )  # fmt: skip
+
+    @property
+    def _numbers(self) -> np.ndarray:
+        return np.arange(len(self)) if self.numbers is None else self.numbers
 
     @property
     def classes(self) -> int:
@@ -105,6 +117,10 @@ class Pictures:
     def called(self, origin: str) -> Pictures:
         """The same pictures with another `origin`."""
         return replace(self, origin=origin)
+
+    def keys(self) -> Iterator[str]:
+        """The numbers of the pictures."""
+        return map(str, self._numbers.tolist())
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """One entry: the hash of all pixels and labels."""

@@ -10,7 +10,7 @@ import numpy as np
 
 # Purposes of random numbers, part of their counters: never renumber them.
 ORDER, SHIFT, FLIP, HOLE, HOLE_AT, MIX, CROP, PARTS, OPERATIONS = range(9)
-ERASE, ERASE_SIZE, ERASE_AT = range(9, 12)
+ERASE, ERASE_SIZE, ERASE_AT, FOLDS, CLASSES = range(9, 14)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

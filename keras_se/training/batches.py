@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_se.data.labelled import Pictures
 from keras_se.data.randomness import (
+    CLASSES,
     ERASE,
     ERASE_AT,
     ERASE_SIZE,
@@ -45,22 +46,54 @@ def rows(batch: int, part: tuple[int, int]) -> np.ndarray:
     return np.arange(index * size - 1, (index + 1) * size) % batch
 
 
-def views(recipe: Recipe, epoch: int, count: int) -> np.ndarray:
+def views(recipe: Recipe, epoch: int, labels: np.ndarray) -> np.ndarray:
     """The views shown at each step of an epoch, `(steps, batch)`.
 
     Args:
-        recipe: Provides the seed, the batch size and the repeats.
+        recipe: Provides the seed, the batch size, the repeats and the sampling.
         epoch: The epoch, from 0.
-        count: Number of training pictures.
+        labels: Classes of the training pictures.
 
     Returns:
-        `picture + count * repeat`. Repeats of a picture are not adjacent, so that it is mixed with
-        other pictures.
+        `picture + count * time`, where a picture is shown for the `time`-th time. Repeats of a
+        picture are not adjacent, so that it is mixed with other pictures.
     """
+    count = len(labels)
     steps, different = count // recipe.batch, recipe.batch // recipe.repeats
-    order = permutation(count, recipe.seed, ORDER, epoch)[: steps * different]
+    if recipe.sampling == "balanced":
+        order = balanced_order(labels, recipe.seed, epoch, recipe.repeats)[: steps * different]
+    else:
+        order = permutation(count, recipe.seed, ORDER, epoch)[: steps * different]
     repeats = count * np.arange(recipe.repeats)[:, None]
     return (order.reshape(steps, 1, different) + repeats).reshape(steps, recipe.batch)
+
+
+def balanced_order(labels: np.ndarray, seed: int, epoch: int, repeats: int) -> np.ndarray:
+    """As many views as pictures, with each class equally often.
+
+    Args:
+        labels: Classes of the pictures.
+        seed: The recipe's seed.
+        epoch: The epoch, from 0.
+        repeats: Views of a picture in one batch.
+
+    Returns:
+        `picture + count * time`, where times are multiples of `repeats`.
+    """
+    count, classes = len(labels), np.unique(labels)
+    rounds = -(-count // len(classes))
+    turns = [permutation(len(classes), seed, CLASSES, epoch, n) for n in range(rounds)]
+    chosen = classes[np.concatenate(turns)][:count]
+    order = np.empty(count, np.int64)
+    for label in classes.tolist():
+        own, places = np.flatnonzero(labels == label), np.flatnonzero(chosen == label)
+        times, rank = np.divmod(np.arange(len(places)), len(own))
+        passes = [
+            own[permutation(len(own), seed, ORDER, epoch, label, n)]
+            for n in range(-(-len(places) // len(own)))
+        ]
+        order[places] = np.stack(passes)[times, rank] + count * repeats * times
+    return order
 
 
 def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: int) -> np.ndarray:
@@ -95,7 +128,7 @@ class TrainingBatches(keras.utils.PyDataset):
         super().__init__()
         self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
         self.rows = rows(recipe.batch, part)
-        self.views = views(recipe, epoch, len(data))
+        self.views = views(recipe, epoch, data.labels)
 
     def __len__(self) -> int:
         return len(self.views) - self.first

@@ -5,16 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe
 
 
-def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Compile a network with logits as output."""
+def compile_for_training(
+    model: keras.Model, recipe: Recipe, steps_per_epoch: int, labels: np.ndarray
+) -> None:
+    """Compile a network with logits as output.
+
+    Args:
+        model: The network.
+        recipe: Provides the loss and the optimizer.
+        steps_per_epoch: Steps of an epoch.
+        labels: Classes of the training pictures.
+    """
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     if recipe.loss == "sigmoid":
         loss = SummedSigmoid(recipe.target_threshold)
+    if recipe.class_weights == "balanced":
+        loss = ClassWeighted(loss, balanced_weights(labels, model.output_shape[-1]))
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
@@ -26,6 +38,45 @@ def compile_for_training(model: keras.Model, recipe: Recipe, steps_per_epoch: in
     nothing = keras.ops.zeros((1, model.output_shape[-1]))
     model.compute_metrics(None, nothing, nothing)
     model.reset_metrics()
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> list[float]:
+    """Weights in inverse proportion to the pictures of each class; 1 on average over all pictures.
+
+    A class without pictures has the weight 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    weights = np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0)
+    return [float(weight) for weight in weights]
+
+
+@keras.saving.register_keras_serializable(package="keras_se")
+class ClassWeighted(keras.losses.Loss):
+    """A loss whose pictures count by the weights of their classes; a mixed picture by its shares.
+
+    Args:
+        loss: A loss of `(batch, classes)` targets.
+        weights: The weight of each class.
+        **loss_kwargs: As for `keras.losses.Loss`.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, weights: list[float], **loss_kwargs: Any) -> None:
+        super().__init__(**loss_kwargs)
+        self.loss, self.weights = loss, weights
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
+        weights = keras.ops.cast(self.weights, y_true.dtype)
+        return self.loss.call(y_true, y_pred) * keras.ops.sum(y_true * weights, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {**super().get_config(), "loss": loss, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ClassWeighted:
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
 @keras.saving.register_keras_serializable(package="keras_se")

@@ -37,7 +37,7 @@ def encoded_batches(
     chosen = rows(recipe.batch, part)
     mixing = bool(recipe.mixup or recipe.cutmix)
     chosen = chosen if mixing else chosen[1:]
-    shown = views(recipe, epoch, len(pictures))[first:, chosen]
+    shown = views(recipe, epoch, pictures.labels)[first:, chosen]
     indices, labels = tf.constant(pictures.chosen), tf.constant(pictures.labels)
     smoothing, classes = recipe.label_smoothing, pictures.classes
 

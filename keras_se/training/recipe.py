@@ -83,6 +83,14 @@ class Recipe:
         new_head: Whether to replace the classifier, for weights of other classes.
         held_out: Number of training pictures held out for validation; with 0, the validation set is
             the data set's own, or else the test set.
+        folds: Number of parts of the training pictures for cross-validation, each with the same
+            share of every class; `None`: none.
+        fold: The part that is validated and not trained on, from 1 to `folds`; the run also writes
+            its predictions, `out_of_fold.csv`.
+        sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many
+            pictures, but each class equally often, rare ones repeatedly.
+        class_weights: `"balanced"`: the loss of a picture counts in inverse proportion to the
+            number of training pictures of its class; `None`: all count alike.
         image_size: Height and width to which encoded pictures are resized; `None`: the size of the
             set of weights, or of the data set, which is then held in memory.
         crop_area: Range of the share of a picture's area that is randomly cropped and resized, with
@@ -144,6 +152,10 @@ class Recipe:
     weights: str | None = checked(_or_null(TEXT), None)
     new_head: bool = checked(TRUTH, False)
     held_out: int = checked(NATURAL, 0)
+    folds: int | None = checked(_or_null(integer(2)), None)
+    fold: int | None = checked(_or_null(COUNT), None)
+    sampling: str = checked(one_of("shuffled", "balanced"), "shuffled")
+    class_weights: str | None = checked(one_of(None, "balanced"), None)
     image_size: int | None = checked(_or_null(COUNT), None)
     crop_area: tuple[float, float] = checked(AREA, (0.08, 1.0))
     crop: float | None = checked(_or_null(PART), 0.875)
@@ -197,6 +209,15 @@ class Recipe:
             raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
         if self.schedule == "step" and not self.drops:
             raise ValueError("`drops` must not be empty with schedule='step'. Received: drops=()")
+        if (self.fold is None) != (self.folds is None) or (self.fold or 0) > (self.folds or 0):
+            raise ValueError(
+                "`fold` must be from 1 to `folds`, or both null. "
+                f"Received: fold={self.fold}, folds={self.folds}"
+            )
+        if self.fold is not None and self.held_out:
+            raise ValueError(
+                f"`held_out` must be 0 with `fold`. Received: held_out={self.held_out}"
+            )
         if self.batch % self.repeats:
             raise ValueError(
                 f"`batch` must be a multiple of `repeats`, {self.repeats}. "

@@ -132,7 +132,7 @@ class Run:
         parts = load_data(recipe, self.report)
         training, validation, test = split(parts, recipe)
         self.steps = len(training) // recipe.batch
-        for line in lines(parts, training, validation, test):
+        for line in lines(parts, recipe, training, validation, test):
             self.report(line)
         if resume:
             self._check_data(parts)
@@ -176,7 +176,7 @@ class Run:
             )
         self.model, self.stored = network(recipe, training), network(recipe, training)
         self.devices.prepare(self.model)
-        compile_for_training(self.model, recipe, self.steps)
+        compile_for_training(self.model, recipe, self.steps, training.labels)
         epoch, first = self._position()
         while epoch < recipe.epochs:
             began, steps = time.monotonic(), self.steps - first
@@ -218,6 +218,8 @@ class Run:
             "parameters_total": self.model.count_params(),
             "test": self._evaluate(test),
         }
+        if recipe.fold is not None:
+            self.files.write_predictions(validation, self._logits(validation))
         validated = "the test set" if validation is test else f"{len(validation)} other pictures"
         if not self.files.finish(training, validated, self.history, results):
             self.report("no curves.png: it needs Matplotlib, pip install keras-se[train]")
@@ -270,9 +272,12 @@ class Run:
                 "last good weights. A lower learning_rate, a longer warm-up or clip_norm may help"
             )
 
-    def _evaluate(self, data: Data) -> dict[str, float]:
+    def _logits(self, data: Data) -> np.ndarray:
         with _averaged(self.model, self.recipe):
-            return figures(logits(self.model, data, self.recipe.batch), data.labels)
+            return logits(self.model, data, self.recipe.batch)
+
+    def _evaluate(self, data: Data) -> dict[str, float]:
+        return figures(self._logits(data), data.labels)
 
     def _write_weights(self) -> None:
         """Write the last and best networks, with the weights or their moving average."""

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_se.data.labelled import Data
 from keras_se.files import atomic, writing
+from keras_se.labels import probabilities
 from keras_se.training.account import Events, card, draw_curves
 from keras_se.training.contents import DATA, FILES, contents_of, data_account, packed
 from keras_se.training.environment import environment
@@ -95,6 +97,18 @@ class RunFiles:
             # Not `save_weights`: HDF5 crashes on a full disk.
             with zipfile.ZipFile(path) as archive:
                 self._write(f"{name}.weights.h5", archive.read("model.weights.h5"))
+
+    def write_predictions(self, data: Data, logits: np.ndarray) -> None:
+        """Write the class and the probabilities of each picture of a fold: `out_of_fold.csv`."""
+        if not self.chief:
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["picture", "class", *data.names])
+        scores = probabilities(logits, self.recipe.loss)
+        for key, label, row in zip(data.keys(), data.labels, scores, strict=True):
+            writer.writerow([key, data.names[label], *(f"{score:.7g}" for score in row)])
+        self._write("out_of_fold.csv", text.getvalue())
 
     def finish(
         self, data: Data, validation: str, history: Sequence[Mapping[str, float]],

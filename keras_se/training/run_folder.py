@@ -23,7 +23,7 @@ BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, EVENTS, LOCK}
 WRITTEN = "|".join(
     [
         *map(re.escape, (RECIPE, ENVIRONMENT, DATA, FILES)),
-        r"metrics\.csv|results\.json|README\.md|curves\.png|(last|best)\.(keras|weights\.h5)",
+        r"metrics\.csv|results\.json|README\.md|curves\.png|out_of_fold\.csv|(last|best)\.(keras|weights\.h5)",
     ]
 )
 HALF_WRITTEN = re.compile(rf"({WRITTEN})\.\d+\.(tmp|keras|png)")

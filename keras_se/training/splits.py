@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_se.data.labelled import Data
+from keras_se.data.randomness import FOLDS, permutation
 from keras_se.training.recipe import Recipe
 
 # Class names shown in a line.
@@ -15,6 +18,18 @@ SHOWN = 20
 def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
     """The training, validation (after each epoch) and test (at the end) data."""
     training, test = parts["train"], parts["test"]
+    validation = parts.get("validation", test)
+    if recipe.folds is not None and recipe.fold is not None:
+        own = folds_of(training.labels, recipe.folds) == recipe.fold - 1
+        validation = training[np.flatnonzero(own)].called(
+            f"fold {recipe.fold} of {recipe.folds} of {training.origin}"
+        )
+        training = training[np.flatnonzero(~own)].called(f"the other folds of {training.origin}")
+        if not len(validation):
+            raise ValueError(
+                f"`folds` must be at most the {len(training)} training pictures. "
+                f"Received: folds={recipe.folds}"
+            )
     held_out = recipe.held_out
     if held_out >= len(training):
         raise ValueError(
@@ -26,10 +41,21 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
         raise ValueError(
             f"`batch` must be at most the {count} training pictures. Received: batch={recipe.batch}"
         )
-    validation = parts.get("validation", test)
     if held_out:
         validation = training[count:].called(f"held out of {training.origin}")
     return training[:count], validation, test
+
+
+def folds_of(labels: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each picture, from 0; neither folds nor a class's shares differ by more than one.
+
+    They depend only on the order of the pictures, so all folds of a data set fit together.
+    """
+    order = permutation(len(labels), FOLDS)
+    order = order[np.argsort(labels[order], kind="stable")]
+    found = np.empty(len(labels), int)
+    found[order] = np.arange(len(labels)) % folds
+    return found
 
 
 def described(training: Data, validation: Data, test: Data) -> dict[str, dict[str, Any]]:
@@ -51,12 +77,13 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def lines(
-    parts: Mapping[str, Data], training: Data, validation: Data, test: Data
-) -> Iterator[str]:  # fmt: skip
+    parts: Mapping[str, Data], recipe: Recipe, training: Data, validation: Data, test: Data
+) -> Iterator[str]:
     """The lines that a run prints about its data before it starts."""
     yield f"{training.classes} classes: {first_names(training.names)}"
     for part, about in described(training, validation, test).items():
         yield f"{part}: {about['pictures']:,} pictures, {about['from']}"
     unused = parts.get("validation", validation)
     if unused.origin != validation.origin:
-        yield f"not used, since `held_out` is set: {unused.origin}"
+        setting = "held_out" if recipe.held_out else "fold"
+        yield f"not used, since `{setting}` is set: {unused.origin}"

@@ -34,7 +34,7 @@ def test_three_splits(spelled, tmp_path):
     for data, name in zip(found, spelled, strict=True):
         assert {path.split("/")[0] for path in paths(data)} == {name}
         assert data.names == ["a", "b", "c"]
-    said = list(lines(parts, *found))
+    said = list(lines(parts, recipe(tmp_path), *found))
     assert said == [
         "3 classes: a, b, c",
         *(
@@ -47,7 +47,9 @@ def test_three_splits(spelled, tmp_path):
     held = recipe(tmp_path, "held_out=3")
     found = split(parts, held)
     assert [len(data) for data in found] == [12, 3, 9]
-    assert f"since `held_out` is set: {tmp_path / spelled[1]}" in list(lines(parts, *found))[-1]
+    assert (
+        f"since `held_out` is set: {tmp_path / spelled[1]}" in list(lines(parts, held, *found))[-1]
+    )
 
 
 @pytest.mark.parametrize("name", ["val", "Validation", "Test"])
@@ -59,7 +61,7 @@ def test_two_splits(name, tmp_path):
     found = split(parts, recipe(tmp_path))
     assert found[1] is found[2]
     assert [len(data) for data in found] == [15, 6, 6]
-    _, _, validation, test = lines(parts, *found)
+    _, _, validation, test = lines(parts, recipe(tmp_path), *found)
     assert validation.endswith(f"({tmp_path / name}): best.keras is chosen on them")
     assert test == f"test: 6 pictures, {tmp_path / name}"
 
@@ -70,7 +72,7 @@ def test_no_split(part, tmp_path):
     parts = load_data(recipe(tmp_path), pytest.fail)
     found = split(parts, recipe(tmp_path))
     assert [len(data) for data in found] == [24, 6, 6]
-    assert list(lines(parts, *found))[1:] == [
+    assert list(lines(parts, recipe(tmp_path), *found))[1:] == [
         f"training: 24 pictures, four fifths of {tmp_path / part}",
         f"validation: 6 pictures, the test pictures (a fifth of {tmp_path / part}): best.keras is "
         "chosen on them",

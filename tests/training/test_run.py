@@ -164,7 +164,7 @@ def test_recipes(name, data, tmp_path):
     assert np.isfinite([row["loss"], row["val_cross_entropy"]]).all()
     training, _, _ = split(load_data(chosen, pytest.fail), chosen)
     batch = next(iter(training_batches(training, chosen, 0)))
-    compile_for_training(run.model, chosen.changed(["epochs=5"]), 3)
+    compile_for_training(run.model, chosen.changed(["epochs=5"]), 3, training.labels)
     losses = [float(run.model.train_on_batch(*batch)[0]) for _ in range(6)]
     assert np.isfinite(losses).all()
     # Of the last ones the mean, since dropout and SGD's momentum make it bounce.

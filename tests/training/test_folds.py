@@ -1,0 +1,165 @@
+"""Cross-validation, and classes of unequal size."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+import training_runs
+from picture_folders import recipe, write
+
+from keras_se.training.batches import balanced_order, views
+from keras_se.training.compilation import ClassWeighted, SummedSigmoid, balanced_weights
+from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data
+from keras_se.training.run import Run
+from keras_se.training.splits import folds_of, split
+
+# 60 pictures of a common class, 7 of another, one of the last.
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 2, 3], [60, 7, 1]))
+
+
+@pytest.mark.parametrize("folds", [2, 5, 7])
+def test_folds_have_equal_shares(folds: int) -> None:
+    found = folds_of(LABELS, folds)
+    assert found.tolist() == folds_of(LABELS, folds).tolist()
+    assert np.ptp(np.bincount(found, minlength=folds)) <= 1
+    for label in np.unique(LABELS):
+        assert np.ptp(np.bincount(found[label == LABELS], minlength=folds)) <= 1
+
+
+def test_every_picture_is_validated_once(tmp_path) -> None:
+    write(tmp_path / "train", count=7)
+    write(tmp_path / "val", count=2)
+    seen = []
+    for fold in (1, 2, 3):
+        chosen = recipe(tmp_path, "folds=3", f"fold={fold}")
+        training, validation, test = split(load_data(chosen, pytest.fail), chosen)
+        assert (len(training), len(validation), len(test)) == (14, 7, 6)
+        assert np.bincount(validation.labels).max() <= 3
+        assert not set(training.keys()) & set(validation.keys())
+        assert validation.origin == f"fold {fold} of 3 of {tmp_path / 'train'}"
+        seen += validation.keys()
+    assert sorted(seen) == sorted(f"train/{name}/{n}.png" for name in "abc" for n in range(7))
+
+
+def out_of_fold(folder) -> list[list[str]]:
+    with open(folder / "out_of_fold.csv", encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_predictions_of_a_fold(tmp_path) -> None:
+    """Each with the picture's name; the same bytes in a second run."""
+    write(tmp_path / "data", count=8)
+    settings = ("epochs=1", "folds=2", "deterministic=true", "loss=sigmoid")
+    keys = []
+    for fold in (1, 2):
+        chosen = recipe(tmp_path / "data", *settings, f"fold={fold}")
+        results = Run(chosen, tmp_path / f"run{fold}").train()
+        head, *rows = out_of_fold(tmp_path / f"run{fold}")
+        assert head == ["picture", "class", "a", "b", "c"]
+        assert all(row[0].split("/")[0] == row[1] for row in rows)
+        assert all(0 < float(value) < 1 for row in rows for value in row[2:])
+        keys += [row[0] for row in rows]
+    assert len(keys) == len(set(keys)) == len(load_data(chosen, pytest.fail)["train"])
+    Run(chosen, tmp_path / "again").train()
+    assert (tmp_path / "again" / "out_of_fold.csv").read_bytes() == (
+        tmp_path / "run2" / "out_of_fold.csv"
+    ).read_bytes()
+    model = keras.saving.load_model(tmp_path / "run2" / "last.keras")
+    _, validation, _ = split(load_data(chosen, pytest.fail), chosen)
+    (batch,) = validation.evaluation(len(validation))
+    logits = model.predict(batch, verbose=0)
+    # The file has seven digits of a float32 computation in batches of another size.
+    np.testing.assert_allclose(
+        [[float(value) for value in row[2:]] for row in rows], 1 / (1 + np.exp(-logits)), rtol=1e-4
+    )
+    assert results["test"]
+
+
+def settings(*changes: str) -> Recipe:
+    return Recipe(model="SEResNet20", data="fashion_mnist", batch=4, seed=3).changed(changes)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_balanced_sampling(repeats: int) -> None:
+    """Classes are shown equally often; a picture is augmented differently each time."""
+    found = views(settings("sampling=balanced", f"repeats={repeats}"), 5, LABELS)
+    shown = found.ravel() % len(LABELS)
+    counts = np.bincount(LABELS[shown])
+    assert found.shape == (len(LABELS) // 4, 4)
+    assert counts[1] == 0
+    assert np.ptp(counts[[0, 2, 3]]) <= 2 * repeats
+    assert len(np.unique(found)) == found.size
+    if repeats == 2:
+        # Both views of a picture in a batch, not beside each other.
+        pairs = found.reshape(-1, 2, 2) % len(LABELS)
+        assert (pairs[:, 0] == pairs[:, 1]).all()
+    common = np.bincount(shown[LABELS[shown] == 0], minlength=len(LABELS))
+    assert common.max() == repeats
+    other = views(settings("sampling=balanced"), 6, LABELS)
+    assert (other % len(LABELS) != found % len(LABELS)).mean() > 0.3
+
+
+def test_balanced_sampling_of_equal_classes() -> None:
+    """Every picture once, as without it."""
+    labels = np.repeat(np.arange(4), 6)
+    assert sorted(balanced_order(labels, 1, 2, 1).tolist()) == list(range(24))
+
+
+def test_class_weights() -> None:
+    weights = balanced_weights(LABELS, 5)
+    assert weights == pytest.approx([68 / 180, 0, 68 / 21, 68 / 3, 0])
+    assert np.array(weights)[LABELS].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_weighted_loss(kind: str) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(6, 5)).astype("float32")
+    targets = random.dirichlet(np.ones(5), 6).astype("float32")
+    weights = balanced_weights(LABELS, 5)
+    loss = {
+        "softmax": keras.losses.CategoricalCrossentropy(from_logits=True),
+        "sigmoid": SummedSigmoid(0.2),
+    }[kind]
+    weighted = ClassWeighted(loss, weights)
+    single = [float(loss(targets[n : n + 1], logits[n : n + 1])) for n in range(6)]
+    # Sums of float32 in another order.
+    assert float(weighted(targets, logits)) == pytest.approx(
+        np.mean(single * (targets @ np.array(weights))), rel=1e-5
+    )
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(weighted))
+    assert float(again(targets, logits)) == float(weighted(targets, logits))
+
+
+MISTAKES = {
+    "fold alone": (("fold=1",), "`fold` must be from 1 to `folds`"),
+    "folds alone": (("folds=3",), "`fold` must be from 1 to `folds`"),
+    "too high": (("folds=3", "fold=4"), "`fold` must be from 1 to `folds`"),
+    "zero": (("folds=3", "fold=0"), "`fold` must be null or an integer of at least 1"),
+    "one fold": (("folds=1", "fold=1"), "`folds` must be null or an integer of at least 2"),
+    "held out": (("folds=3", "fold=1", "held_out=4"), "`held_out` must be 0 with `fold`"),
+    "sampling": (("sampling=weighted",), "`sampling` must be one of"),
+    "weights": (("class_weights=[1]",), "`class_weights` must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name: str) -> None:
+    changes, message = MISTAKES[name]
+    with pytest.raises(ValueError, match=message):
+        settings(*changes)
+
+
+@pytest.mark.training
+def test_resumed_bit_for_bit(tmp_path) -> None:
+    import fashion_mnist_files
+
+    data = fashion_mnist_files.write(tmp_path / "fashion")
+    chosen = training_runs.recipe(
+        data, "held_out=0", "folds=4", "fold=2", "sampling=balanced", "class_weights=balanced"
+    )
+    whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path)
+    assert whole == resumed
+    assert out_of_fold(tmp_path / "whole") == out_of_fold(tmp_path / "run")
