@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,7 +11,14 @@ from keras import ops
 
 from keras_se.checks import positive_integer
 from keras_se.graph.trace import is_functional, recursion
-from keras_se.inspection import classifier_input, describe, ends_in_dense, warn_of_range
+from keras_se.inspection import (
+    answers_of,
+    channels_first,
+    check_images,
+    ends_in_dense,
+    warn_of_range,
+    without_classifier,
+)
 
 
 def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndarray:
@@ -23,8 +31,9 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
         model: A functional or Sequential model with one output, such as a network of this package
             with or without its head.
         images: An array of images as the network takes them, `(count, H, W, C)` or
-            `(count, C, H, W)`; or an iterable of batches, such as a `tf.data.Dataset` or a
-            generator, which may also give `(images, labels)`: only one batch is held in memory.
+            `(count, C, H, W)`; or a finite iterable of such batches, such as a `tf.data.Dataset`,
+            a list or a generator, which may also give `(images, labels)`: only one batch is held in
+            memory.
         batch_size: Images per batch of an array. Defaults to 32.
 
     Returns:
@@ -47,31 +56,41 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
             "`model` must be a functional or built Sequential `keras.Model` with one output. "
             f"Received: model of type {type(model).__name__}"
         )
-    features, dense = classifier_input(model), ends_in_dense(model)
-    if dense and describe(model).answers == "values":
+    if ends_in_dense(model) and answers_of(model) == "values":
         raise ValueError(
             "`model` must be a classifier with probabilities or known logits, or end without a "
             f"dense layer; use keras.Model(model.inputs, tensor). Received: model={model.name!r}, "
             "whose last dense layer may be a classifier or an embedding"
         )
-    if dense and features is model.outputs[0]:
-        raise ValueError(
-            "`model` must have its classifier at its top level; use the nested model. "
-            f"Received: model={model.name!r}"
-        )
+    headless = without_classifier(model)
+    features = headless.outputs[0]
     if len(features.shape) > 2:
-        first = keras.config.image_data_format() == "channels_first"
-        axes = range(2, len(features.shape)) if first else range(1, len(features.shape) - 1)
-        features = ops.mean(features, axis=tuple(axes))
+        last = 1 if channels_first(model) else len(features.shape) - 1
+        axes = tuple(axis for axis in range(1, len(features.shape)) if axis != last)
+        features = ops.mean(features, axis=axes)
     with recursion(2 * len(model.layers)):
-        network = keras.Model(model.inputs, features)
-    if hasattr(images, "__array__") or isinstance(images, list):
-        images = np.asarray(images)
-        warn_of_range(model, images)
-        batches: Any = (images[n : n + batch_size] for n in range(0, len(images), batch_size))
-    else:
-        batches = (batch[0] if isinstance(batch, tuple | list) else batch for batch in images)
-    vectors = [np.asarray(network.predict_on_batch(batch), "float32") for batch in batches]
+        network = keras.Model(headless.inputs, features)
+    vectors: list[np.ndarray] = []
+    for batch in _batches(images, batch_size):
+        check_images(model, batch)
+        if not vectors:
+            warn_of_range(model, batch)
+        vectors.append(np.asarray(network.predict_on_batch(batch), "float32"))
     if not vectors:
         raise ValueError("`images` must hold at least one image. Received: none")
     return np.concatenate(vectors)
+
+
+def _batches(images: Any, batch_size: int) -> Iterator[np.ndarray]:
+    """The batches of an array or of an iterable of batches, maybe with labels."""
+    if hasattr(images, "shape"):
+        images = ops.convert_to_numpy(images)
+        yield from (images[n : n + batch_size] for n in range(0, len(images), batch_size))
+        return
+    if isinstance(images, str) or not hasattr(images, "__iter__"):
+        raise ValueError(
+            "`images` must be an array of images or an iterable of batches. "
+            f"Received: {type(images).__name__}"
+        )
+    for batch in images:
+        yield ops.convert_to_numpy(batch[0] if isinstance(batch, tuple | list) else batch)

@@ -9,7 +9,7 @@ import keras
 
 from keras_se.checks import positive_integer
 from keras_se.graph.trace import is_functional, recursion
-from keras_se.inspection import classifier_input
+from keras_se.inspection import ends_in_dense, without_classifier
 from keras_se.layers import Dense
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
 
@@ -55,17 +55,18 @@ def with_new_head(
             "`model` must be a functional or built Sequential `keras.Model` with one output. "
             f"Received: model of type {type(model).__name__}"
         )
-    x = classifier_input(model)
+    headless = without_classifier(model)
+    x = headless.outputs[0]
     if len(x.shape) > 2:
         x = keras.layers.GlobalAveragePooling2D(name="new_avg_pool")(x)
     half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
-    taken = {layer.name for layer in model.layers}
+    taken, replaced = {layer.name for layer in model.layers}, ends_in_dense(model)
     new = Dense(
         classes,
         activation=activation,
         labels=labels,
         dtype="float32" if half else None,
-        name="predictions" if x is not model.output or "predictions" not in taken else None,
+        name="predictions" if replaced or "predictions" not in taken else None,
     )
     with recursion(2 * len(model.layers)):
-        return keras.Model(model.inputs, new(x), name=name or model.name)
+        return keras.Model(headless.inputs, new(x), name=name or model.name)

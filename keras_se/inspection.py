@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_se.description import Description
-from keras_se.graph.trace import Call, is_functional, trace
+from keras_se.graph.trace import Call, Graph, is_functional, recalled, recursion, trace
 from keras_se.labels import class_names
 from keras_se.layers import Dense, PictureNormalization
 
@@ -53,7 +54,7 @@ def describe(model: keras.Model) -> Description:
             f"(batch, H, W, C) or (batch, C, H, W). Received: {type(model).__name__} with inputs "
             f"{[tuple(x.shape) for x in model.inputs] if is_functional(model) else None}"
         )
-    first = _channels_first(model)
+    first = channels_first(model)
     channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
     if channels is None:
         raise ValueError(
@@ -112,6 +113,31 @@ def warn_of_range(model: keras.Model, pictures: Any) -> None:
         )
 
 
+def check_images(model: keras.Model, images: Any) -> None:
+    """Raise a `ValueError` unless an array is a batch of images for a model with one input."""
+    shape = tuple(model.inputs[0].shape)
+    fits = len(images.shape) == len(shape) and all(
+        known in (None, n) for known, n in zip(shape[1:], images.shape[1:], strict=True)
+    )
+    if not fits or not len(images) or np.dtype(images.dtype).kind not in "iufb":
+        one = " (one image needs an axis in front)" if len(images.shape) == len(shape) - 1 else ""
+        raise ValueError(
+            f"`images` must be numbers of shape {shape}, at least one image{one}. "
+            f"Received: {images.dtype}, shape {tuple(images.shape)}"
+        )
+
+
+def as_images(images: Any) -> np.ndarray:
+    """Images as an array, from an array of any library or a list of images of one size."""
+    try:
+        return ops.convert_to_numpy(images) if hasattr(images, "shape") else np.asarray(images)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`images` must be an array, or a list of images of one size. "
+            f"Received: {type(images).__name__} ({' '.join(str(error).split())[:80]})"
+        ) from None
+
+
 def normalization(model: keras.Model) -> PictureNormalization | None:
     """The normalization layer on the model's input, also inside a nested model."""
     steps, inputs, _ = _steps(model)
@@ -162,22 +188,34 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
     return last, layer
 
 
+def answers_of(model: keras.Model) -> str:
+    """What a model with one output answers, as `describe` says, for inputs of any rank."""
+    return _answers(*_ends(model))[0]
+
+
 def ends_in_dense(model: keras.Model) -> bool:
     """Whether a dense layer is at the model's end, also in a nested model."""
     return isinstance(_ends(model)[1], keras.layers.Dense)
 
 
-def classifier_input(model: keras.Model) -> Any:
-    """The input of the dense layer at the model's end; without one, the model's output."""
-    steps, _, outputs = _steps(model)
-    x = outputs[0]
-    while (step := _producer(steps, x)) is not None:
-        if isinstance(step.layer, keras.layers.Dense):
-            return step.layer.input
-        if not isinstance(step.layer, ELEMENTWISE) or not step.inputs:
-            break
-        x = step.inputs[0]
-    return model.outputs[0]
+def without_classifier(model: keras.Model) -> keras.Model:
+    """The model up to the dense layer at its end, which may be in a nested model, or the model.
+
+    All layers are shared with the model.
+    """
+    graph = _own_graph(model) or recalled(model)
+    x = graph.outputs[0]
+    with recursion(2 * len(graph.calls)):
+        while (step := _producer(graph.calls, x)) is not None:
+            if isinstance(step.layer, keras.layers.Dense):
+                return keras.Model(graph.inputs, step.inputs[0])
+            if is_functional(step.layer) and ends_in_dense(step.layer):
+                inner = without_classifier(step.layer)
+                return keras.Model(graph.inputs, inner(*step.args, **step.kwargs))
+            if not isinstance(step.layer, ELEMENTWISE) or not step.inputs:
+                break
+            x = step.inputs[0]
+        return keras.Model(graph.inputs, graph.outputs)
 
 
 def _producer(steps: list[Call], x: Any) -> Call | None:
@@ -186,11 +224,15 @@ def _producer(steps: list[Call], x: Any) -> Call | None:
 
 def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
     """The calls of a model's layers, its inputs and its outputs."""
-    nested = any(isinstance(layer, keras.Model) for layer in model.layers)
-    if nested:
+    graph = _own_graph(model) or trace(model)
+    return graph.calls, graph.inputs, graph.outputs
+
+
+def _own_graph(model: keras.Model) -> Graph | None:
+    """The calls on the model's own tensors, if they are the first ones of all its layers."""
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
         # `input` and `output` of a nested model are its own, not those of the call.
-        graph = trace(model)
-        return graph.calls, graph.inputs, graph.outputs
+        return None
     calls = []
     for layer in model.layers:
         try:
@@ -200,10 +242,12 @@ def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
             continue
         if not isinstance(layer, keras.layers.InputLayer):
             calls.append(Call(layer, tuple(ends[0]), {}, ends[1]))
-    return calls, model.inputs, model.outputs
+    made = {id(x) for x in model.inputs} | {id(x) for call in calls for x in call.outputs}
+    used = [*model.outputs, *(x for call in calls for x in call.inputs)]
+    return Graph(calls, model.inputs, model.outputs) if all(id(x) in made for x in used) else None
 
 
-def _channels_first(model: keras.Model) -> bool:
+def channels_first(model: keras.Model) -> bool:
     """The data format of the first layer that has one, else Keras' setting."""
     for layer in layers_of(model):
         known = getattr(layer, "data_format", None)

@@ -43,15 +43,15 @@ def views_of(tta: str | None) -> tuple[View, ...]:
     """The views of a test-time augmentation; only the centre for `None`."""
     if tta is None:
         return (CENTRE,)
-    if tta not in TEST_TIME_AUGMENTATIONS:
+    if not isinstance(tta, str) or tta not in TEST_TIME_AUGMENTATIONS:
         raise ValueError(unknown_choice("tta", tta, [None, *TEST_TIME_AUGMENTATIONS]))
     return TEST_TIME_AUGMENTATIONS[tta]
 
 
-def check_whole(views: Sequence[View]) -> None:
-    """Raise a `ValueError` unless pictures that fill the input have all the views."""
-    if any((view.top, view.left) != (CENTRE.top, CENTRE.left) for view in views):
+def check_margin(tta: str | None, what: str) -> None:
+    """Raise a `ValueError` if the views crop pictures that have no margin."""
+    if any((view.top, view.left) != (CENTRE.top, CENTRE.left) for view in views_of(tta)):
         raise ValueError(
-            "`tta` must be None or 'flip' for pictures of the network's own size, which have no "
-            "margin to crop. Received: 'five' or 'ten'"
+            f"`tta` must be None or 'flip' for {what}, which leave no margin to crop. "
+            f"Received: tta={tta!r}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import unknown_choice
-from keras_se.graph.trace import Call, computes_its_graph, is_functional, recursion, trace
-from keras_se.inspection import PROBABILITIES, warn_of_range
+from keras_se.checks import shown, unknown_choice
+from keras_se.graph.copies import known
+from keras_se.graph.trace import Call, Graph, computes_its_graph, is_functional, recursion, trace
+from keras_se.inspection import as_images, channels_first, check_images, warn_of_range
 
 # Images per batch.
 BATCH = 16
+# A call, after the calls of the nested models that it is in.
+Place = tuple[Call, ...]
 
 
 def grad_cam(
@@ -62,30 +66,40 @@ def grad_cam(
     if not single or not computes_its_graph(model):
         raise ValueError(
             "`model` must be a functional or built Sequential `keras.Model` with one input and one "
-            f"output. Received: model of type {type(model).__name__}"
+            f"output. Received: {_described(model)}"
         )
     if len(model.output_shape) != 2:
         raise ValueError(
             "`model` must be a classifier, with outputs (batch, classes). "
             f"Received: outputs of shape {model.output_shape}"
         )
-    pictures = _checked(model, images)
-    warn_of_range(model, pictures)
+    if layer is not None and not isinstance(layer, str):
+        raise ValueError(f"`layer` must be a name or None. Received: layer={shown(layer)}")
+    pictures = as_images(images)
+    check_images(model, pictures)
+    warn_of_range(model, pictures[:BATCH])
     chosen = _classes(classes, len(pictures), model.output_shape[1])
     network = _Network(model, layer)
-    channels = _channel_axis(len(network.shape))
-    size = np.delete(pictures.shape, (0, _channel_axis(pictures.ndim))).tolist()
-    maps = []
-    with recursion(2 * len(network.calls)):
+    axis = 1 if network.channels_first else pictures.ndim - 1
+    size = np.delete(pictures.shape, (0, axis)).tolist()
+    maps, dead = [], True
+    with recursion(2 * len(network.names)):
         for first in range(0, len(pictures), BATCH):
             part = slice(first, first + BATCH)
             features, gradients = network.gradients(pictures[part], chosen[part])
-            positions = tuple(n for n in range(1, features.ndim) if n != channels)
+            dead = dead and not gradients.any()
+            positions = tuple(n for n in range(1, features.ndim) if n != axis)
             weights = gradients.mean(axis=positions, keepdims=True)
-            maps.append(np.maximum((weights * features).sum(axis=channels), 0))
-    found = enlarged(np.concatenate(maps), size)
-    highest = found.reshape(len(found), -1).max(axis=1)
-    return found / np.where(highest > 0, highest, 1).reshape(-1, *[1] * len(size))
+            found = enlarged(np.maximum((weights * features).sum(axis=axis), 0), size)
+            highest = found.reshape(len(found), -1).max(axis=1)
+            maps.append(found / np.where(highest > 0, highest, 1).reshape(-1, *[1] * len(size)))
+    if dead:
+        warnings.warn(
+            "The scores do not change with the feature maps: all gradients are zero, as after a "
+            "saturated activation at the network's end",
+            stacklevel=2,
+        )
+    return np.concatenate(maps)
 
 
 def enlarged(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -100,22 +114,15 @@ def enlarged(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return maps
 
 
-def _channel_axis(rank: int) -> int:
-    return 1 if keras.config.image_data_format() == "channels_first" else rank - 1
-
-
-def _checked(model: keras.Model, images: Any) -> np.ndarray:
-    """The images as a float32 array that fits the model."""
-    pictures, shape = np.asarray(images), model.inputs[0].shape
-    fits = pictures.ndim == len(shape) and all(
-        known in (None, n) for known, n in zip(shape[1:], pictures.shape[1:], strict=True)
-    )
-    if not fits or not len(pictures) or pictures.dtype.kind not in "iufb":
-        raise ValueError(
-            f"`images` must be numbers of shape {shape}, at least one image. "
-            f"Received: {pictures.dtype}, shape {pictures.shape}"
-        )
-    return pictures.astype("float32")
+def _described(model: Any) -> str:
+    """What is wrong with a model, in words."""
+    if not isinstance(model, keras.Model):
+        return f"model of type {type(model).__name__}"
+    if not is_functional(model):
+        return f"model={model.name!r}, subclassed or not built"
+    if not computes_its_graph(model):
+        return f"model={model.name!r} with a `call` of its own"
+    return f"model={model.name!r} with {len(model.inputs)} inputs, {len(model.outputs)} outputs"
 
 
 def _classes(classes: Any, count: int, known: int) -> np.ndarray:
@@ -127,7 +134,7 @@ def _classes(classes: Any, count: int, known: int) -> np.ndarray:
     if not valid or (chosen < 0).any() or (chosen >= known).any():
         raise ValueError(
             f"`classes` must be an integer from 0 to {known - 1}, or one for each of the {count} "
-            f"images. Received: classes={classes!r}"
+            f"images. Received: classes={shown(classes)}"
         )
     return np.broadcast_to(chosen, count)
 
@@ -141,78 +148,108 @@ class _Network:
     """
 
     def __init__(self, model: keras.Model, layer: str | None) -> None:
-        self.model = model
-        self.graphs: dict[int, Any] = {}
-        self.calls = list(self._flat(model, ""))
-        rank = len(model.inputs[0].shape)
-        maps = {
-            name: call
-            for name, call in self.calls
-            if len(call.outputs) == 1 and _is_map(call.outputs[0].shape, rank)
-        }
+        self.model, self.channels_first = model, channels_first(model)
+        self.graphs: dict[int, Graph] = {}
+        places = list(self._places(model, (), "", [0]))
+        self.names = [name for name, _ in places]
+        # Of several calls of a layer the last one.
+        maps = {name: place for name, place in places if self._is_map(place[-1])}
         if layer is not None and layer not in maps:
-            raise ValueError(unknown_choice("layer", layer, maps))
+            raise ValueError(
+                unknown_choice("layer", layer, maps, "a layer with feature maps before the output")
+            )
         if not maps:
             raise ValueError(
                 "`model` must compute feature maps with more than one position. "
                 f"Received: model={model.name!r}"
             )
         self.target = maps[layer or list(maps)[-1]]
-        self.shape = self.target.outputs[0].shape
 
     def gradients(self, pictures: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The feature maps of a batch, and the gradients of its scores with respect to them."""
         found: list[Any] = []
+        inputs = [ops.convert_to_tensor(pictures, self.model.inputs[0].dtype)]
 
         def score(perturbation: Any) -> tuple[Any, Any]:
             found.clear()
-            scores = self._run(self.model, [ops.convert_to_tensor(pictures)], perturbation, found)
+            scores = self._run(self.model, (), inputs, perturbation, found, final=True)
             scores = ops.cast(scores[0], "float32")
             wanted = ops.where(classes < 0, ops.argmax(scores, axis=-1), classes)
             hot = ops.one_hot(wanted, scores.shape[-1], dtype="float32")
             return ops.sum(scores * hot), found[-1]
 
         features = score(None)[1]
-        zeros = ops.zeros(features.shape, features.dtype)
-        values = (features, _gradient(score, zeros))
+        values = (features, _gradient(score, ops.zeros(features.shape, features.dtype)))
         features, gradient = (np.asarray(ops.convert_to_numpy(x), "float32") for x in values)
         return features, gradient
 
-    def _flat(self, model: keras.Model, path: str) -> Iterator[tuple[str, Call]]:
-        """All calls in order, also those in nested models, with their names."""
-        graph = self.graphs[id(model)] = trace(model)
-        for call in graph.calls:
-            if is_functional(call.layer):
-                yield from self._flat(call.layer, f"{path}{call.layer.name}/")
+    def _graph(self, model: keras.Model) -> Graph:
+        if id(model) not in self.graphs:
+            self.graphs[id(model)] = trace(model)
+        return self.graphs[id(model)]
+
+    def _places(
+        self, model: keras.Model, path: Place, prefix: str, wanted: list[int]
+    ) -> Iterator[tuple[str, Place]]:
+        """Name and place of the calls that the wanted outputs depend on, in order."""
+        graph = self._graph(model)
+        needed = {id(graph.outputs[n]) for n in wanted}
+        chosen = []
+        for call in reversed(graph.calls):
+            used = [n for n, x in enumerate(call.outputs) if id(x) in needed]
+            if used:
+                needed |= set(map(id, call.inputs))
+                chosen.append((call, used))
+        for call, used in reversed(chosen):
+            place, name = (*path, call), f"{prefix}{call.layer.name}"
+            if _is_nested(call.layer):
+                yield from self._places(call.layer, place, f"{name}/", used)
             else:
-                yield f"{path}{call.layer.name}", call
+                yield name, place
+
+    def _is_map(self, call: Call) -> bool:
+        """Whether a call gives feature maps with more than one position."""
+        if len(call.outputs) != 1:
+            return False
+        shape = call.outputs[0].shape
+        axis = 1 if self.channels_first else len(shape) - 1
+        positions = [n for place, n in enumerate(shape) if place not in (0, axis)]
+        several = None in positions or math.prod(n or 1 for n in positions) > 1
+        return several and len(shape) == len(self.model.inputs[0].shape)
 
     def _run(
-        self, model: keras.Model, inputs: Any, perturbation: Any, found: list[Any]
-    ) -> list[Any]:
-        """The outputs of a model, before a softmax or sigmoid at its end."""
-        graph = self.graphs[id(model)]
+        self, model: keras.Model, path: Place, inputs: Sequence[Any], perturbation: Any,
+        found: list[Any], final: bool,
+    ) -> list[Any]:  # fmt: skip
+        """The outputs of a model; of the whole one before a softmax or sigmoid at its end."""
+        graph = self._graph(model)
         values = dict(zip(map(id, graph.inputs), inputs, strict=True))
 
         def value(x: Any) -> Any:
             return values[id(x)] if keras.utils.is_keras_tensor(x) else x
 
         for call in graph.calls:
-            args, kwargs = keras.tree.map_structure(value, (call.args, call.kwargs))
-            last = call.outputs[0] is graph.outputs[0]
-            if is_functional(call.layer):
-                outputs = self._run(call.layer, keras.tree.flatten(args), perturbation, found)
+            place, last = (*path, call), final and call.outputs[0] is graph.outputs[0]
+            if _is_nested(call.layer):
+                args = [value(x) for x in call.inputs]
+                outputs = self._run(call.layer, place, args, perturbation, found, last)
             else:
+                args, kwargs = keras.tree.map_structure(value, (call.args, call.kwargs))
                 if "training" in inspect.signature(call.layer.call).parameters:
                     kwargs["training"] = False
                 run = _before_probabilities if last else _called
                 outputs = keras.tree.flatten(run(call.layer, *args, **kwargs))
-            if call is self.target:
+            if place == self.target:
                 if perturbation is not None:
                     outputs = [outputs[0] + perturbation]
                 found.append(outputs[0])
             values |= zip(map(id, call.outputs), outputs, strict=True)
         return [values[id(x)] for x in graph.outputs]
+
+
+def _is_nested(layer: Any) -> bool:
+    """Whether a layer is a model that can be traced."""
+    return is_functional(layer) and computes_its_graph(layer)
 
 
 def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -221,20 +258,16 @@ def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _before_probabilities(layer: Any, *args: Any, **kwargs: Any) -> Any:
     """The output of the last layer without its softmax or sigmoid."""
-    if isinstance(layer, keras.layers.Softmax):
+    if known(layer) and type(layer).__name__ in ("Softmax", "Sigmoid"):
         return args[0]
-    if getattr(layer, "activation", None) not in PROBABILITIES:
+    activation = getattr(layer, "activation", None)
+    if not getattr(activation, "__name__", "").startswith(("softmax", "sigmoid")):
         return layer(*args, **kwargs)
-    if isinstance(layer, keras.layers.Dense):
-        x = ops.matmul(ops.cast(args[0], layer.compute_dtype), layer.kernel)
-        return x + layer.bias if layer.use_bias else x
-    return args[0] if isinstance(layer, keras.layers.Activation) else layer(*args, **kwargs)
-
-
-def _is_map(shape: tuple[int | None, ...], rank: int) -> bool:
-    """Whether a tensor has the positions of feature maps, more than one."""
-    positions = [n for axis, n in enumerate(shape) if axis not in (0, _channel_axis(len(shape)))]
-    return len(shape) == rank and (None in positions or math.prod(n or 1 for n in positions) > 1)
+    layer.activation = keras.activations.linear
+    try:
+        return layer(*args, **kwargs)
+    finally:
+        layer.activation = activation
 
 
 def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> Any:

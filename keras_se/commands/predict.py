@@ -44,11 +44,13 @@ def predict(
         network = keras_se.get_model(weights)
         load = [keras_se.load_image(image, network, strict=strict) for image in images]
     known = keras_se.describe(network)
+    if heatmap is not None and known.answers == "values":
+        raise ValueError(
+            "`heatmap` needs a network whose outputs are known to be class scores. "
+            f"Received: weights={weights!r}"
+        )
     pictures = np.concatenate(load)
     outputs = network.predict(pictures, verbose=0)
-    if heatmap is not None:
-        last = np.moveaxis(pictures, 1, -1) if known.channels_first else pictures
-        draw_heat_maps(last, keras_se.grad_cam(network, pictures), heatmap)
     names = [click.format_filename(image) for image in images]
     if known.answers == "values":
         _print_values(names, outputs, as_json)
@@ -60,6 +62,9 @@ def predict(
         [(*labels[n], float(row[n])) for n in order]
         for row, order in zip(predictions, best, strict=True)
     ]
+    if heatmap is not None:
+        last = np.moveaxis(pictures, 1, -1) if known.channels_first else pictures
+        draw_heat_maps(last, keras_se.grad_cam(network, pictures), heatmap)
     if as_json:
         keys = ("class_id", "label", "score")
         print_json([

@@ -123,6 +123,29 @@ def trace(
     return Graph(calls, clone.inputs, clone.outputs)
 
 
+def recalled(model: keras.Model) -> Graph:
+    """Call a model's own layers again on new symbolic inputs, so that models can be built on them.
+
+    Unlike `layer.output`, its tensors are the model's even if its layers are shared.
+    """
+    calls: list[Call] = []
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = layer(*args, **kwargs)
+        calls.append(Call(layer, args, kwargs, symbolic(outputs)))
+        return outputs
+
+    with recursion(2 * len(getattr(model, "operations", model.layers))):
+        bare = keras.Model(model.inputs, model.outputs, name=model.name)
+        inputs = [
+            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs
+        ]
+        copy = keras.models.clone_model(
+            bare, inputs, clone_function=lambda layer: layer, call_function=call
+        )
+    return Graph(calls, copy.inputs, copy.outputs)
+
+
 def is_functional(model: Any) -> bool:
     """Whether `trace` supports the model; subclassed and unbuilt ones have no inputs."""
     inputs = keras.tree.flatten(getattr(model, "inputs", []))

@@ -82,18 +82,20 @@ def balanced_order(labels: np.ndarray, seed: int, epoch: int, repeats: int) -> n
     """
     count, classes = len(labels), np.unique(labels)
     rounds = -(-count // len(classes))
-    turns = [permutation(len(classes), seed, CLASSES, epoch, n) for n in range(rounds)]
-    chosen = classes[np.concatenate(turns)][:count]
+    chosen = classes[_permutations(rounds, len(classes), seed, CLASSES, epoch).ravel()[:count]]
     order = np.empty(count, np.int64)
     for label in classes.tolist():
         own, places = np.flatnonzero(labels == label), np.flatnonzero(chosen == label)
         times, rank = np.divmod(np.arange(len(places)), len(own))
-        passes = [
-            own[permutation(len(own), seed, ORDER, epoch, label, n)]
-            for n in range(-(-len(places) // len(own)))
-        ]
-        order[places] = np.stack(passes)[times, rank] + count * repeats * times
+        passes = _permutations(-(-len(places) // len(own)), len(own), seed, ORDER, epoch, label)
+        order[places] = own[passes[times, rank]] + count * repeats * times
     return order
+
+
+def _permutations(rows: int, size: int, *counters: int) -> np.ndarray:
+    """In each row the numbers from 0 to `size - 1` in a random order."""
+    numbers = bits(*counters, np.arange(rows)[:, None], np.arange(size))
+    return np.argsort(numbers, axis=1, kind="stable")
 
 
 def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: int) -> np.ndarray:

@@ -26,7 +26,8 @@ def compile_for_training(
     if recipe.loss == "sigmoid":
         loss = SummedSigmoid(recipe.target_threshold)
     if recipe.class_weights == "balanced":
-        loss = ClassWeighted(loss, balanced_weights(labels, model.output_shape[-1]))
+        weights = balanced_weights(labels, model.output_shape[-1])
+        loss = ClassWeighted(loss, weights, recipe.label_smoothing)
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
@@ -58,21 +59,33 @@ class ClassWeighted(keras.losses.Loss):
     Args:
         loss: A loss of `(batch, classes)` targets.
         weights: The weight of each class.
+        label_smoothing: Share of the targets that is spread over all classes, which does not count
+            for the weights. Defaults to 0.
         **loss_kwargs: As for `keras.losses.Loss`.
     """
 
-    def __init__(self, loss: keras.losses.Loss, weights: list[float], **loss_kwargs: Any) -> None:
+    def __init__(
+        self, loss: keras.losses.Loss, weights: list[float], label_smoothing: float = 0.0,
+        **loss_kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**loss_kwargs)
-        self.loss, self.weights = loss, weights
+        self.loss, self.weights, self.label_smoothing = loss, weights, label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
         weights = keras.ops.cast(self.weights, y_true.dtype)
-        return self.loss.call(y_true, y_pred) * keras.ops.sum(y_true * weights, axis=-1)
+        smoothing = self.label_smoothing
+        shares = (y_true - smoothing / len(self.weights)) / (1 - smoothing)
+        return self.loss.call(y_true, y_pred) * keras.ops.sum(shares * weights, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         loss = keras.saving.serialize_keras_object(self.loss)
-        return {**super().get_config(), "loss": loss, "weights": self.weights}
+        return {
+            **super().get_config(),
+            "loss": loss,
+            "weights": self.weights,
+            "label_smoothing": self.label_smoothing,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ClassWeighted:

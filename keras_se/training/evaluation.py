@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_se.checks import unknown_choice
 from keras_se.data.datasets import DATASETS, load_pictures
+from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import check_channels_last
 from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
@@ -26,7 +27,7 @@ from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
 from keras_se.training.figures import TINY, averaged, figures, logits
 from keras_se.training.recipe import BAD_PICTURES, from_dict
-from keras_se.views import View, views_of
+from keras_se.views import View, check_margin, views_of
 
 BATCH = 100
 
@@ -102,7 +103,7 @@ def evaluate(
     check_channels_last()
     entry = find_set(what)
     if entry is None and data is None and (Path(what) / "recipe.json").is_file():
-        return _evaluate_run(Path(what), views)
+        return _evaluate_run(Path(what), tta)
     dataset = "" if entry is None else str(entry.dataset).removesuffix("_backbone")
     if data is None and dataset not in DATASETS:
         if entry is None and model_file(what) is None:
@@ -113,6 +114,7 @@ def evaluate(
     if entry is not None and not entry.classes:
         raise ValueError(f"`what` must have a classifier. Received: what={entry.name!r}")
     if data is None:
+        check_margin(tta, "pictures of the network's own size")
         test = load_pictures(dataset)["test"]
         model = _set_model(entry)
         scores = averaged(np.stack([logits(model, test, BATCH, view) for view in views]), "softmax")
@@ -124,16 +126,21 @@ def evaluate(
             "`what` must have class names, as a run's network and most sets do. "
             f"Received: what={str(what)!r}"
         )
+    if known.crop == 1:
+        check_margin(tta, "a network with crop=1.0")
     files = _files(known, data, data_dir, views)
     model = model or _set_model(entry)
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
-def _evaluate_run(folder: Path, views: Sequence[View]) -> Evaluation:
+def _evaluate_run(folder: Path, tta: str | None) -> Evaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    test, model = load_test(folder, recipe, skipped.append), get_model(folder)
-    every = np.stack([logits(model, test, recipe.batch, view) for view in views])
+    test = load_test(folder, recipe, skipped.append)
+    if not isinstance(test, EncodedPictures) or test.crop == 1:
+        check_margin(tta, "pictures of the network's own size, or with crop=1.0")
+    model = get_model(folder)
+    every = np.stack([logits(model, test, recipe.batch, view) for view in views_of(tta)])
     return _account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
 
 
@@ -158,16 +165,18 @@ def _evaluate_files(
 
     # `read_picture` changes the warning filters in several threads; this restores them.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        for first in range(0, len(files.items), BATCH):
-            loaded = list(pool.map(load, files.items[first : first + BATCH]))
+        for first in range(0, len(files.items), files.batch):
+            loaded = list(pool.map(load, files.items[first : first + files.batch]))
             skipped += [files.name(key) for picture, key, _ in loaded if picture is None]
             pictures = [picture for picture, _, _ in loaded if picture is not None]
             labels += [label for picture, _, label in loaded if picture is not None]
             if pictures:
+                stacked = np.stack(pictures, axis=1)
+                flat = stacked.reshape(-1, *stacked.shape[2:])
                 # One batch size, so that nothing is compiled twice.
-                filled = [np.resize(x, (BATCH, *x.shape[1:])) for x in np.stack(pictures, axis=1)]
-                answers = [np.asarray(model.predict_on_batch(x)) for x in filled]
-                outputs.append(np.stack(answers)[:, : len(pictures)])
+                filled = np.resize(flat, (len(stacked) * files.batch, *flat.shape[1:]))
+                answers = np.asarray(model.predict_on_batch(filled))[: len(flat)]
+                outputs.append(answers.reshape(*stacked.shape[:2], -1))
     if not labels:
         raise ValueError(f"{data}: expected a picture. Received: {len(skipped)} other files")
     own = describe(model)
@@ -193,25 +202,28 @@ class _Files:
         items: The key of each picture, and its class.
         load: Loads the views of a picture as network input, `(views, H, W, C)`.
         name: Names a picture in messages.
+        batch: Pictures per batch; with their views about `BATCH`.
     """
 
     items: list[tuple[Any, int]]
     load: Callable[[Any], np.ndarray]
     name: Callable[[Any], str]
+    batch: int
 
 
 def _files(
     known: Description, data: str | Path, data_dir: str | Path | None, views: Sequence[View]
 ) -> _Files:
     """The pictures of a folder or of a prepared TFDS data set."""
-    classes = known.classes or ()
+    classes, batch = known.classes or (), -(-BATCH // len(views))
     transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
         items: list[tuple[Any, int]] = [*class_files(Path(data), _places(classes), "the network")]
         sides = sides_of(known)
         return _Files(
-            items, lambda p: read_picture(p, transform, colours, sides=sides, views=views), str
-        )
+            items, lambda p: read_picture(p, transform, colours, sides=sides, views=views), str,
+            batch,
+        )  # fmt: skip
     records, chosen, names = evaluated_on(data, data_dir)
     places = _places(classes)
     for identifier, name in classes:
@@ -226,7 +238,9 @@ def _files(
             + unknown_choice("class", name, [], f"{next(iter(places))!r} and so on")
         )
     items = [(index, found[records.labels[index]]) for index in chosen.tolist()]
-    return _Files(items, lambda n: records.picture(n, transform, colours, views), records.name)
+    return _Files(
+        items, lambda n: records.picture(n, transform, colours, views), records.name, batch
+    )
 
 
 def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:

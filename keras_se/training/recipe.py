@@ -211,12 +211,18 @@ class Recipe:
             raise ValueError("`drops` must not be empty with schedule='step'. Received: drops=()")
         if (self.fold is None) != (self.folds is None) or (self.fold or 0) > (self.folds or 0):
             raise ValueError(
-                "`fold` must be from 1 to `folds`, or both null. "
+                "`fold` must be from 1 to `folds`, and both given or both null. "
                 f"Received: fold={self.fold}, folds={self.folds}"
             )
         if self.fold is not None and self.held_out:
             raise ValueError(
-                f"`held_out` must be 0 with `fold`. Received: held_out={self.held_out}"
+                "`held_out` must be 0 with `fold`, which holds pictures out itself. "
+                f"Received: held_out={self.held_out}"
+            )
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise ValueError(
+                "`class_weights` must be null with sampling='balanced', which balances the classes "
+                "already. Received: class_weights='balanced'"
             )
         if self.batch % self.repeats:
             raise ValueError(

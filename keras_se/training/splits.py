@@ -25,10 +25,10 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
             f"fold {recipe.fold} of {recipe.folds} of {training.origin}"
         )
         training = training[np.flatnonzero(~own)].called(f"the other folds of {training.origin}")
-        if not len(validation):
+        if not len(validation) or len(np.unique(training.labels)) < 2:
             raise ValueError(
-                f"`folds` must be at most the {len(training)} training pictures. "
-                f"Received: folds={recipe.folds}"
+                "`folds` must leave pictures to validate and at least two classes to train on. "
+                f"Received: folds={recipe.folds}, {len(training) + len(validation)} pictures"
             )
     held_out = recipe.held_out
     if held_out >= len(training):
@@ -83,6 +83,9 @@ def lines(
     yield f"{training.classes} classes: {first_names(training.names)}"
     for part, about in described(training, validation, test).items():
         yield f"{part}: {about['pictures']:,} pictures, {about['from']}"
+    missing = [training.names[n] for n in np.setdiff1d(parts["train"].labels, training.labels)]
+    if missing:
+        yield f"no training pictures, since all are held out: {first_names(missing)}"
     unused = parts.get("validation", validation)
     if unused.origin != validation.origin:
         setting = "held_out" if recipe.held_out else "fold"

@@ -80,7 +80,7 @@ def test_gradients_are_those_of_the_scores(network: keras.Model, layer: str) -> 
 
     def scores(step: float) -> float:
         found: list[object] = []
-        (values,) = run._run(network, [pictures], step * direction, found)
+        (values,) = run._run(network, (), [pictures], step * direction, found, final=True)
         values = keras.ops.convert_to_numpy(values)
         return float(values[0, 4].astype("float64") + values[1, 1])
 
@@ -202,3 +202,107 @@ def test_backends(backend: str, layer: str, network: keras.Model, tmp_path) -> N
     expected = keras_se.grad_cam(network, pictures, layer=layer or None)
     # Sums in another order, divided by a maximum.
     np.testing.assert_allclose(np.load(tmp_path / "maps.npy"), expected, atol=1e-3)
+
+
+def test_a_nested_gate_keeps_its_sigmoid() -> None:
+    """Only the activation at the network's end is left out."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((12, 9, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    gate = [layers.GlobalAveragePooling2D(keepdims=True), layers.Dense(8, activation="sigmoid")]
+    nested = keras.Sequential([keras.Input((12, 9, 8)), *gate])
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax")]
+
+    def model(gates: object) -> keras.Model:
+        y = layers.Multiply(name="gated")([x, gates])
+        return keras.Model(inputs, head[1](head[0](y)))
+
+    pictures = noise_pictures(2, 12, 9)
+    np.testing.assert_allclose(
+        keras_se.grad_cam(model(nested(x)), pictures, 1, layer="gated"),
+        keras_se.grad_cam(model(gate[1](gate[0](x))), pictures, 1, layer="gated"),
+        atol=TOLERANCE,
+    )
+
+
+def test_a_model_that_is_called_twice() -> None:
+    """The maps and gradients are those of one of its calls."""
+    keras.utils.set_random_seed(2)
+    backbone = keras.Sequential(
+        [keras.Input((None, None, 3)), layers.Conv2D(4, 3, activation="relu", name="conv")]
+    )
+    inputs = keras.Input((16, 16, 3))
+    small = layers.AveragePooling2D(2)(inputs)
+    pool, dense = layers.GlobalAveragePooling2D(), layers.Dense(3)
+    both = layers.Concatenate()([pool(backbone(inputs)), pool(backbone(small))])
+    model = keras.Model(inputs, dense(both))
+    pictures = noise_pictures(2, 16, 16)
+    found = keras_se.grad_cam(model, pictures, 2, layer=f"{backbone.name}/conv")
+    near = []
+    for x, weights in ((inputs, dense.kernel[:4, 2]), (small, dense.kernel[4:, 2])):
+        features = keras.Model(inputs, backbone(x)).predict(pictures, verbose=0)
+        expected = enlarged(np.maximum(features @ np.asarray(weights), 0), (16, 16))
+        expected /= np.maximum(expected.max(axis=(1, 2), keepdims=True), 1e-12)
+        near.append(np.allclose(found, expected, atol=TOLERANCE))
+    # Which of two parallel calls is the last, Keras decides.
+    assert sum(near) == 1
+
+
+@pytest.mark.parametrize("spelling", ["tf", "operation", "layer", "keras.ops"])
+def test_spellings_of_softmax(spelling: str) -> None:
+    import tensorflow as tf
+
+    model, pictures = classifier(None), noise_pictures(2, 12, 9)
+    expected = keras_se.grad_cam(model, pictures, 2)
+    head = model.get_layer("head")
+    if spelling in ("tf", "keras.ops"):
+        head.activation = {"tf": tf.nn.softmax, "keras.ops": keras.ops.softmax}[spelling]
+    else:
+        after = {"operation": keras.activations.softmax, "layer": layers.Softmax()}[spelling]
+        model = keras.Model(model.inputs, after(model.output))
+    # Saturated: the gradient after the softmax is zero.
+    head.set_weights([1e4 * head.get_weights()[0], head.get_weights()[1]])
+    np.testing.assert_allclose(keras_se.grad_cam(model, pictures, 2), expected, atol=TOLERANCE)
+
+
+def test_saturated_scores_are_said() -> None:
+    model, pictures = classifier(None), noise_pictures(2, 12, 9)
+    head = model.get_layer("head")
+    head.set_weights([1e6 * head.get_weights()[0], head.get_weights()[1]])
+    outer = keras.Model(model.inputs, layers.Lambda(keras.ops.softmax)(model.output))
+    with pytest.warns(UserWarning, match="all gradients are zero"):
+        assert not keras_se.grad_cam(outer, pictures, 2).any()
+
+
+def test_outputs_that_are_not_used() -> None:
+    """Only layers that the scores depend on are looked at."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((12, 9, 3))
+    early = layers.Conv2D(4, 3, name="early")(inputs)
+    late = layers.Conv2D(4, 3, name="late")(early)
+    backbone = keras.Model(inputs, [early, late], name="backbone")
+    pooled = layers.GlobalAveragePooling2D()(backbone(inputs)[0])
+    model = keras.Model(inputs, layers.Dense(3)(pooled))
+    pictures = noise_pictures(2, 12, 9)
+    np.testing.assert_array_equal(
+        keras_se.grad_cam(model, pictures),
+        keras_se.grad_cam(model, pictures, layer="backbone/early"),
+    )
+    with pytest.raises(ValueError, match="`layer` must be"):
+        keras_se.grad_cam(model, pictures, layer="backbone/late")
+
+
+def test_whole_numbers_and_lists() -> None:
+    model = classifier()
+    pictures = noise_pictures(2, 12, 9).astype("uint8")
+    expected = keras_se.grad_cam(model, pictures.astype("float32"))
+    np.testing.assert_array_equal(keras_se.grad_cam(model, pictures), expected)
+    np.testing.assert_array_equal(keras_se.grad_cam(model, list(pictures)), expected)
+    with pytest.raises(ValueError, match="a list of images of one size"):
+        keras_se.grad_cam(model, [pictures[0], pictures[1][1:]])
+    with pytest.raises(ValueError, match="`layer` must be a name"):
+        keras_se.grad_cam(model, pictures, layer=["maps"])
+    with pytest.raises(ValueError, match="`classes` must be an integer") as caught:
+        keras_se.grad_cam(model, pictures, np.arange(1000))
+    assert len(str(caught.value)) <= 300
+    assert "\n" not in str(caught.value)

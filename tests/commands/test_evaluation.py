@@ -69,6 +69,9 @@ def test_mirrored_pictures_count_as_much(folder, run):
     assert_mistake(
         run("evaluate", NAME, "--data", folder, "--tta", "twelve"), "`tta` must be one of"
     )
+    # The network takes whole pictures.
+    for data in (("--data", folder), ()):
+        assert_mistake(run("evaluate", NAME, *data, "--tta", "five"), "leave no margin", "'five'")
 
 
 def test_set_with_other_than_the_default_classes(folder):

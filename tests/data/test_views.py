@@ -11,7 +11,14 @@ from keras_se.data.encoded import central_crop
 from keras_se.data.labelled import Pictures
 from keras_se.pictures import read_picture
 from keras_se.training.figures import averaged
-from keras_se.views import CENTRE, CENTRE_AND_CORNERS, TEST_TIME_AUGMENTATIONS, View, views_of
+from keras_se.views import (
+    CENTRE,
+    CENTRE_AND_CORNERS,
+    TEST_TIME_AUGMENTATIONS,
+    View,
+    check_margin,
+    views_of,
+)
 from keras_se.weights.entries import Preprocessing
 
 SIZE, CROP = 24, 0.75
@@ -55,8 +62,9 @@ def test_pictures_in_memory() -> None:
     pictures = Pictures(pixels, np.zeros(5, int), ["a"])
     (found,) = pictures.evaluation(5, View(mirrored=True))[0]
     np.testing.assert_array_equal(found, pixels[:, :, ::-1])
-    with pytest.raises(ValueError, match="`tta` must be None or 'flip'"):
-        pictures.evaluation(5, View(0.0, 0.0))
+    check_margin("flip", "pictures")
+    with pytest.raises(ValueError, match=r"`tta` must be None or 'flip' for pictures.*tta='ten'"):
+        check_margin("ten", "pictures")
 
 
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
@@ -83,3 +91,5 @@ def test_names() -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match="`tta` must be one of: None, 'flip', 'five', 'ten'"):
         views_of("twelve")
+    with pytest.raises(ValueError, match="`tta` must be one of"):
+        views_of(["flip"])

@@ -13,7 +13,7 @@ from keras_se.training.compilation import ClassWeighted, SummedSigmoid, balanced
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data
 from keras_se.training.run import Run
-from keras_se.training.splits import folds_of, split
+from keras_se.training.splits import folds_of, lines, split
 
 # 60 pictures of a common class, 7 of another, one of the last.
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 2, 3], [60, 7, 1]))
@@ -41,6 +41,29 @@ def test_every_picture_is_validated_once(tmp_path) -> None:
         assert validation.origin == f"fold {fold} of 3 of {tmp_path / 'train'}"
         seen += validation.keys()
     assert sorted(seen) == sorted(f"train/{name}/{n}.png" for name in "abc" for n in range(7))
+
+
+def test_folds_without_a_class(tmp_path) -> None:
+    """It is said; a single class to train on is refused."""
+    write(tmp_path / "train", count=7)
+    write(tmp_path / "train", names="d", count=1)
+    write(tmp_path / "test", names="abcd", count=1)
+    said = []
+    for fold in (1, 2, 3):
+        chosen = recipe(tmp_path, "folds=3", f"fold={fold}")
+        parts = load_data(chosen, pytest.fail)
+        said += list(lines(parts, chosen, *split(parts, chosen)))
+    assert [line for line in said if line.startswith("no training")] == [
+        "no training pictures, since all are held out: d"
+    ]
+    write(tmp_path / "two" / "train", names="a", count=9)
+    write(tmp_path / "two" / "train", names="b", count=1)
+    write(tmp_path / "two" / "test", names="ab", count=1)
+    parts = load_data(recipe(tmp_path / "two"), pytest.fail)
+    (place,) = np.flatnonzero(parts["train"].labels == 1)
+    fold = folds_of(parts["train"].labels, 3)[place] + 1
+    with pytest.raises(ValueError, match="at least two classes to train on"):
+        split(parts, recipe(tmp_path / "two", "folds=3", f"fold={fold}"))
 
 
 def out_of_fold(folder) -> list[list[str]]:
@@ -129,6 +152,13 @@ def test_weighted_loss(kind: str) -> None:
     assert float(weighted(targets, logits)) == pytest.approx(
         np.mean(single * (targets @ np.array(weights))), rel=1e-5
     )
+    smoothed = 0.9 * targets + np.float32(0.1 / 5)
+    of_smoothed = ClassWeighted(loss, weights, label_smoothing=0.1)
+    single = [float(loss(smoothed[n : n + 1], logits[n : n + 1])) for n in range(6)]
+    # The weights are those of the classes, not of the smoothing.
+    assert float(of_smoothed(smoothed, logits)) == pytest.approx(
+        np.mean(single * (targets @ np.array(weights))), rel=1e-4
+    )
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(weighted))
     assert float(again(targets, logits)) == float(weighted(targets, logits))
 
@@ -140,6 +170,7 @@ MISTAKES = {
     "zero": (("folds=3", "fold=0"), "`fold` must be null or an integer of at least 1"),
     "one fold": (("folds=1", "fold=1"), "`folds` must be null or an integer of at least 2"),
     "held out": (("folds=3", "fold=1", "held_out=4"), "`held_out` must be 0 with `fold`"),
+    "twice": (("sampling=balanced", "class_weights=balanced"), "`class_weights` must be null"),
     "sampling": (("sampling=weighted",), "`sampling` must be one of"),
     "weights": (("class_weights=[1]",), "`class_weights` must be one of"),
 }
@@ -153,13 +184,12 @@ def test_mistakes(name: str) -> None:
 
 
 @pytest.mark.training
-def test_resumed_bit_for_bit(tmp_path) -> None:
+@pytest.mark.parametrize("balance", ["sampling", "class_weights"])
+def test_resumed_bit_for_bit(balance: str, tmp_path) -> None:
     import fashion_mnist_files
 
     data = fashion_mnist_files.write(tmp_path / "fashion")
-    chosen = training_runs.recipe(
-        data, "held_out=0", "folds=4", "fold=2", "sampling=balanced", "class_weights=balanced"
-    )
+    chosen = training_runs.recipe(data, "held_out=0", "folds=4", "fold=2", f"{balance}=balanced")
     whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path)
     assert whole == resumed
     assert out_of_fold(tmp_path / "whole") == out_of_fold(tmp_path / "run")
