@@ -62,7 +62,7 @@ def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str =
 
 def shown(value: Any) -> str:
     """A value as an error shows it: of a long one only the start."""
-    text = " ".join(repr(value).split())
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 
 
