@@ -10,7 +10,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from attack_files import ATTACKS
 from graph_decoding import decoder, transform_of
 from picture_files import chunk, encoded, exif_of, noise
 from PIL import Image
+from places import SUPPORT
 
 import keras_se
 
@@ -33,7 +33,7 @@ COUNT = int(os.environ.get("KERAS_SE_FUZZ", "300"))
 
 @pytest.fixture(scope="module", params=["load_image", "graph"])
 def door(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    script = Path(__file__).with_name("picture_costs.py")
+    script = SUPPORT / "picture_costs.py"
     done = subprocess.run(
         [sys.executable, script, request.param], capture_output=True, text=True, timeout=900
     )
