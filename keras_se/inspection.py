@@ -189,7 +189,7 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
 
 
 def answers_of(model: keras.Model) -> str:
-    """What a model with one output answers, as `describe` says, for inputs of any rank."""
+    """The `answers` of `describe` for a model with one output and inputs of any rank."""
     return _answers(*_ends(model))[0]
 
 

@@ -12,8 +12,6 @@ import keras
 from keras_se.complexity import Cost, LayerCost
 from keras_se.layer_names import parse
 
-# Names of this package's layers: the stem, or stage and block within it.
-
 # Name of a stage or block, and a value that tells unnamed ones apart.
 Key = tuple[str, Any]
 

@@ -115,7 +115,7 @@ def enlarged(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _described(model: Any) -> str:
-    """What is wrong with a model, in words."""
+    """Describe why a model is unsuitable."""
     if not isinstance(model, keras.Model):
         return f"model of type {type(model).__name__}"
     if not is_functional(model):
@@ -152,7 +152,7 @@ class _Network:
         self.graphs: dict[int, Graph] = {}
         places = list(self._places(model, (), "", [0]))
         self.names = [name for name, _ in places]
-        # Of several calls of a layer the last one.
+        # If a layer is called several times, its last call counts.
         maps = {name: place for name, place in places if self._is_map(place[-1])}
         if layer is not None and layer not in maps:
             raise ValueError(

@@ -32,7 +32,7 @@ PNG_KIND, PLAIN_KINDS = (24, 2), (b"\x08\x00", b"\x08\x02")
 MARKED = r"\C*(Exif\x00\x00|tRNS|eXIf|Raw profile type)\C*"
 ORIENTATION = 0x0112
 CMYK_CHANNELS = 4
-# What a JPEG decoder can divide both sides by, leaving out high frequencies.
+# Divisors of both sides that a JPEG decoder supports; it leaves out high frequencies.
 RATIOS = (1, 2, 4, 8)
 
 

@@ -1,4 +1,4 @@
-"""What surrounds a network's own layers: the input, its normalisation, and the head."""
+"""The input, the normalisation and the head of a network."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ KERAS_CLASSIFIER = r"(predictions|probs|fc1000|conv_preds)\|(?:.*/)?(?P<v>kernel
 
 
 class Architecture(Protocol):
-    """What the tensor names of a publisher depend on: a `NetworkDescription` has it."""
+    """The fields of a `NetworkDescription` that determine a publisher's tensor names."""
 
     @property
     def units(self) -> Mapping[int, int]:

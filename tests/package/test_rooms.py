@@ -1,4 +1,4 @@
-"""The order of the package's rooms: what lies below knows nothing of what lies above."""
+"""The order of the package's rooms: a room imports only from those below it."""
 
 import ast
 from pathlib import Path
