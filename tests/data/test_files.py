@@ -145,7 +145,7 @@ def test_rand_augment_is_that_of_pictures_in_memory(folder):
     train = load_data(recipe(folder), pytest.fail)["train"]
     twice = recipe(folder, "repeats=2")
     chosen = recipe(folder, "repeats=2", "rand_augment=2")
-    shown = views(chosen, 1, len(train))
+    shown = views(chosen, 1, train.labels)
     changed = 0
     for step, (one, other) in enumerate(
         zip(training_batches(train, twice, 1), training_batches(train, chosen, 1), strict=True)
