@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import layers
 
@@ -80,6 +80,9 @@ class InceptionResNetV2(NetworkDescription):
             before that convolution.
         se_on_mixed: Whether SE is also on the output of the three modules without a shortcut.
     """
+
+    # Kernels such as 1x7 have one form only for images.
+    ranks: ClassVar[tuple[int, ...]] = (2,)
 
     se_position: str = checked(one_of("branch", "concat"), "branch")
     se_on_mixed: bool = checked(boolean, True)
