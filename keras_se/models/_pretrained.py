@@ -162,10 +162,10 @@ def inflates(source: Weights | OwnFile | None, shape: Any) -> bool:
         return False
     if trained == 2 and rank == 3:
         return True
-    kinds = {1: "signals", 2: "images", 3: "volumes"}
+    kinds = {1: "signals", 2: "images or volumes", 3: "volumes"}
     raise ValueError(
-        f"`weights` must be None for {kinds[rank]}: weights={name!r} is for {kinds[trained]}. "
-        f"Received: input_shape={shape}"
+        f"`input_shape` must be that of {kinds[trained]} for weights={name!r}; use weights=None "
+        f"for another rank. Received: input_shape={shape}"
     )
 
 
