@@ -119,6 +119,6 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
         if any(missing):
             border = [(n // 2, n - n // 2) for n in missing]
             padding = ranked("ZeroPadding", len(border))
-            border = border if len(border) > 1 else border[0]
-            outputs[level] = padding(border, name=f"{level}_pad")(outputs[level])
+            sides = border if len(border) > 1 else border[0]
+            outputs[level] = padding(sides, name=f"{level}_pad")(outputs[level])
     return FeaturePyramid(inputs, outputs, name=f"{model.name}_pyramid")

@@ -97,24 +97,30 @@ class Volumetric(Copy):
         self.changes = self._changes()
 
     def make(self, name: str) -> Any:
+        if self.kind is layers.UpSampling3D:
+            # It has fewer settings than the layer for images.
+            source = self.source
+            return layers.UpSampling3D(
+                self.changes["size"], source.data_format, dtype=source.dtype_policy, name=name
+            )
         return twin(self.source, self.kind, name=name, **self.changes)
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(self.source, layers.Flatten):
+            self._check_planes(args[0])
         try:
-            if isinstance(self.source, layers.Flatten):
-                self._check_planes(args[0])
             return layer(*args, **kwargs)
         except Exception as error:  # Backends raise different exceptions.
             shapes = [
                 tuple(x.shape) for x in keras.tree.flatten((args, kwargs)) if hasattr(x, "shape")
             ]
             raise ValueError(
-                f"`input_shape` must fit every layer; layer {self.label!r} rejects "
-                f"{', '.join(map(str, shapes))} ({' '.join(str(error).split())[:80]})"
+                f"`input_shape` must be large enough for every layer. Received: layer "
+                f"{self.label!r} with an input of {', '.join(map(str, shapes))}"
             ) from error
 
     def fill(self, layer: Any) -> None:
-        if not isinstance(layer, layers.Layer):
+        if not getattr(self.source, "variables", ()):
             return
         if self.kind is None and all(
             x.shape == y.shape for x, y in zip(self.source.variables, layer.variables, strict=True)
@@ -136,8 +142,8 @@ class Volumetric(Copy):
             return np.concatenate([value * factor for factor in factors])
         if value.ndim + 1 != len(shape) or value.shape != shape[1:]:
             raise ValueError(
-                f"`input_shape` must fit every layer; the weights of layer {self.label!r} have a "
-                f"shape of {value.shape}, not {shape}"
+                f"`input_shape` must fit the weights of layer {self.label!r}, {value.shape}. "
+                f"Received: an input that needs {shape}"
             )
         if facts_of(self.source).kernel == "transposed":
             factors = transposed_shares(shape[0], self.changes["strides"][0], self.how)
@@ -150,7 +156,10 @@ class Volumetric(Copy):
         here = x.shape[1:]
         axis = 1 if self.first else 0
         if rank_of(x) == 3 and (*here[:axis], *here[axis + 1 :]) != planes:
-            raise ValueError(f"the images must be {planes} before it")
+            raise ValueError(
+                f"`input_shape` must give slices of {planes} before layer {self.label!r}. "
+                f"Received: an input that gives {here}"
+            )
 
     def _changes(self) -> dict[str, Any]:
         """Return the settings that change, and set `kind`.
@@ -182,9 +191,10 @@ class Volumetric(Copy):
             if list(layer.shared_axes or ()) != ([2, 3] if self.first else [1, 2]):
                 raise self._refusal("with weights for each position")
             return {"shared_axes": [2, 3, 4] if self.first else [1, 2, 3]}
-        flow = facts_of(layer).channels
+        channels = facts_of(layer).channels
+        flows = channels is not None and channels.flow in ("same", "merged", "concatenated")
         free = isinstance(layer, ChannelAttention | ChannelShuffle | PictureNormalization)
-        if not (free or name in POSITIONWISE or (flow and flow.flow != "flattened")):
+        if not (free or flows or name in POSITIONWISE):
             raise self._refusal("")
         axis = getattr(layer, "axis", None)
         if isinstance(axis, int):

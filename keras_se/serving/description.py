@@ -149,6 +149,7 @@ def transform_of(
 
 def any_size(network: ServedNetwork) -> tuple[int | None, ...]:
     """The input shape, with sizes `None` if the network takes any size."""
+    channels: Any
     *sizes, channels = network.shape
     other = [2 * n + 1 for n in sizes if n is not None]
     if len(other) < len(sizes):
