@@ -6,7 +6,8 @@ Tracing uses only Keras' public API, does not change the model, and allocates no
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,14 @@ class Call:
         args: The positional arguments.
         kwargs: The keyword arguments.
         outputs: The symbolic tensors that it returned.
+        path: Names of the nested models around it, if they were flattened.
     """
 
     layer: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: list[Any]
+    path: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> list[Any]:
@@ -38,7 +41,7 @@ class Call:
         return symbolic((self.args, self.kwargs))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Graph:
     """The calls of a model, on the graph's own symbolic tensors.
 
@@ -51,6 +54,34 @@ class Graph:
     calls: list[Call]
     inputs: list[Any]
     outputs: list[Any]
+
+    def __post_init__(self) -> None:
+        self._producers = {id(x): call for call in self.calls for x in call.outputs}
+        self._consumers: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for x in call.inputs:
+                self._consumers[id(x)].append(call)
+
+    def calls_of(self, layer: Any) -> list[Call]:
+        """Return the calls of a layer."""
+        return [call for call in self.calls if call.layer is layer]
+
+    def producer(self, x: Any) -> Call | None:
+        """Return the call that outputs `x`, or `None` for an input."""
+        return self._producers.get(id(x))
+
+    def consumers(self, x: Any) -> list[Call]:
+        """Return the calls that take `x`, once per use."""
+        return self._consumers[id(x)]
+
+    def is_output(self, x: Any) -> bool:
+        """Whether `x` is an output of the model."""
+        return any(x is y for y in self.outputs)
+
+    def only_consumer(self, x: Any) -> Call | None:
+        """Return the call that is the only use of `x`, or `None` if there are other uses."""
+        consumers = self.consumers(x)
+        return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
 
 
 class _Probe(keras.Operation):
@@ -85,11 +116,7 @@ def trace(
     Raises:
         ValueError: If the model is neither, or does not accept the shape.
     """
-    if not is_functional(model):
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model`. "
-            f"Received: model of type {type(model).__name__}"
-        )
+    check_functional(model)
     shapes = _input_shapes(model, input_shape)
     calls: list[Call] = []
 
@@ -156,6 +183,27 @@ def is_functional(model: Any) -> bool:
 def computes_its_graph(model: keras.Model) -> bool:
     """Whether a functional model's `call` is Keras' own."""
     return type(model).call.__module__.split(".")[0] == "keras"
+
+
+def check_functional(
+    model: Any, also: str = "", holds: Callable[[keras.Model], bool] = lambda model: True
+) -> None:
+    """Raise a `ValueError` unless the model is functional and `holds`, in words `also`."""
+    if not (is_functional(model) and holds(model)):
+        raise ValueError(
+            f"`model` must be a functional or built Sequential `keras.Model`{also}. "
+            f"Received: model of type {type(model).__name__}"
+        )
+
+
+def check_editable(model: Any) -> None:
+    """Raise a `ValueError` unless the model only computes its graph."""
+    check_functional(model, " without a `call` of its own", computes_its_graph)
+
+
+def check_one_output(model: Any) -> None:
+    """Raise a `ValueError` unless the model is functional and has one output."""
+    check_functional(model, " with one output", lambda model: len(model.outputs) == 1)
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:

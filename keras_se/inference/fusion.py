@@ -12,7 +12,7 @@ from keras_se.checks import unknown_choice
 from keras_se.graph.editable import EditableGraph
 from keras_se.graph.facts import facts_of
 from keras_se.graph.nodes import Copy, trains
-from keras_se.graph.trace import computes_its_graph, is_functional
+from keras_se.graph.trace import check_editable
 from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
 from keras_se.inference.lifting import lift
@@ -104,11 +104,7 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
     for name in chosen:
         if name not in REWRITES:
             raise ValueError(unknown_choice("rewrites", name, REWRITES))
-    if not (is_functional(model) and computes_its_graph(model)):
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
-            f"its own. Received: model of type {type(model).__name__}"
-        )
+    check_editable(model)
     graph = EditableGraph(model, lift)
     done: dict[str, list[str]] = {name: [] for name in REWRITES if name in chosen}
     while any(_rewrite(graph, name, labels) for name, labels in done.items()):

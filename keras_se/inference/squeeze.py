@@ -113,11 +113,9 @@ def split(
         new.values = {name: numbers(value) for name, value in step.values.items()}
     multiply = New(layers.Multiply, node.name, dtype=block.dtype_policy)
     for call, source in zip(calls, sources or [call.inputs[0] for call in calls], strict=True):
-        (y,) = call.outputs
         s = source
         for new, step in zip(made, steps, strict=True):
             last = step is steps[-1]
             dtype = block.compute_dtype if last else step.settings["dtype"]
             s = graph.insert(call, new, s, (source.shape[0], *step.shape), dtype)
-        arguments = [call.inputs[0], s]
-        graph.replace(call, graph.insert(call, multiply, arguments, y.shape, y.dtype))
+        graph.substitute(call, multiply, [call.inputs[0], s])

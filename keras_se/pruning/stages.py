@@ -67,11 +67,10 @@ def drop_stage(
     for name, block in found[stage]:
         constant = _constant(block, means[name]) if means else None
         for call in graph.calls_of(block):
-            (y,) = call.outputs
-            x = call.inputs[0]
-            graph.replace(
-                call, x if constant is None else graph.insert(call, constant, x, y.shape, y.dtype)
-            )
+            if constant is None:
+                graph.replace(call, call.inputs[0])
+            else:
+                graph.substitute(call, constant, call.inputs[0])
     return graph.build()
 
 

@@ -184,7 +184,7 @@ def _block(
         number += 1
         name = f"{place.name}_se{number}"
     taken.add(name)
-    before = scope.calls_of(place)[0].outputs[0]
+    before = scope.graph.calls_of(place)[0].outputs[0]
     return se.layer(
         x.shape[scope.axis(before)],
         data_format=scope.data_format(before),
