@@ -114,8 +114,9 @@ def warn_of_range(model: keras.Model, pictures: Any) -> None:
 
 
 def check_images(model: keras.Model, images: Any) -> None:
-    """Raise a `ValueError` unless an array is a batch of images for a model with one input."""
-    shape = tuple(model.inputs[0].shape)
+    """Raise a `ValueError` unless an array is a batch of images for a model's (first) input."""
+    functional = is_functional(model)
+    shape = tuple(model.inputs[0].shape) if functional else (None, *images.shape[1:])
     fits = len(images.shape) == len(shape) and all(
         known in (None, n) for known, n in zip(shape[1:], images.shape[1:], strict=True)
     )
@@ -130,6 +131,8 @@ def check_images(model: keras.Model, images: Any) -> None:
 def as_images(images: Any) -> np.ndarray:
     """Images as an array, from an array of any library or a list of images of one size."""
     try:
+        if isinstance(images, np.ndarray):
+            return images
         return ops.convert_to_numpy(images) if hasattr(images, "shape") else np.asarray(images)
     except (ValueError, TypeError) as error:
         raise ValueError(

@@ -26,7 +26,7 @@ from keras_se.analysis.samples import (
 from keras_se.checks import positive_integer
 from keras_se.data.tfds import check_data_dir, is_tfds
 from keras_se.graph.trace import is_functional
-from keras_se.inspection import describe, warn_of_range
+from keras_se.inspection import as_images, check_images, describe, warn_of_range
 from keras_se.pictures import (
     class_files,
     class_folders,
@@ -217,21 +217,8 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
         return Stream(images, classes)
     if labels is None:
         raise ValueError("`labels` must be given with an array of pictures. Received: labels=None")
-    try:
-        pictures = images if isinstance(images, np.ndarray) else np.asarray(images)
-    except ValueError:
-        pictures = np.array(None)
-    expected = tuple(model.inputs[0].shape[1:]) if is_functional(model) else pictures.shape[1:]
-    fits = len(pictures.shape[1:]) == len(expected) and all(
-        size in (None, found) for size, found in zip(expected, pictures.shape[1:], strict=True)
-    )
-    if pictures.dtype.kind not in "uif" or pictures.ndim < 2 or not fits:
-        raise ValueError(
-            f"`images` must be numbers of shape {('count', *expected)}, the model's input. "
-            f"Received: {pictures.dtype} of shape {pictures.shape}"
-        )
-    if not len(pictures):
-        raise ValueError("`images` must hold at least one picture. Received: none")
+    pictures = as_images(images)
+    check_images(model, pictures)
     if is_functional(model) and len(model.inputs) == 1:
         warn_of_range(model, pictures)
     members = class_members(labels, len(pictures))

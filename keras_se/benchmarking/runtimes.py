@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 
 # Signatures that take pictures: of `keras_se.export`, of Keras or another package.
 SIGNATURES = ("serve_images", "serving_default")
@@ -140,10 +140,8 @@ def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
 
 def check_runtime(name: str, precision: str) -> None:
     """Raise a `ValueError` unless the runtime is known, installed and supports the precision."""
-    if name not in (KERAS, *RUNTIMES):
-        raise ValueError(unknown_choice("runtime", name, (KERAS, *RUNTIMES)))
-    if precision not in PRECISIONS:
-        raise ValueError(unknown_choice("precision", precision, PRECISIONS))
+    one_of(KERAS, *RUNTIMES)("runtime", name)
+    one_of(*PRECISIONS)("precision", precision)
     package = RUNTIMES[name].package if name in RUNTIMES else "tensorflow"
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"runtime {name!r} needs {package}: pip install 'keras-se[export]'")

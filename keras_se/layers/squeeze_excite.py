@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +19,9 @@ from keras_se.layers.attention import (
     Gate,
     GateStep,
     Placement,
+    Rounding,
     check_gate,
+    unrounded,
 )
 
 Squeeze = Literal["avg", "max"] | None
@@ -138,7 +140,7 @@ class BottleneckConfig(AttentionConfig):
     def layer(
         self,
         channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        rounding: Rounding = unrounded,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
         return super().layer(channels, hidden_units=rounding(channels, self.ratio), **layer_kwargs)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_se.graph.trace import recursion
+from keras_se.inspection import layers_of
 from keras_se.labels import probabilities
 from keras_se.layers import GroupedConv2D, ScaleOffset
 from keras_se.layers._arguments import HALF_PRECISION
@@ -150,7 +151,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 def is_half(model: keras.Model) -> bool:
     """Whether a layer computes in half precision."""
-    return any(layer.compute_dtype in HALF_PRECISION for layer in _layers(model))
+    return any(layer.compute_dtype in HALF_PRECISION for layer in layers_of(model))
 
 
 def with_native_groups(model: keras.Model) -> keras.Model:
@@ -159,7 +160,7 @@ def with_native_groups(model: keras.Model) -> keras.Model:
     def changes(layer: Any) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
 
-    if not any(map(changes, _layers(model))):
+    if not any(map(changes, layers_of(model))):
         return model
     return _copy(
         model,
@@ -206,7 +207,7 @@ def with_constant_gates(
         copy = keras.models.clone_model(
             model, clone_function=clone, call_function=call, recursive=True
         )
-    for old, new in zip(_layers(model), _layers(copy), strict=True):
+    for old, new in zip(layers_of(model), layers_of(copy), strict=True):
         if old.name in dead:
             new.scale.assign(dead[old.name])
         else:
@@ -220,12 +221,6 @@ def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
     if idle is None or np.ptp(gates, axis=0).any():
         return None
     return gates[0] if np.array_equal(gates[0], idle.astype(gates.dtype)) else None
-
-
-def _layers(model: keras.Model) -> Iterator[Any]:
-    """All layers, including those of nested models, without the models themselves."""
-    for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _copy(

@@ -48,14 +48,8 @@ def cut_out(
         which: `(batch,)`, boolean.
         value: Fill value, `(channels,)`.
     """
-    inside = which[:, None, None]
-    for axis in (1, 2):
-        size = pictures.shape[axis]
-        first = (at[:, axis - 1] * size).astype(int) - side // 2
-        position = np.arange(size) - first[:, None]
-        within = (position >= 0) & (position < side)
-        inside = inside & np.expand_dims(within, 3 - axis)
-    return np.where(inside[..., None], value, pictures)
+    first = (at * pictures.shape[1:3]).astype(int) - side // 2
+    return _filled(pictures, first, np.full_like(first, side), which, value)
 
 
 def randomly_erased(
@@ -82,9 +76,16 @@ def randomly_erased(
     fits = np.asarray((sides > 0).all(-1) & (sides <= (height, width)).all(-1))
     sides = sides[np.arange(len(sides)), fits.argmax(1)]
     first = (at * ((height, width) - sides + 1)).astype(int)
-    inside = (which & fits.any(1))[:, None, None]
-    for axis, size in ((0, height), (1, width)):
-        position = np.arange(size) - first[:, axis, None]
+    return _filled(pictures, first, sides, which & fits.any(1), value)
+
+
+def _filled(
+    pictures: np.ndarray, first: np.ndarray, sides: np.ndarray, which: np.ndarray, value: np.ndarray
+) -> np.ndarray:
+    """Fill the rectangles of these first rows and columns and sides, `(batch, 2)`."""
+    inside = which[:, None, None]
+    for axis in (0, 1):
+        position = np.arange(pictures.shape[axis + 1]) - first[:, axis, None]
         within = (position >= 0) & (position < sides[:, axis, None])
         inside = inside & np.expand_dims(within, 2 - axis)
     return np.where(inside[..., None], value, pictures)

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
-
-BLOCK = 2**20
-
-
-def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the rest of a file, 1 MiB at a time."""
-    while block := file.read(BLOCK):
-        yield block
 
 
 def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
