@@ -54,11 +54,7 @@ class Essentials:
 
 
 def essentials_of(data: bytes) -> Essentials | None:
-    """The essentials of a picture file; `None` for an unknown format.
-
-    Raises:
-        ValueError: If the file is damaged or made to be slow.
-    """
+    """The essentials of a picture file; `None` for an unknown format, a `ValueError` for damage."""
     for signature, read in READERS.items():
         if re.match(signature, data, re.DOTALL):
             return read(data)

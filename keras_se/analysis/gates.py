@@ -15,16 +15,10 @@ from keras_se.layers.attention import recorded_gates
 
 
 class Gates:
-    """Computes the gates of a network in inference, without changing it.
+    """Computes the gates of a built network in inference, without changing it.
 
     Each batch is one compiled prediction of the network itself, so nested models, shared layers and
-    a user-defined `call` work as usual.
-
-    Args:
-        model: A built network with attention blocks.
-
-    Raises:
-        ValueError: If it is not a model, has no attention blocks, or is not built.
+    a user-defined `call` work as usual. Without built attention blocks it raises a `ValueError`.
     """
 
     def __init__(self, model: keras.Model) -> None:

@@ -140,11 +140,9 @@ def _classes(classes: Any, count: int, known: int) -> np.ndarray:
 
 
 class _Network:
-    """Runs a network, flattened, with a perturbation added to the output of one layer.
+    """Runs a flattened network with a perturbation added to the feature maps of one layer.
 
-    Args:
-        model: The network.
-        layer: Name of the layer, or `None` for the last feature maps.
+    `layer` is its name, or `None` for the last feature maps.
     """
 
     def __init__(self, model: keras.Model, layer: str | None) -> None:

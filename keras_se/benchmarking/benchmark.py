@@ -63,12 +63,7 @@ class Line(Case):
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `benchmark`.
-
-    Attributes:
-        conditions: Machine, versions and settings.
-        lines: The figures.
-    """
+    """The figures of `benchmark`, and the machine, versions and settings behind them."""
 
     conditions: Mapping[str, str | int]
     lines: Sequence[Line]

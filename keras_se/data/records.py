@@ -78,17 +78,10 @@ class Records:
 def tfrecords(
     title: str, shards: Sequence[tuple[Path, int]], image: str, label: str
 ) -> Records:  # fmt: skip
-    """The pictures in TFRecord files.
+    """The pictures in TFRecord files, given with the number of records in each.
 
-    Args:
-        title: Their name in messages.
-        shards: Each file, and its number of records.
-        image: Name of the feature with the picture.
-        label: Name of the feature with the class.
-
-    Raises:
-        ValueError: If a file is malformed.
-        OSError: If a file cannot be read.
+    `image` and `label` name the features with the picture and its class. A malformed file raises a
+    `ValueError`.
     """
 
     def look(shard: tuple[Path, int]) -> list[tuple[int, int, int]]:

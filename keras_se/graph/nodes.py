@@ -15,12 +15,7 @@ from keras_se.graph.trace import Call
 
 
 class Copy:
-    """An unchanged layer or operation of the model.
-
-    Attributes:
-        source: The model's layer or operation.
-        path: Names of the nested models around it.
-    """
+    """An unchanged layer or operation of the model, inside the nested models named in `path`."""
 
     def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:
         self.source = source
@@ -47,13 +42,7 @@ class Copy:
 
 
 class New:
-    """A layer that is not in the model.
-
-    Attributes:
-        create: The layer's class, or a function that creates it.
-        settings: The arguments.
-        values: Its variables, by attribute.
-    """
+    """A layer that is not in the model, made by `create`; `values` are of its variables."""
 
     path = ()
 

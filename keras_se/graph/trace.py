@@ -43,13 +43,7 @@ class Call:
 
 @dataclass(eq=False)
 class Graph:
-    """The calls of a model, on the graph's own symbolic tensors.
-
-    Attributes:
-        calls: All calls in topological order, without the input layers.
-        inputs: The model's inputs.
-        outputs: The model's outputs.
-    """
+    """The calls of a model in topological order, without input layers, on symbolic tensors."""
 
     calls: list[Call]
     inputs: list[Any]
@@ -100,21 +94,14 @@ def trace(
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
 ) -> Graph:
-    """Return the graph of a functional or Sequential model.
+    """Return the graph of a functional or built Sequential model.
 
-    A nested model is one call; `trace` it with the shapes of that call's inputs to look inside.
+    A nested model is one call; `trace` it with the shapes of that call's inputs to look inside. The
+    shapes of the graph's tensors are known as far as those of its inputs are.
 
-    Args:
-        model: A functional or built Sequential model.
-        input_shape: Shape of one image, without the batch, in place of the model's own; for a
-            model with several inputs, a list of shapes. Defaults to `None`.
-        batch_size: Batch size, unless the model fixes it. Defaults to `None`.
-
-    Returns:
-        The graph; the shapes of its tensors are known as far as those of the inputs are.
-
-    Raises:
-        ValueError: If the model is neither, or does not accept the shape.
+    `input_shape`, without the batch, replaces the model's own; for several inputs it is a list of
+    shapes. `batch_size` applies unless the model fixes it. A `ValueError` names the layer that
+    rejects a shape.
     """
     check_functional(model)
     shapes = _input_shapes(model, input_shape)

@@ -99,11 +99,8 @@ def split(
 ) -> None:
     """Replace the calls of an attention block by gates and a multiplication.
 
-    Args:
-        graph: The network's graph.
-        node: The block.
-        steps: Steps that compute the gates. Defaults to the block's own.
-        sources: Input of the steps in each call. Defaults to the calls' inputs.
+    `steps` compute the gates from `sources`, one per call; by default these are the block's own
+    steps and the calls' inputs.
     """
     block, calls = node.source, graph.calls_of(node)
     rank = len(calls[0].inputs[0].shape)

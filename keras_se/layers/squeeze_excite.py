@@ -34,16 +34,7 @@ def _check_squeeze(squeeze: Any) -> None:
 
 
 class Bottleneck(ChannelAttention):
-    """Two fully connected layers between the mean of each channel and its gate.
-
-    Args:
-        ratio: Reduction ratio.
-        gate: Nonlinearity of the gates.
-        activation: Activation between the fully connected layers.
-        use_bias: Whether they have biases.
-        hidden_units: Width of the bottleneck in place of `max(1, channels // ratio)`.
-        **layer_kwargs: As for `ChannelAttention`.
-    """
+    """Two fully connected layers from the mean of each channel to its gate; see `SqueezeExcite`."""
 
     variable_names: ClassVar[tuple[str, ...]] = (
         "reduce_kernel",

@@ -88,15 +88,10 @@ class Transform:
 
 
 def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode and preprocess the good pictures of a batch.
+    """Decode and preprocess the good pictures of a batch of files, string `(N,)`.
 
-    Args:
-        image_bytes: Files, string `(N,)`.
-        transform: Their preprocessing.
-
-    Returns:
-        The good pictures, float32 `(M, height, width, channels)` in 0..255; their rows, int64
-        `(M,)`; and an error for every row, string `(N,)`, empty for good ones.
+    Returns the good pictures, float32 `(M, height, width, channels)` in 0..255; their rows, int64
+    `(M,)`; and an error for every row, string `(N,)`, empty for good ones.
     """
     import tensorflow as tf
 

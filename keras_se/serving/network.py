@@ -171,16 +171,10 @@ def with_native_groups(model: keras.Model) -> keras.Model:
 def with_constant_gates(
     model: keras.Model, images: np.ndarray
 ) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model, or a copy in which blocks with dead hidden units scale by constants.
+    """The model, or a copy in which blocks with dead hidden units scale by constants; their names.
 
-    In 8 bits such units have a range of zero, which runtimes refuse.
-
-    Args:
-        model: A functional model.
-        images: Images in the model's data format.
-
-    Returns:
-        The model, and the names of the blocks whose gates are the same for all images.
+    In 8 bits such units have a range of zero, which runtimes refuse. `images` are in the model's
+    data format.
     """
     found: dict[Any, list[np.ndarray]] = {}
     for first in range(0, len(images), BATCH):

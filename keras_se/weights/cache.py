@@ -66,10 +66,7 @@ def converted_path(entry: Weights) -> Path:
 def converted(entry: Weights, shapes: Shapes, net: Architecture) -> Path:
     """Return the converted file of a set; download and convert it if it is missing.
 
-    Args:
-        entry: The set.
-        shapes: The variable shapes of its network including the head.
-        net: Its network.
+    `shapes` are those of the network's variables, including the head's.
     """
     path = converted_path(entry)
     # If the file exists, a read-only folder is enough.

@@ -22,13 +22,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def check_hash(path: Path, expected: str, name: Path | None = None) -> None:
-    """Raise a `ValueError` unless the file's hash begins with the expected digits.
-
-    Args:
-        path: The file.
-        expected: `"<algorithm>:<hexadecimal digits>"`.
-        name: Name of the file in the error. Defaults to `None`: its path.
-    """
+    """Raise a `ValueError` about the file, or `name`, unless its hash begins with `expected`."""
     compare_hash(name or path, expected, file_hash(path, expected.split(":")[0]))
 
 
