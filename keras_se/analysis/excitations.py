@@ -120,8 +120,7 @@ def excitations(
                 )
             names = names or own
         else:
-            source, names = _folder(Path(images), names or _own(model, Path(images)), transform,
-                                    colours)  # fmt: skip
+            source, names = _folder(model, Path(images), names, transform, colours)
     else:
         classes = _outputs(model) if names is None else len(names)
         source = _source(model, images, labels, classes)
@@ -240,20 +239,15 @@ def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
     return preprocessing_of(known), colours_for(known)
 
 
-def _own(model: keras.Model, folder: Path) -> list[str] | None:
-    """The model's own class names, if they include all folder names."""
-    labels = describe(model).labels if folder.is_dir() else None
-    folders = {path.name for path in class_folders(folder)} if labels else set()
-    return list(labels) if labels and folders <= set(labels) else None
-
-
 def _folder(
-    folder: Path, names: list[str] | None, transform: Preprocessing, colours: str
-) -> tuple[LabelledImages, list[str]]:
+    model: keras.Model, folder: Path, names: list[str] | None, transform: Preprocessing,
+    colours: str,
+) -> tuple[LabelledImages, list[str]]:  # fmt: skip
     """The pictures in a folder of folders, and the names of the classes."""
-    if names is None and folder.is_dir():
-        names = [path.name for path in class_folders(folder)]
-    names = names or []
+    if names is None:
+        folders = [path.name for path in class_folders(folder)] if folder.is_dir() else []
+        own = describe(model).labels or ()
+        names = list(own) if own and {*folders} <= {*own} else folders
     places = {name: n for n, name in enumerate(names)}
     files = class_files(folder, places, "`class_names`", "images")
     return of_files(files, lambda path: read_picture(path, transform, colours), len(names)), names

@@ -101,7 +101,8 @@ def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[t
     if isinstance(layer, keras.Model):
         inside = layer.layers
     else:
-        inside = [x for x in keras.tree.flatten(list(vars(layer).values())) if _is_layer(x)]
+        values = keras.tree.flatten(list(vars(layer).values()))
+        inside = [value for value in values if isinstance(value, keras.layers.Layer)]
     for child in inside:
         if id(child) in seen:
             continue
@@ -110,7 +111,3 @@ def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[t
             yield f"{path}{child.name}", child
         else:
             yield from _named(child, kind, f"{path}{child.name}/", seen)
-
-
-def _is_layer(value: Any) -> bool:
-    return isinstance(value, keras.layers.Layer)

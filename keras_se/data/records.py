@@ -34,14 +34,7 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True)
 class Records:
-    """Pictures in records.
-
-    Attributes:
-        title: Name of the data set in messages.
-        read: Reads the bytes of the picture at an index.
-        labels: int64, `(count,)`.
-        sizes: Bytes of each picture, int64, `(count,)`.
-    """
+    """Pictures in records: `read` gives the bytes of one, `sizes` how many; errors say `title`."""
 
     title: str
     read: Callable[[int], bytes]

@@ -19,14 +19,9 @@ from keras_se.checks import positive_integer
 
 @dataclass(eq=False)
 class Call:
-    """One call of a layer.
+    """One call of a layer, nested model, or operation of `keras.ops`, with its symbolic outputs.
 
-    Attributes:
-        layer: The model's layer, nested model, or operation of `keras.ops`.
-        args: The positional arguments.
-        kwargs: The keyword arguments.
-        outputs: The symbolic tensors that it returned.
-        path: Names of the nested models around it, if they were flattened.
+    `path` names the nested models around it, once they are flattened.
     """
 
     layer: Any

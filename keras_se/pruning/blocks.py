@@ -31,8 +31,7 @@ def blocks_in(graph: EditableGraph) -> dict[str, Copy]:
 def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
     """Return the mean gates of every block, `(C,)`, with equal weight per class and call.
 
-    Raises:
-        ValueError: If they were not measured on this model or one like it.
+    Excitations that were not measured on this model, or one like it, raise a `ValueError`.
     """
     if not isinstance(excitations, Excitations):
         raise ValueError(

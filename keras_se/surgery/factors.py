@@ -31,12 +31,9 @@ HOMOGENEOUS = (LINEAR, keras.activations.relu, keras.activations.leaky_relu)
 
 @dataclass(eq=False)
 class Scope:
-    """One functional model, the given one or a nested one.
+    """The graph of the given model or of a nested one, whose `path` is such as `nested/`.
 
-    Attributes:
-        path: Its path within the given model, with a trailing slash, or "".
-        graph: Its graph.
-        places: The layers that a block follows, or the blocks themselves.
+    Its places are the layers that a block follows, or the blocks themselves.
     """
 
     path: str
@@ -99,10 +96,9 @@ class Factors:
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
     def weigh(self, requirement: str) -> None:
-        """Find the weights next to every place that compensate for gates of one half.
+        """Find the weights next to each place that make up for gates of one half.
 
-        Raises:
-            ValueError: If there are none; the message begins with `requirement`.
+        If there are none, the message of the `ValueError` begins with `requirement`.
         """
         for scope in self.scopes.values():
             for place in scope.places:

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_se.files import writing
+from keras_se.files import sync, writing
 from keras_se.weights.hashes import file_hash
 
 KEPT = 2
@@ -50,11 +50,11 @@ def save_checkpoint(
                 for number, value in enumerate(values):
                     file.create_dataset(f"{number:06}", data=value, track_times=False)
             temporary.write_bytes(buffer.getbuffer())
-            _sync(temporary)
+            sync(temporary)
             digits = file_hash(temporary).split(":")[1][:16]
             epoch, step = position
             os.replace(temporary, folder / f"{epoch:05}-{step:07}.{digits}.h5")
-            _sync(folder)
+            sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
     for path in _checkpoints(folder)[:-KEPT]:
@@ -101,12 +101,3 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
         raise ValueError(f"The checkpoint is of another network or version: expected {first}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _sync(path: Path) -> None:
-    """Sync a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
