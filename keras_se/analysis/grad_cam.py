@@ -6,6 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -214,18 +215,14 @@ class _Network:
             args, kwargs = keras.tree.map_structure(value, (call.args, call.kwargs))
             if "training" in inspect.signature(getattr(layer, "call", layer)).parameters:
                 kwargs["training"] = False
-            run = _before_probabilities if call.outputs[0] is last else _called
-            outputs = keras.tree.flatten(run(layer, *args, **kwargs))
+            run = layer if call.outputs[0] is not last else partial(_before_probabilities, layer)
+            outputs = keras.tree.flatten(run(*args, **kwargs))
             if call is self.target:
                 features = outputs[0] = (
                     outputs[0] if perturbation is None else outputs[0] + perturbation
                 )
             values |= zip(map(id, call.outputs), outputs, strict=True)
         return values[id(last)], features
-
-
-def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
 
 
 def _before_probabilities(layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from keras import layers
 
 from keras_se.graph.copies import copy_values, twin
 from keras_se.graph.trace import Call
+from keras_se.layers import ScaleOffset
 
 
 class Copy:
@@ -64,6 +65,14 @@ class New:
 
 
 Node = Copy | New
+
+
+def constant_of(block: Copy, gates: np.ndarray) -> New:
+    """Create a multiplication by constants to replace an attention block."""
+    axis = 1 if block.source.data_format == "channels_first" else -1
+    node = New(ScaleOffset, block.name, axis=axis, dtype=block.source.dtype_policy)
+    node.values = {"scale": gates}
+    return node
 
 
 def trains(layer: Any, call: Call) -> bool:

@@ -116,19 +116,9 @@ def trace(
         calls.append(Call(probe.operation, args, kwargs, symbolic(outputs)))
         return outputs
 
-    with recursion(2 * len(getattr(model, "operations", model.layers))):
-        # Cloning the user's model itself would also compile the clone.
-        bare = keras.Model(model.inputs, model.outputs, name=model.name)
-        inputs = [
-            keras.Input(
-                batch_shape=(x.shape[0] or batch_size, *shape),
-                dtype=x.dtype,
-                sparse=x.sparse,
-                name=x.name,
-            )
-            for x, shape in zip(model.inputs, shapes, strict=True)
-        ]
-        clone = keras.models.clone_model(bare, inputs, clone_function=_Probe, call_function=call)
+    batch = (x.shape[0] or batch_size for x in model.inputs)
+    whole = [(size, *shape) for size, shape in zip(batch, shapes, strict=True)]
+    clone = _clone(model, whole, _Probe, call)
     return Graph(calls, clone.inputs, clone.outputs)
 
 
@@ -144,15 +134,24 @@ def recalled(model: keras.Model) -> Graph:
         calls.append(Call(layer, args, kwargs, symbolic(outputs)))
         return outputs
 
+    shapes = [tuple(x.shape) for x in model.inputs]
+    copy = _clone(model, shapes, lambda layer: layer, call)
+    return Graph(calls, copy.inputs, copy.outputs)
+
+
+def _clone(
+    model: keras.Model, shapes: list[tuple[Any, ...]], clone: Callable[[Any], Any],
+    call: Callable[..., Any],
+) -> keras.Model:  # fmt: skip
+    """Clone a model for inputs of these shapes, including the batch."""
     with recursion(2 * len(getattr(model, "operations", model.layers))):
+        # Cloning the user's model itself would also compile the clone.
         bare = keras.Model(model.inputs, model.outputs, name=model.name)
         inputs = [
-            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs
+            keras.Input(batch_shape=shape, dtype=x.dtype, sparse=x.sparse, name=x.name)
+            for x, shape in zip(model.inputs, shapes, strict=True)
         ]
-        copy = keras.models.clone_model(
-            bare, inputs, clone_function=lambda layer: layer, call_function=call
-        )
-    return Graph(calls, copy.inputs, copy.outputs)
+        return keras.models.clone_model(bare, inputs, clone_function=clone, call_function=call)
 
 
 def is_functional(model: Any) -> bool:

@@ -18,6 +18,7 @@ from keras_se.graph.editable import EditableGraph
 from keras_se.graph.nodes import Copy, New, numbers
 from keras_se.inference.linear import Linear
 from keras_se.layers import ChannelAttention
+from keras_se.layers._arguments import channel_axis
 from keras_se.layers.attention import GateStep
 
 
@@ -45,17 +46,19 @@ def move_squeeze(graph: EditableGraph) -> list[str]:
         calls = graph.calls_of(node)
         may = excites(graph, node) and moves(node.source) and not may_be_masked(graph, node)
         behind = [graph.producer(call.inputs[0]) for call in calls] if may else [None]
-        linear = behind[0].layer if behind[0] else None
+        linear, rank = None, 0
+        if behind[0]:
+            linear, rank = behind[0].layer, len(calls[0].inputs[0].shape)
         if not (
             isinstance(linear, Linear)
             and all(call and call.layer is linear for call in behind)
             and linear.pointwise
-            and _same_axis(linear, node.source, len(calls[0].inputs[0].shape))
+            and linear.axis(rank) == channel_axis(node.source.data_format, rank)
             and not linear.activated
             and len(linear.inputs) < len(linear.outputs)
         ):
             continue
-        steps = _before(linear, node.source.gate_steps(len(calls[0].inputs[0].shape)))
+        steps = _before(linear, node.source.gate_steps(rank))
         split(graph, node, steps, [call.inputs[0] for call in behind if call])
         done.append(node.label)
     return done
@@ -72,10 +75,6 @@ def may_be_masked(graph: EditableGraph, node: Copy) -> bool:
         return False
     sources = [node.source for node in graph.nodes(Copy)]
     return any(isinstance(x, layers.Masking) or getattr(x, "mask_zero", False) for x in sources)
-
-
-def _same_axis(linear: Linear, block: ChannelAttention, rank: int) -> bool:
-    return linear.axis(rank) == (1 if block.data_format == "channels_first" else rank - 1)
 
 
 def _before(linear: Linear, steps: Sequence[GateStep]) -> list[GateStep]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy, constant_of
 from keras_se.graph.trace import recursion
 from keras_se.inspection import layers_of
 from keras_se.labels import probabilities
-from keras_se.layers import GroupedConv2D, ScaleOffset
+from keras_se.layers import GroupedConv2D
 from keras_se.layers._arguments import HALF_PRECISION
 from keras_se.layers.attention import recorded_gates
 from keras_se.serving.decoding import Transform
@@ -182,31 +184,17 @@ def with_constant_gates(
             model(images[first : first + BATCH], training=False)
         for layer, gates, _ in calls:
             found.setdefault(layer, []).append(keras.ops.convert_to_numpy(gates))
-    dead = {layer.name: gates for layer, several in found.items()
+    dead = {layer: gates for layer, several in found.items()
             if (gates := _constant(layer, np.concatenate(several))) is not None}  # fmt: skip
     if not dead:
         return model, ()
-
-    def clone(layer: Any) -> Any:
-        if layer.name not in dead:
-            return type(layer).from_config(layer.get_config())
-        axis = 1 if layer.data_format == "channels_first" else -1
-        return ScaleOffset(axis, dtype=layer.dtype_policy, name=layer.name)
-
-    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        # A block may also take a mask.
-        return layer(*inputs) if layer.name in dead else layer(*inputs, **options)
-
-    with recursion(2 * len(model.layers)):
-        copy = keras.models.clone_model(
-            model, clone_function=clone, call_function=call, recursive=True
-        )
-    for old, new in zip(layers_of(model), layers_of(copy), strict=True):
-        if old.name in dead:
-            new.scale.assign(dead[old.name])
-        else:
-            new.set_weights(old.get_weights())
-    return copy, tuple(dead)
+    graph = EditableGraph(model)
+    for node in graph.nodes(Copy):
+        if node.source in dead:
+            constant = constant_of(node, dead[node.source])
+            for call in graph.calls_of(node):
+                graph.substitute(call, constant, call.inputs[0])
+    return graph.build(), tuple(layer.name for layer in dead)
 
 
 def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
