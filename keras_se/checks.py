@@ -57,7 +57,7 @@ def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str =
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: of a long one only the start."""
+    """A value as an error shows it; a long one is cut."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 

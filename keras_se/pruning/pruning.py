@@ -146,7 +146,7 @@ def prune(
 
     Reference:
         Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710), Section 3.1 and, for
-        what is added, 3.3; the gates are those of Hu et al. (arXiv:1709.01507), Eq. 3.
+        sums, 3.3; the gates are those of Hu et al. (arXiv:1709.01507), Eq. 3.
     """
     number("above 0 and at most 1", lambda keep: 0 < keep <= 1)("keep", keep)
     one_of(*SCORES)("by", by)

@@ -161,7 +161,7 @@ def run_litert(path: Path, images: np.ndarray) -> list[np.ndarray]:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # A warning that it moves to its own package.
+        # TensorFlow warns that the interpreter moves to a package of its own.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path))
     (taken,) = interpreter.get_input_details()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Pictures decoded in parallel; each may need three bytes per pixel or more.
 DECODERS = 4
 UNDAMAGED = f"expected an undamaged picture ({', '.join(FORMATS)}). Received: "
-# Refused even if not `strict`, and what is expected instead.
+# Refused even if not `strict`, with the words for what is accepted.
 REFUSED = {
     ANIMATION: "a picture of one frame",
     SMALL_GIF: "a GIF whose picture fills its canvas",

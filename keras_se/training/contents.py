@@ -1,4 +1,4 @@
-"""The record of its data in a run's folder, and the check that the data have not changed.
+"""The record of a run's data in its folder, and the check that they have not changed.
 
 `data.json` has the class names, the input shape and where each part is from; `files.json.gz` has
 every picture's name, size and class.
@@ -49,7 +49,7 @@ def packed(contents: Contents) -> bytes:
 
 
 def stored_data(folder: str | Path) -> dict[str, Any] | None:
-    """The record of its data in a run's folder.
+    """The record of a run's data in its folder.
 
     Args:
         folder: The run's folder.
