@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
+from keras_se.inspection import layers_of
 from keras_se.serving.network import ServedNetwork, without_xla
 
 if TYPE_CHECKING:
@@ -130,6 +132,10 @@ def convert_to_litert(
     """Convert to LiteRT, a file that is also a ZIP archive with `labels.txt`; return the writer."""
     import tensorflow as tf
 
+    pools = (keras.layers.AveragePooling3D, keras.layers.MaxPooling3D)
+    pool = next((layer for layer in layers_of(network.model) if isinstance(layer, pools)), None)
+    if pool is not None:
+        raise ValueError(f"LiteRT has no pools of volumes, as in layer {pool.name!r}")
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
     if representative is not None:
 

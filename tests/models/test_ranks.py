@@ -262,5 +262,11 @@ def test_other_formats(format: str, name: str, network: str, rank: int, tmp_path
     model = getattr(keras_se, network)(
         weights=None, input_shape=SHAPES[rank], classes=5, **SMALL[network]
     )
-    made = keras_se.export(trained_like(model, 0), tmp_path / name, format, image_bytes=False)
+    trained_like(model, 0)
+    if (format, network, rank) == ("litert", "SEResNeXt50", 3):
+        with pytest.raises(ValueError, match="LiteRT has no pools of volumes, as in layer 'stem_"):
+            keras_se.export(model, tmp_path / name, format, image_bytes=False)
+        assert not (tmp_path / name).exists()
+        return
+    made = keras_se.export(model, tmp_path / name, format, image_bytes=False)
     assert made.difference < 1e-3
