@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_se.data.labelled import Data
 from keras_se.files import atomic, writing
+from keras_se.training.averaging import in_words
 from keras_se.training.recipe import Recipe
 
 CARD = """# {model} trained on {data}
@@ -39,7 +40,7 @@ def card(
         shape=data.shape,
         classes=", ".join(data.names),
         parameters=results["parameters_trainable"],
-        averaged="" if recipe.ema is None else " (their moving average)",
+        averaged=in_words(recipe),
         validation=validation,
         val_top1=history[-1]["val_top1"],
         epochs=recipe.epochs,

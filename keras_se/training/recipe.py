@@ -19,6 +19,7 @@ from keras_se.checks import (
     unknown_choice,
 )
 from keras_se.fields import CHECK, FRACTION, SHARE, check_fields, checked
+from keras_se.training.conflicts import check_together
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
@@ -138,6 +139,10 @@ class Recipe:
             batches.
         ema: Decay per step of the weights' moving average, which is then validated and saved; or
             `None`.
+        swa: Stochastic weight averaging (Izmailov et al., 2018): share of the epochs after which
+            the weights are averaged, over the ends of all later epochs; from then on the mean is
+            validated and saved, with BatchNorm's statistics recomputed on 10,000 training pictures;
+            the learning rate stays that of `schedule`. `None`: no averaging.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or, to compare runs,
             `"float64"`.
         deterministic: Whether to use TensorFlow's bitwise reproducible operations, slower on a GPU.
@@ -192,6 +197,7 @@ class Recipe:
     mixup: float = checked(NOT_NEGATIVE, 0.0)
     cutmix: float = checked(NOT_NEGATIVE, 0.0)
     ema: float | None = checked(_or_null(FRACTION), None)
+    swa: float | None = checked(_or_null(SHARE), None)
     precision: str = checked(
         one_of("float32", "float64", "mixed_bfloat16", "mixed_float16"), "float32"
     )
@@ -200,40 +206,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"`warmup_epochs` must be less than `epochs`, {self.epochs}. "
-                f"Received: warmup_epochs={self.warmup_epochs}"
-            )
-        if self.new_head and self.weights is None:
-            raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
-        if self.schedule == "step" and not self.drops:
-            raise ValueError("`drops` must not be empty with schedule='step'. Received: drops=()")
-        if (self.fold is None) != (self.folds is None) or (self.fold or 0) > (self.folds or 0):
-            raise ValueError(
-                "`fold` must be from 1 to `folds`, and both given or both null. "
-                f"Received: fold={self.fold}, folds={self.folds}"
-            )
-        if self.fold is not None and self.held_out:
-            raise ValueError(
-                "`held_out` must be 0 with `fold`, which holds pictures out itself. "
-                f"Received: held_out={self.held_out}"
-            )
-        if self.sampling == "balanced" and self.class_weights == "balanced":
-            raise ValueError(
-                "`class_weights` must be null with sampling='balanced', which balances the classes "
-                "already. Received: class_weights='balanced'"
-            )
-        if self.batch % self.repeats:
-            raise ValueError(
-                f"`batch` must be a multiple of `repeats`, {self.repeats}. "
-                f"Received: batch={self.batch}"
-            )
-        if self.target_threshold is not None and self.loss != "sigmoid":
-            raise ValueError(
-                "`target_threshold` is only supported with loss='sigmoid'. "
-                f"Received: target_threshold={self.target_threshold}"
-            )
+        check_together(self)
         self.se_config()
 
     def se_config(self) -> AttentionConfig | None:

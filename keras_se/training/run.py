@@ -17,6 +17,7 @@ import numpy as np
 from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import Data, check_channels_last
 from keras_se.training import checkpoints
+from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
 from keras_se.training.figures import figures, logits
@@ -98,6 +99,7 @@ class Run:
         self.steps = 0
         self.devices = Devices()
         self.pending: list[np.ndarray] | None = None
+        self.average = WeightAverage(recipe)
 
     def train(self, *, resume: bool = False) -> dict[str, Any]:
         """Train, from the beginning or from the newest checkpoint.
@@ -197,6 +199,9 @@ class Run:
             logs = self.model.get_metrics_result()
             row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
             seconds = time.monotonic() - began
+            self.average.update(
+                self.model, epoch, functools.partial(training_batches, training, recipe, epoch)
+            )
             row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
             row |= {f"val_{name}": value for name, value in evaluated.items()}
@@ -230,7 +235,8 @@ class Run:
         found = checkpoints.newest_checkpoint(self.folder / CHECKPOINTS, self.report)
         if found is None:
             return 0, 0
-        self.pending, state = found
+        values, state = found
+        self.pending = self.average.restore(values, state, len(self.model.weights))
         self.history = state["history"]
         self.files.write_history(self.history)
         self.report(f"resuming from epoch {state['epoch'] + 1}, step {state['step']}")
@@ -252,8 +258,8 @@ class Run:
         """Write a checkpoint after `step` steps of `epoch`."""
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        state = {"epoch": epoch, "step": step, "history": self.history}
-        values = checkpoints.values_of(self.variables())
+        state = {"epoch": epoch, "step": step, "history": self.history, **self.average.state()}
+        values = [*checkpoints.values_of(self.variables()), *self.average.values]
         if self.devices.chief:
             checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)
 
@@ -273,35 +279,20 @@ class Run:
             )
 
     def _logits(self, data: Data) -> np.ndarray:
-        with _averaged(self.model, self.recipe):
+        with self.average.swapped_in(self.model):
             return logits(self.model, data, self.recipe.batch)
 
     def _evaluate(self, data: Data) -> dict[str, float]:
         return figures(self._logits(data), data.labels)
 
     def _write_weights(self) -> None:
-        """Write the last and best networks, with the weights or their moving average."""
+        """Write the last and best networks, with the weights or their average."""
         best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
-        with _averaged(self.model, self.recipe):
+        with self.average.swapped_in(self.model):
             # `self.stored` is not compiled, so it is saved without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
         self.files.write_network(self.stored, names)
-
-
-@contextmanager
-def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """Swap in the moving average of the weights, if the recipe has one."""
-    if recipe.ema is None:
-        yield
-        return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(model)
-    swap.on_test_begin()
-    try:
-        yield
-    finally:
-        swap.on_test_end()
 
 
 @contextmanager

@@ -1,0 +1,42 @@
+"""Settings of a recipe that do not fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_se.training.recipe import Recipe
+
+
+def check_together(recipe: Recipe) -> None:
+    """Raise a `ValueError` that names the first settings which do not fit each other."""
+    for expected, names in _conflicts(recipe):
+        received = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
+        raise ValueError(f"{expected}. Received: {received}")
+
+
+def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """For each conflict what was expected, and the fields to show."""
+    if recipe.warmup_epochs >= recipe.epochs:
+        yield f"`warmup_epochs` must be less than `epochs`, {recipe.epochs}", ("warmup_epochs",)
+    if recipe.new_head and recipe.weights is None:
+        yield "`weights` must be given with new_head=true", ("weights",)
+    if recipe.schedule == "step" and not recipe.drops:
+        yield "`drops` must not be empty with schedule='step'", ("drops",)
+    if (recipe.fold is None) != (recipe.folds is None) or (recipe.fold or 0) > (recipe.folds or 0):
+        yield "`fold` must be from 1 to `folds`, and both given or both null", ("fold", "folds")
+    if recipe.fold is not None and recipe.held_out:
+        yield "`held_out` must be 0 with `fold`, which holds pictures out itself", ("held_out",)
+    if recipe.sampling == "balanced" and recipe.class_weights == "balanced":
+        yield (
+            "`class_weights` must be null with sampling='balanced', which balances the classes "
+            "already",
+            ("class_weights",),
+        )
+    if recipe.batch % recipe.repeats:
+        yield f"`batch` must be a multiple of `repeats`, {recipe.repeats}", ("batch",)
+    if recipe.target_threshold is not None and recipe.loss != "sigmoid":
+        yield "`target_threshold` is only supported with loss='sigmoid'", ("target_threshold",)
+    if recipe.ema is not None and recipe.swa is not None:
+        yield "`ema` and `swa` are two averages of the weights: set one to null", ("ema", "swa")
