@@ -8,7 +8,9 @@ from typing import Any
 
 from keras_se.data.labelled import Data
 from keras_se.files import atomic, writing
+from keras_se.training import figures
 from keras_se.training.averaging import in_words
+from keras_se.training.figures import IN_WORDS, choosing
 from keras_se.training.recipe import Recipe
 
 CARD = """# {model} trained on {data}
@@ -18,15 +20,15 @@ Draft written by the run; fill in the brackets.
 - Network: `keras.models.load_model("last.keras")` after `import keras_se`; {parameters:,}
   parameters.
 - Weights: after the last epoch{averaged}; `best.keras` is the epoch with the best validation
-  top-1. `last.weights.h5` and `best.weights.h5` are the weights alone.
-- Input: images {shape} in 0..255; normalisation is built in. Output: logits.
+  {chosen_by}. `last.weights.h5` and `best.weights.h5` are the weights alone.
+- Input: images {shape} in 0..255; normalisation is built in. Output: {outputs}.
 - Classes, in order: {classes}.
-- Test set, evaluated once with the last weights: top-1 {top1:.2%}, top-5 {top5:.2%}, cross-entropy
-  {cross_entropy:.4f}.
-- Validation ({validation}): top-1 {val_top1:.2%} after the last of {epochs} epochs.
+- Test set, evaluated once with the last weights: {tested}.
+- Validation ({validation}): {chosen_by} {validated:.2%} after the last of {epochs} epochs.
 - Recipe: `recipe.json`; versions: `environment.json`; every epoch: `metrics.csv`, `curves.png`.
 - Licence of the data, intended use, known failures: [to be written].
 """
+INDEPENDENT = "logits, whose sigmoids are independent probabilities"
 
 
 def card(
@@ -34,6 +36,7 @@ def card(
     results: Mapping[str, Any],
 ) -> str:  # fmt: skip
     """Draft a model card in Markdown."""
+    chosen_by = choosing(results["test"])
     return CARD.format(
         model=recipe.model,
         data=recipe.data,
@@ -42,26 +45,31 @@ def card(
         parameters=results["parameters_trainable"],
         averaged=in_words(recipe),
         validation=validation,
-        val_top1=history[-1]["val_top1"],
+        outputs="logits" if recipe.labels == "one" else INDEPENDENT,
+        chosen_by=IN_WORDS[chosen_by][0],
+        validated=history[-1][f"val_{chosen_by}"],
+        tested=figures.in_words(results["test"]),
         epochs=recipe.epochs,
-        **results["test"],
     )  # fmt: skip
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
-    """Plot loss and top-1 per epoch; return `False` if Matplotlib is not installed."""
+    """Plot loss and accuracy per epoch; return `False` if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in history]
+    name = choosing(history[-1], "val_")
     curves = (
         ("cross-entropy", (("loss", "training"), ("val_cross_entropy", "validation"))),
-        ("top-1", (("top1", "training"), ("val_top1", "validation"))),
+        (IN_WORDS[name][0], ((name, "training"), (f"val_{name}", "validation"))),
     )
     for axes, (title, lines) in zip(figure.subplots(1, 2), curves, strict=True):
         for name, label in lines:
+            if name not in history[-1]:
+                continue
             axes.plot(epochs, [row[name] for row in history], marker=".", label=label)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)

@@ -38,5 +38,32 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"`batch` must be a multiple of `repeats`, {recipe.repeats}", ("batch",)
     if recipe.target_threshold is not None and recipe.loss != "sigmoid":
         yield "`target_threshold` is only supported with loss='sigmoid'", ("target_threshold",)
+    if recipe.labels != "one":
+        yield from _of_several_labels(recipe)
+    elif recipe.separator != ";":
+        yield (
+            "`separator` is only supported with several labels, labels='separated'",
+            ("separator",),
+        )
     if recipe.ema is not None and recipe.swa is not None:
         yield "`ema` and `swa` are two averages of the weights: set one to null", ("ema", "swa")
+
+
+# The value that settings must have with several labels per picture.
+SEVERAL_LABELS = {
+    "data": "folder",
+    "loss": "sigmoid",
+    "label_smoothing": 0,
+    "sampling": "shuffled",
+    "class_weights": None,
+}
+
+
+def _of_several_labels(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, value in SEVERAL_LABELS.items():
+        if getattr(recipe, name) != value:
+            yield f"`{name}` must be {_json(value)} with labels={recipe.labels!r}", (name,)
+
+
+def _json(value: object) -> str:
+    return "null" if value is None else repr(value)

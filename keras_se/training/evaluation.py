@@ -1,4 +1,4 @@
-"""`keras-se evaluate`: accuracy of a network on labelled pictures."""
+"""`keras-se evaluate`: figures of a network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from keras_se.pictures import class_files, colours_for, preprocessing_of, read_p
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
 from keras_se.training.figures import TINY, averaged, figures, logits
+from keras_se.training.label_figures import LabelEvaluation, evaluation_of_labels
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.views import View, check_margin, views_of
 
@@ -72,7 +73,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     bad_pictures: str = "refuse",
     tta: str | None = None,
-) -> Evaluation:
+) -> Evaluation | LabelEvaluation:
     """Evaluate a set of weights, a run or a model's file.
 
     Args:
@@ -88,6 +89,9 @@ def evaluate(
         tta: Test-time augmentation: the mean of the probabilities of `"flip"`: the picture and its
             mirror image; `"five"`: the centre and the corners of the resized picture (Krizhevsky et
             al., 2012); `"ten"`: both. Defaults to `None`: the picture alone.
+
+    Returns:
+        An `Evaluation`; a `LabelEvaluation` of a run on pictures with several labels.
 
     Raises:
         ValueError: If there is no such network or data, its classes are not known, a run's data
@@ -133,7 +137,7 @@ def evaluate(
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
-def _evaluate_run(folder: Path, tta: str | None) -> Evaluation:
+def _evaluate_run(folder: Path, tta: str | None) -> Evaluation | LabelEvaluation:
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
     test = load_test(folder, recipe, skipped.append)
@@ -141,7 +145,8 @@ def _evaluate_run(folder: Path, tta: str | None) -> Evaluation:
         check_margin(tta, "pictures of the network's own size, or with crop=1.0")
     model = get_model(folder)
     every = np.stack([logits(model, test, recipe.batch, view) for view in views_of(tta)])
-    return _account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
+    account: Any = _account if test.labels.ndim == 1 else evaluation_of_labels
+    return account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
 
 
 def _set_model(entry: Any) -> keras.Model:

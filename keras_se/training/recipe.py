@@ -18,6 +18,7 @@ from keras_se.checks import (
     tuple_of,
     unknown_choice,
 )
+from keras_se.data.label_format import FORMATS
 from keras_se.fields import CHECK, FRACTION, SHARE, check_fields, checked
 from keras_se.training.conflicts import check_together
 
@@ -76,6 +77,13 @@ class Recipe:
             beside. Without `test`, `val` is also the test set; without both, a fifth of the
             pictures is. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the
             test set is `test` if it has labels, else `validation`, else a fifth of `train`.
+        labels: For `"folder"`, the labels in the CSV file. `"one"`: one per picture, in the column
+            `label`; `"separated"`: the names of any number of labels in it; `"columns"`: any number
+            of labels, 0 or 1 in a column for each class, which are all columns except `file` and
+            `split`. Several labels need `loss="sigmoid"`; `best.keras` then has the best mean
+            average precision on the validation pictures.
+        separator: Text between the names of several labels, in the CSV file and in
+            `out_of_fold.csv`.
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
             class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
             those of the weights.
@@ -85,7 +93,7 @@ class Recipe:
         held_out: Number of training pictures held out for validation; with 0, the validation set is
             the data set's own, or else the test set.
         folds: Number of parts of the training pictures for cross-validation, each with the same
-            share of every class; `None`: none.
+            share of every class, or combination of labels; `None`: none.
         fold: The part that is validated and not trained on, from 1 to `folds`; the run also writes
             its predictions, `out_of_fold.csv`.
         sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many
@@ -152,6 +160,8 @@ class Recipe:
     model: str = field(metadata={CHECK: MODEL})
     data: str = field(metadata={CHECK: TEXT})
     data_dir: str | None = checked(_or_null(TEXT), None)
+    labels: str = checked(one_of(*FORMATS), "one")
+    separator: str = checked(TEXT, ";")
     se: Mapping[str, Any] | None = field(default_factory=dict, metadata={CHECK: SE})
     variant: Mapping[str, Any] = field(default_factory=dict, metadata={CHECK: VARIANT})
     weights: str | None = checked(_or_null(TEXT), None)

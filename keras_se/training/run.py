@@ -20,7 +20,7 @@ from keras_se.training import checkpoints
 from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
-from keras_se.training.figures import figures, logits
+from keras_se.training.figures import IN_WORDS, choosing, figures, logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
@@ -287,7 +287,8 @@ class Run:
 
     def _write_weights(self) -> None:
         """Write the last and best networks, with the weights or their average."""
-        best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
+        name = f"val_{choosing(self.history[-1], 'val_')}"
+        best = max(range(len(self.history)), key=lambda n: self.history[n][name])
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
         with self.average.swapped_in(self.model):
             # `self.stored` is not compiled, so it is saved without the optimizer.
@@ -312,7 +313,9 @@ def _prepared(recipe: Recipe) -> Iterator[None]:
 
 
 def _line(row: dict[str, float], epochs: int) -> str:
+    top1 = f", top-1 {row['top1']:.2%}" if "top1" in row else ""
+    name = choosing(row, "val_")
     return (
-        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}, top-1 {row['top1']:.2%}, "
-        f"validation top-1 {row['val_top1']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}{top1}, validation "
+        f"{IN_WORDS[name][0]} {row[f'val_{name}']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
     )

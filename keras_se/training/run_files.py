@@ -107,7 +107,9 @@ class RunFiles:
         writer.writerow(["picture", "class", *data.names])
         scores = probabilities(logits, self.recipe.loss)
         for key, label, row in zip(data.keys(), data.labels, scores, strict=True):
-            writer.writerow([key, data.names[label], *(f"{score:.7g}" for score in row)])
+            own = [label] if data.labels.ndim == 1 else np.flatnonzero(label).tolist()
+            shown = self.recipe.separator.join(data.names[n] for n in own)
+            writer.writerow([key, shown, *(f"{score:.7g}" for score in row)])
         self._write("out_of_fold.csv", text.getvalue())
 
     def finish(
