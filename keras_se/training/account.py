@@ -25,7 +25,8 @@ Draft written by the run; fill in the brackets.
 - Classes, in order: {classes}.
 - Test set, evaluated once with the last weights: {tested}.
 - Validation ({validation}): {chosen_by} {validated:.2%} after the last of {epochs} epochs.
-- Recipe: `recipe.json`; versions: `environment.json`; every epoch: `metrics.csv`, `curves.png`.
+- Recipe: `recipe.json`{taught}; versions: `environment.json`; every epoch: `metrics.csv`,
+  `curves.png`.
 - Licence of the data, intended use, known failures: [to be written].
 """
 INDEPENDENT = "logits, whose sigmoids are independent probabilities"
@@ -50,6 +51,7 @@ def card(
         validated=history[-1][f"val_{chosen_by}"],
         tested=figures.in_words(results["test"]),
         epochs=recipe.epochs,
+        taught="" if recipe.teacher is None else f", distilled from {recipe.teacher}",
     )  # fmt: skip
 
 

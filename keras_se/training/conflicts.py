@@ -45,6 +45,15 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
             "`separator` is only supported with several labels, labels='separated'",
             ("separator",),
         )
+    if (recipe.teacher is None) != (recipe.distillation is None):
+        yield (
+            "`teacher` and `distillation`, its weight, must be both given or both null",
+            ("teacher", "distillation"),
+        )
+    if recipe.teacher is None and recipe.temperature != 1:
+        yield "`temperature` is only supported with `teacher`", ("temperature",)
+    if recipe.teacher is not None and recipe.class_weights is not None:
+        yield "`class_weights` must be null with `teacher`", ("class_weights",)
     if recipe.ema is not None and recipe.swa is not None:
         yield "`ema` and `swa` are two averages of the weights: set one to null", ("ema", "swa")
 

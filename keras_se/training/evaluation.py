@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from keras_se.data.labelled import check_channels_last
 from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
 from keras_se.inspection import describe
-from keras_se.labels import class_names
+from keras_se.labels import class_names, class_places
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
@@ -223,14 +222,16 @@ def _files(
     classes, batch = known.classes or (), -(-BATCH // len(views))
     transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
-        items: list[tuple[Any, int]] = [*class_files(Path(data), _places(classes), "the network")]
+        items: list[tuple[Any, int]] = [
+            *class_files(Path(data), class_places(classes), "the network")
+        ]
         sides = sides_of(known)
         return _Files(
             items, lambda p: read_picture(p, transform, colours, sides=sides, views=views), str,
             batch,
         )  # fmt: skip
     records, chosen, names = evaluated_on(data, data_dir)
-    places = _places(classes)
+    places = class_places(classes)
     for identifier, name in classes:
         # TFDS numbers classes that have no names.
         if identifier.isdecimal() and identifier != name:
@@ -248,15 +249,9 @@ def _files(
     )
 
 
-def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Index of each class by identifier, and by name where it is unique."""
-    shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
-    return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
-
-
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
     """The pictures in a folder of folders, named by class identifiers or names."""
-    return class_files(folder, _places(class_names(dataset)), dataset)
+    return class_files(folder, class_places(class_names(dataset)), dataset)
 
 
 def _account(

@@ -129,6 +129,12 @@ class Recipe:
         target_threshold: With the sigmoid loss, targets above it become one and others zero, so
             that a mixed picture fully has each of its classes; `None`: they are unchanged.
         label_smoothing: Share of the target that is spread over all classes.
+        teacher: Network to distil (Hinton et al., 2015): the name of a set of weights, a run folder
+            or a `.keras` file, with the classes of the data. It answers the same augmented
+            pictures in inference mode; a run resumes only with the same teacher.
+        distillation: With `teacher`, the weight of the loss against its probabilities, from 0 to 1;
+            that against the labels has the rest.
+        temperature: Divides both networks' logits in that loss, which counts by its square.
         shift: Pixels of zero padding before a random crop.
         flip: Whether to mirror half of the pictures.
         repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
@@ -192,6 +198,9 @@ class Recipe:
     loss: str = checked(one_of("softmax", "sigmoid"), "softmax")
     target_threshold: float | None = checked(_or_null(SHARE), None)
     label_smoothing: float = checked(SHARE, 0.0)
+    teacher: str | None = checked(_or_null(TEXT), None)
+    distillation: float | None = checked(_or_null(PROBABILITY), None)
+    temperature: float = checked(POSITIVE, 1.0)
     shift: int = checked(NATURAL, 0)
     flip: bool = checked(TRUTH, False)
     repeats: int = checked(COUNT, 1)

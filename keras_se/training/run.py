@@ -20,6 +20,7 @@ from keras_se.training import checkpoints
 from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
+from keras_se.training.distillation import Student, Teacher, check_teacher, load_teacher
 from keras_se.training.figures import IN_WORDS, choosing, figures, logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
@@ -100,6 +101,7 @@ class Run:
         self.devices = Devices()
         self.pending: list[np.ndarray] | None = None
         self.average = WeightAverage(recipe)
+        self.teacher: Teacher | None = None
 
     def train(self, *, resume: bool = False) -> dict[str, Any]:
         """Train, from the beginning or from the newest checkpoint.
@@ -136,12 +138,20 @@ class Run:
         self.steps = len(training) // recipe.batch
         for line in lines(parts, recipe, training, validation, test):
             self.report(line)
+        self.teacher = load_teacher(recipe, training, self.report)
+        taught_by = None
+        if self.teacher is not None:
+            taught_by = self.teacher.record(recipe.teacher)
+            # Loading it drew numbers, but the student starts as it would without it.
+            keras.utils.set_random_seed(recipe.seed)
         if resume:
             self._check_data(parts)
+            check_teacher(self.folder, taught_by)
         try:
             with self.files.locked(), noted(self._note):
                 if not resume:
-                    self.files.begin(parts, described(training, validation, test))
+                    about = described(training, validation, test)
+                    self.files.begin(parts, about, taught_by)
                 return self._train(training, validation, test)
         except Interrupted:
             raise
@@ -177,6 +187,8 @@ class Run:
                 f"Received: batch={recipe.batch}"
             )
         self.model, self.stored = network(recipe, training), network(recipe, training)
+        if self.teacher is not None:
+            self.model = Student(self.model, self.teacher, recipe)
         self.devices.prepare(self.model)
         compile_for_training(self.model, recipe, self.steps, training.labels)
         epoch, first = self._position()
