@@ -1,5 +1,7 @@
 """The mean of the weights over the last epochs."""
 
+import json
+
 import h5py
 import keras
 import numpy as np
@@ -122,7 +124,9 @@ def test_mistakes():
 @pytest.mark.training
 @pytest.mark.parametrize("share", ["0.5", "0"])
 def test_resumed_bit_for_bit(share, data, tmp_path):
-    """Killed before the first mean is taken, and after it."""
+    """Killed before the first mean is taken, and after it; once more, when nothing is left."""
     chosen = training_runs.recipe(data, "ema=null", f"swa={share}")
     whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path)
     assert whole == resumed
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert Run(chosen, tmp_path / "run").train(resume=True) == results
