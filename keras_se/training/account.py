@@ -8,10 +8,9 @@ from typing import Any
 
 from keras_se.data.labelled import Data
 from keras_se.files import atomic, writing
-from keras_se.training import figures
 from keras_se.training.averaging import in_words
-from keras_se.training.figures import IN_WORDS, choosing
 from keras_se.training.recipe import Recipe
+from keras_se.training.tasks import Task, task_of
 
 CARD = """# {model} trained on {data}
 
@@ -20,16 +19,22 @@ Draft written by the run; fill in the brackets.
 - Network: `keras.models.load_model("last.keras")` after `import keras_se`; {parameters:,}
   parameters.
 - Weights: after the last epoch{averaged}; `best.keras` is the epoch with the best validation
-  {chosen_by}. `last.weights.h5` and `best.weights.h5` are the weights alone.
+  {title}. `last.weights.h5` and `best.weights.h5` are the weights alone.
 - Input: images {shape} in 0..255; normalisation is built in. Output: {outputs}.
 - Classes, in order: {classes}.
-- Test set, evaluated once with the last weights: {tested}.
-- Validation ({validation}): {chosen_by} {validated:.2%} after the last of {epochs} epochs.
+- Test set, evaluated once with the last weights: {figures}, cross-entropy
+  {cross_entropy:.4f}.
+- Validation ({validation}): {title} {val_score:.2%} after the last of {epochs} epochs.
 - Recipe: `recipe.json`{taught}; versions: `environment.json`; every epoch: `metrics.csv`,
   `curves.png`.
 - Licence of the data, intended use, known failures: [to be written].
 """
 INDEPENDENT = "logits, whose sigmoids are independent probabilities"
+# Figures of the test set, by the task's score.
+FIGURES = {
+    "top1": {"top1": "top-1", "top5": "top-5"},
+    "mean_average_precision": {"mean_average_precision": "mean average precision"},
+}
 
 
 def card(
@@ -37,7 +42,8 @@ def card(
     results: Mapping[str, Any],
 ) -> str:  # fmt: skip
     """Draft a model card in Markdown."""
-    chosen_by = choosing(results["test"])
+    task, test = task_of(recipe), results["test"]
+    shown = FIGURES[task.score]
     return CARD.format(
         model=recipe.model,
         data=recipe.data,
@@ -47,15 +53,16 @@ def card(
         averaged=in_words(recipe),
         validation=validation,
         outputs="logits" if recipe.labels == "one" else INDEPENDENT,
-        chosen_by=IN_WORDS[chosen_by][0],
-        validated=history[-1][f"val_{chosen_by}"],
-        tested=figures.in_words(results["test"]),
+        title=task.title,
+        figures=", ".join(f"{title} {test[name]:.2%}" for name, title in shown.items()),
+        cross_entropy=test["cross_entropy"],
+        val_score=history[-1][f"val_{task.score}"],
         epochs=recipe.epochs,
         taught="" if recipe.teacher is None else f", distilled from {recipe.teacher}",
     )  # fmt: skip
 
 
-def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path, task: Task) -> bool:
     """Plot loss and accuracy per epoch; return `False` if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
@@ -63,10 +70,10 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> bool:
         return False
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    name = choosing(history[-1], "val_")
+    name = task.training or task.score
     curves = (
         ("cross-entropy", (("loss", "training"), ("val_cross_entropy", "validation"))),
-        (IN_WORDS[name][0], ((name, "training"), (f"val_{name}", "validation"))),
+        (task.training_title, ((name, "training"), (f"val_{name}", "validation"))),
     )
     for axes, (title, lines) in zip(figure.subplots(1, 2), curves, strict=True):
         for name, label in lines:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 
@@ -14,16 +12,6 @@ from keras_se.views import CENTRE, View
 
 # Stands for a probability of zero.
 TINY = np.finfo("float32").tiny
-# Each figure's name in a sentence, and its form.
-IN_WORDS = {
-    "top1": ("top-1", "{:.2%}"),
-    "top5": ("top-5", "{:.2%}"),
-    "mean_average_precision": ("mean average precision", "{:.2%}"),
-    "classes_left_out": ("classes without pictures, which are left out", "{:.0f}"),
-    "cross_entropy": ("cross-entropy", "{:.4f}"),
-}
-# The figure that chooses the best epoch, by which there is.
-CHOOSING = ("top1", "mean_average_precision")
 
 
 def logits(model: keras.Model, data: Data, batch: int, view: View = CENTRE) -> np.ndarray:
@@ -70,14 +58,3 @@ def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         "top1": float((rank == 0).mean()),
         "top5": float((rank < 5).mean()),
     }
-
-
-def choosing(found: Mapping[str, float], prefix: str = "") -> str:
-    """Name of the figure that chooses the best epoch, among those with a prefix."""
-    return next(name for name in CHOOSING if prefix + name in found)
-
-
-def in_words(found: Mapping[str, float]) -> str:
-    """Figures as part of a sentence."""
-    known = {name: IN_WORDS[name] for name in IN_WORDS if name in found}
-    return ", ".join(f"{word} {form.format(found[n])}" for n, (word, form) in known.items())

@@ -51,7 +51,7 @@ def label_figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {
         "cross_entropy": float(losses.sum(axis=1).mean()),
         "mean_average_precision": float(np.mean(found)) if found else float("nan"),
-        "classes_left_out": labels.shape[1] - len(found),
+        "classes_left_out": float(labels.shape[1] - len(found)),
     }
 
 

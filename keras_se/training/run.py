@@ -21,7 +21,7 @@ from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
 from keras_se.training.distillation import Student, Teacher, check_teacher, load_teacher
-from keras_se.training.figures import IN_WORDS, choosing, figures, logits
+from keras_se.training.figures import logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
@@ -30,6 +30,7 @@ from keras_se.training.run_folder import CHECKPOINTS, check_new, check_resumed, 
 from keras_se.training.signals import noted
 from keras_se.training.splits import described, lines, split
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
+from keras_se.training.tasks import Task, task_of
 
 # Steps between checks of the loss, which make a GPU wait.
 LOOK = 50
@@ -94,7 +95,7 @@ class Run:
     ) -> None:
         check_channels_last()
         self.recipe, self.folder, self.report, self.progress = recipe, folder, report, progress
-        self.strategy = resolve_strategy(strategy)
+        self.strategy, self.task = resolve_strategy(strategy), task_of(recipe)
         self.history: list[dict[str, float]] = []
         self.signal = 0
         self.steps = 0
@@ -224,7 +225,7 @@ class Run:
             self.model.reset_metrics()
             self.save(epoch, 0)
             self.files.write_history(self.history)
-            self.report(_line(row, recipe.epochs))
+            self.report(_line(row, recipe.epochs, self.task))
             if self.stops():
                 raise Interrupted(self.signal)
         if self.pending is not None:
@@ -294,13 +295,15 @@ class Run:
         with self.average.swapped_in(self.model):
             return logits(self.model, data, self.recipe.batch)
 
-    def _evaluate(self, data: Data) -> dict[str, float]:
-        return figures(self._logits(data), data.labels)
+    def _evaluate(self, data: Data) -> dict[str, Any]:
+        with self.average.swapped_in(self.model):
+            return self.task.measure(self.model, data, self.recipe.batch)
 
     def _write_weights(self) -> None:
         """Write the last and best networks, with the weights or their average."""
-        name = f"val_{choosing(self.history[-1], 'val_')}"
-        best = max(range(len(self.history)), key=lambda n: self.history[n][name])
+        best = max(
+            range(len(self.history)), key=lambda n: self.history[n][f"val_{self.task.score}"]
+        )
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
         with self.average.swapped_in(self.model):
             # `self.stored` is not compiled, so it is saved without the optimizer.
@@ -324,10 +327,10 @@ def _prepared(recipe: Recipe) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
-    top1 = f", top-1 {row['top1']:.2%}" if "top1" in row else ""
-    name = choosing(row, "val_")
+def _line(row: dict[str, float], epochs: int, task: Task) -> str:
+    trained = f", {task.training_title} {row[task.training]:.2%}" if task.training else ""
     return (
-        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}{top1}, validation "
-        f"{IN_WORDS[name][0]} {row[f'val_{name}']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}{trained}, "
+        f"validation {task.title} {row[f'val_{task.score}']:.2%}, "
+        f"{row['pictures_per_second']:.0f} pictures/s"
     )
