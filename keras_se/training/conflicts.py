@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from keras_se.checks import shown
+
 if TYPE_CHECKING:
     from keras_se.training.recipe import Recipe
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 def check_together(recipe: Recipe) -> None:
     """Raise a `ValueError` that names the first settings which do not fit each other."""
     for expected, names in _conflicts(recipe):
-        received = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in names)
+        received = ", ".join(f"{name}={shown(getattr(recipe, name))}" for name in names)
         raise ValueError(f"{expected}. Received: {received}")
 
 

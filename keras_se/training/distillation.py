@@ -27,6 +27,8 @@ from keras_se.training.figures import TINY
 from keras_se.training.recipe import Recipe
 from keras_se.training.run_folder import TEACHER
 
+# Characters of a hash and of a name in a message.
+SHOWN, LONGEST = 23, 120
 # What a network must answer for each loss of a recipe, as `describe` says it.
 ANSWERS = {"softmax": "probabilities", "sigmoid": "independent probabilities"}
 # Settings that decide which pictures are trained on.
@@ -152,13 +154,13 @@ def check_teacher(folder: Path, record: dict[str, Any] | None) -> None:
         raise ValueError(f"{path}: expected the record of a run's teacher ({error})") from None
     if stored != record["weights"]:
         raise ValueError(
-            f"{folder}: its run has another teacher: expected weights {stored}. "
-            f"Received: {record['weights']} of {record['teacher']}"
+            f"{folder}: its run has another teacher: expected weights {stored[:SHOWN]}... "
+            f"Received: {record['weights'][:SHOWN]}..."
         )
 
 
 def _unfit(expected: str, received: str) -> ValueError:
-    return ValueError(f"`teacher` must {expected}. Received: teacher={received}")
+    return ValueError(f"`teacher` must {expected}. Received: teacher={received[-LONGEST:]}")
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
