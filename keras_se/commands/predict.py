@@ -10,6 +10,7 @@ import click
 
 import keras_se
 from keras_se.commands._output import as_json, print_json
+from keras_se.commands._scoring import score_files
 from keras_se.labels import probabilities
 
 
@@ -21,12 +22,31 @@ from keras_se.labels import probabilities
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @click.option("--heatmap", type=click.Path(path_type=Path),
               help="Draw where the network looks (Grad-CAM) into this .png file.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Write a table, .csv or .parquet, with a row per picture.")  # fmt: skip
+@click.option("--embeddings", is_flag=True, help="With --out: write embeddings, not scores.")
+@click.option("--shard", metavar="K/N", help="With --out: only the K-th of N parts; see `join`.")
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="With --out: pictures per batch.  [default: 32]")  # fmt: skip
 @as_json
 def predict(
     images: tuple[str, ...], weights: str, top: int, strict: bool, heatmap: Path | None,
-    as_json: bool,
+    out: Path | None, embeddings: bool, shard: str | None, batch_size: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Classify each IMAGE, or print the network's output values."""
+    """Classify each IMAGE, or print the network's output values.
+
+    With --out, IMAGE may be a folder, for all pictures below it, of any number. A picture that
+    cannot be read gets a row with the error. The same command resumes a run that was killed.
+    """
+    if out is not None:
+        if heatmap is not None:
+            raise ValueError(f"`heatmap` must be left out with --out. Received: {str(heatmap)!r}")
+        score_files(images, weights, out, embeddings, strict, batch_size or 32, shard, as_json)
+        return
+    if embeddings or shard is not None or batch_size is not None:
+        raise ValueError(
+            "`out` must be given with --embeddings, --shard and --batch-size. Received: none"
+        )
     import numpy as np
 
     from keras_se.analysis.heat_maps import check_drawable, draw_heat_maps
