@@ -75,6 +75,8 @@ class Journal:
             return {}
         stored = read_account(self.out)
         differing = difference(stored, self._account)
+        if stored["shard"] != self._account["shard"]:
+            differing = "shard"
         if differing:
             raise ValueError(
                 f"give another --out, or delete {printable(path)!r} to start again: it is of a run "
@@ -93,7 +95,7 @@ class Journal:
     def _commit(self) -> None:
         """Make the rows so far count."""
         with writing(self._partial), open(self._partial, "ab") as file:
-            file.truncate(self._bytes)
+            file.seek(file.truncate(self._bytes))
             file.write("".join(self._rows).encode())
             file.flush()
             os.fsync(file.fileno())

@@ -90,7 +90,8 @@ def score_pictures(
         )
     if shard is not None:
         out = shard.path(out)
-    pictures = list_pictures(images, report)
+    notes: list[str] = []
+    pictures = list_pictures(images, notes.append)
     model = get_model(weights)
     known = describe(model)
     network = _network(model, known, features)
@@ -114,6 +115,8 @@ def score_pictures(
     starts = (shard or WHOLE).starts(len(pictures.files), batch_size)
     total = sum(min(batch_size, len(pictures.files) - start) for start in starts)
     with journal(out, account, columns.header(), len(starts)) as log:
+        for note in notes:
+            report(note)
         work = _Work(pictures, network, known, columns, strict, batch_size, answers)
         already = min(log.batches * batch_size, total)
         progress(already, total)

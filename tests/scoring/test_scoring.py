@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,8 @@ from keras_se.scoring.tables import Columns, table_format
 
 WEIGHTS = "se_resnet20.fashion_mnist"
 SUFFIXES = (".csv", ".parquet")
-# Rows of a batch of the tests; the pictures fill four and a part of the fifth.
-BATCH, COUNT = 4, 18
+# Pictures per batch, in all and damaged: three batches and a part of the fourth.
+BATCH, COUNT, BAD = 4, 14, 2
 # Two batch sizes of one float32 network.
 TOLERANCE = 1e-5
 
@@ -89,7 +91,7 @@ def test_what_a_table_has(suffix: str, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / f"scores{suffix}"
     lines: list[str] = []
     scored = score(folder, out, report=lines.append)
-    assert (scored.path, scored.pictures, scored.bad, scored.new) == (out, COUNT, 3, COUNT)
+    assert (scored.path, scored.pictures, scored.bad, scored.new) == (out, COUNT, BAD, COUNT)
     assert lines == [f"{folder}: left out, other files: 1 .txt"]
     assert beside(out) == [out.name]
     found = rows(out)
@@ -97,20 +99,21 @@ def test_what_a_table_has(suffix: str, folder: Path, tmp_path: Path) -> None:
     expected = sorted(p.relative_to(folder).as_posix() for p in folder.glob("[abc]/*.png"))
     assert [row["file"] for row in found] == expected
     labels = keras_se.describe(load(WEIGHTS)).labels
+    pictures, written = [], []
     for row in found:
         values = [row[str(n)] for n in range(10)]
-        try:
-            picture = keras_se.load_image(folder / row["file"], WEIGHTS)
-        except ValueError as error:
-            assert row["error"] == str(error).split(": ", 1)[1]
+        if row["error"]:
+            with pytest.raises(ValueError, match="picture") as caught:
+                keras_se.load_image(folder / row["file"], WEIGHTS)
+            assert row["error"] == str(caught.value).split(": ", 1)[1]
             assert not any([row["label"], row["score"], *values])
             continue
-        assert not row["error"]
-        (scores,) = load(WEIGHTS).predict(picture, verbose=0)
-        np.testing.assert_allclose(np.array(values, "float32"), scores, atol=TOLERANCE)
-        best = int(np.argmax(np.array(values, "float32")))
-        assert row["label"] == labels[best]
-        assert row["score"] == values[best]
+        pictures.append(keras_se.load_image(folder / row["file"], WEIGHTS))
+        written.append(np.array(values, "float32"))
+        assert row["label"] == labels[written[-1].argmax()]
+        assert row["score"] == values[written[-1].argmax()]
+    scores = load(WEIGHTS)(np.concatenate(pictures))
+    np.testing.assert_allclose(written, scores, rtol=0, atol=TOLERANCE)
 
 
 def test_both_formats_have_the_same_numbers(folder: Path, tmp_path: Path) -> None:
@@ -141,12 +144,12 @@ def test_other_answers(
     if kind == "embeddings":
         expected = keras_se.embeddings(model, batch)
     elif kind == "logits":
-        expected = model.predict(batch, verbose=0)
+        expected = np.asarray(model(batch))
         model = keras_se.get_model(WEIGHTS, classifier_activation=None)
         keras_se.inspection.tell(model, size=28, labels=list("abcdefghij"), scores="softmax")
     elif kind == "values":
         model = keras.Model(model.inputs, keras.layers.Dense(3)(model.outputs[0]))
-        expected = model.predict(batch, verbose=0)
+        expected = np.asarray(model(batch))
     else:
         inputs = keras.Input((1, 28, 28))
         moved = keras.layers.Permute((2, 3, 1))(inputs)
@@ -155,7 +158,7 @@ def test_other_answers(
         monkeypatch.setattr(
             "keras_se.inspection.channels_first", lambda model: model.inputs[0].shape[1] == 1
         )
-        expected = model.predict(np.moveaxis(batch, -1, 1), verbose=0)
+        expected = np.asarray(model(np.moveaxis(batch, -1, 1)))
     monkeypatch.setattr(run, "get_model", lambda weights: model)
     score(folder, tmp_path / "s.csv", features=kind == "embeddings")
     found = rows(tmp_path / "s.csv")
@@ -174,11 +177,11 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     steps = [0]
 
     def counted(function: Any) -> Any:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             steps[0] -= 1
             if steps[0] == -1:
                 raise Killed
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 
@@ -211,7 +214,7 @@ def test_killed_at_every_step(
         (tmp_path / f"{out.name}.run.json.1.tmp").write_text("{")
         kill(10**6)
         scored = score(folder, out)
-        assert (scored.pictures, scored.bad) == (COUNT, 3)
+        assert (scored.pictures, scored.bad) == (COUNT, BAD)
         assert out.read_bytes() == whole.read_bytes(), step
         assert beside(out) == [out.name, whole.name]
         assert len([*tmp_path.glob("*.tmp")]) == 0
@@ -239,11 +242,11 @@ def test_a_resumed_run_scores_only_the_rest(
     done: list[tuple[int, int]] = []
     scored = score(folder, tmp_path / "s.csv", progress=lambda *both: done.append(both))
     # One batch size.
-    assert calls == [BATCH] * 3 + ["killed"] + [BATCH] * 2
-    assert done == [(12, COUNT), (16, COUNT), (18, COUNT)]
-    assert (scored.new, scored.bad) == (6, 3)
+    assert calls == [BATCH] * 3 + ["killed", BATCH]
+    assert done == [(12, COUNT), (COUNT, COUNT)]
+    assert (scored.new, scored.bad) == (COUNT - 12, BAD)
     again = score(folder, tmp_path / "s.csv")
-    assert (again.new, again.pictures, again.bad) == (0, COUNT, 3)
+    assert (again.new, again.pictures, again.bad) == (0, COUNT, BAD)
 
 
 CHANGES: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
@@ -253,6 +256,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "strict": (lambda p: None, {"strict": True}, "value of strict"),
     "batch size": (lambda p: None, {"batch_size": 5}, "batch size"),
     "embeddings": (lambda p: None, {"features": True}, "kind of answers"),
+    "shard": (lambda p: None, {"shard": Shard(1, 1)}, "shard"),
 }
 
 
@@ -262,13 +266,10 @@ def test_another_run(
     name: str, finished: bool, folder: Path, tmp_path: Path, kill: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    out = tmp_path / "s.csv"
+    out = tmp_path / "s-1-of-1.csv"
     kill(10**6 if finished else 5)
-    with pytest.MonkeyPatch.context():
-        try:
-            score(folder, out)
-        except Killed:
-            assert not finished
+    with contextlib.nullcontext() if finished else pytest.raises(Killed):
+        score(folder, out)
     kill(10**6)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
     change, options, words = CHANGES.get(name, (lambda p: None, {}, "another network"))
@@ -277,8 +278,9 @@ def test_another_run(
         other = keras.models.clone_model(load(WEIGHTS))
         other.set_weights([0.5 * array for array in load(WEIGHTS).get_weights()])
         monkeypatch.setattr(run, "get_model", lambda weights: other)
+    whole = tmp_path / "s.csv" if "shard" in options else out
     with pytest.raises(ValueError, match=words) as caught:
-        score(folder, out, **options)
+        score(folder, whole, **options)
     assert "delete" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {n: (tmp_path / n).read_bytes() for n in before} == before
@@ -403,7 +405,7 @@ def test_two_processes_at_once(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command(run: Run, tmp_path: Path) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def command(run: Run) -> Run:
     return lambda *words: run("predict", *words, "--weights", WEIGHTS)
 
 
@@ -411,7 +413,7 @@ def test_the_command(command: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.csv"
     code, text, err = command(folder, "--out", out)
     assert code == 0
-    assert text.startswith(f"{out}: {COUNT} pictures, 3 with errors; ")
+    assert text.startswith(f"{out}: {COUNT} pictures, {BAD} with errors; ")
     assert text.endswith(" pictures/s\n")
     assert err == f"{folder}: left out, other files: 1 .txt\n"
     assert command(folder, "--out", out)[1].endswith("; complete before\n")
@@ -443,7 +445,8 @@ def test_mistakes(
     assert_mistake(command(file, file, "--out", out), "distinct files")
     for shard in ("0/3", "4/3", "1", "a/b", "1/3/5", "-1/3"):
         assert_mistake(command(folder, "--out", out, "--shard", shard), "`shard` must be", shard)
-    assert_mistake(command(folder, "--out", out, "--heatmap", tmp_path / "m.png"), "`heatmap`")
+    for option in (["--heatmap", tmp_path / "m.png"], ["--top", "3"]):
+        assert_mistake(command(folder, "--out", out, *option), "`out` cannot be given with")
     for option in (["--embeddings"], ["--shard", "1/2"], ["--batch-size", "4"]):
         assert_mistake(command(file, *option), "`out` must be given")
     out.write_text("precious")
@@ -453,8 +456,8 @@ def test_mistakes(
     assert_mistake(command(folder, "--out", tmp_path / "t.csv"), "the account of a run")
     (tmp_path / "f.csv").mkdir()
     assert_mistake(command(folder, "--out", tmp_path / "f.csv"), "`out` must be")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    monkeypatch.delitem(__import__("sys").modules, "pyarrow.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     assert_mistake(command(folder, "--out", tmp_path / "s.parquet"), "keras-se[parquet]")
 
 
