@@ -36,8 +36,9 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(autouse=True)
 def one_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every network is loaded once; every batch is committed."""
+    """Every network is loaded once; every batch is committed; no test waits for the disk."""
     monkeypatch.setattr(run, "get_model", load)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.setattr(journal, "COMMIT_SECONDS", 0.0)
 
 
