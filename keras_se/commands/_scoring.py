@@ -49,6 +49,7 @@ def score_files(
             "new": scored.new, "pictures_per_second": speed,
         })  # fmt: skip
         return
-    line = f"{click.format_filename(scored.path)}: {scored.pictures:,} pictures"
+    line = f"{click.format_filename(scored.path)}: {scored.pictures:,} picture"
+    line += "" if scored.pictures == 1 else "s"
     line += f", {scored.bad:,} with errors" if scored.bad else ""
     click.echo(line + (f"; {speed:,.0f} pictures/s" if scored.new else "; complete before"))
