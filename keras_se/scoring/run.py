@@ -84,7 +84,7 @@ def score_pictures(
         OSError: If a folder cannot be read or the table cannot be written.
     """
     table_format(out).check(out)
-    if out.name.startswith(".") or not out.parent.is_dir() or out.is_dir():
+    if not out.parent.is_dir() or out.is_dir():
         raise ValueError(
             f"`out` must be a file in an existing folder. Received: out={printable(out)!r}"
         )
@@ -193,6 +193,8 @@ class _Work:
                 path, transform, colours, self.strict, sides_of(self.known)
             )
         except (ValueError, OSError) as error:
+            if not self.pictures.root.is_dir():
+                raise OSError(f"{printable(self.pictures.root)}: the folder is gone") from None
             return _one_line(error, path, file)
         return ""
 

@@ -24,8 +24,8 @@ FILE, LABEL, SCORE, ERROR = "file", "label", "score", "error"
 TEXTS = (FILE, LABEL, ERROR)
 # Nine digits tell all float32 numbers apart.
 NUMBER = "%.9g"
-# Rows of a row group in a Parquet file.
-GROUP_ROWS = 4096
+# Values of a row group in a Parquet file, one of which is held in memory.
+GROUP_VALUES = 2**20
 # Bytes that the CSV reader takes at a time, which must hold a row; a number takes 16 at most.
 BLOCK_BYTES, NUMBER_BYTES = 2**20, 16
 
@@ -64,13 +64,13 @@ class Columns:
         """The rows of some pictures; one with an error has no numbers."""
         numbers = ",".join([NUMBER] * len(self.values))
         lines = []
-        for name, error, row in zip(names, errors, outputs.tolist(), strict=True):
+        scored = zip(names, errors, outputs.tolist(), outputs.argmax(1).tolist(), strict=True)
+        for name, error, row, highest in scored:
             best = [] if self.labels is None else ["", ""]
             if error:
                 lines.append(line([name, *best, error, *[""] * len(self.values)]))
                 continue
             if self.labels is not None:
-                highest = int(np.argmax(row))
                 best = [self.labels[highest], NUMBER % row[highest]]
             lines.append(f"{line([name, *best, ''])[:-1]},{numbers % tuple(row)}\n")
         return "".join(lines)
@@ -144,6 +144,7 @@ class Parquet:
             ) from None
 
     def finish(self, rows: Path, out: Path) -> None:
+        from pyarrow import Table
         from pyarrow import csv as arrow_csv
 
         header = Csv().header(rows)
@@ -157,7 +158,7 @@ class Parquet:
             ),
         )
         with reader:
-            self._write(schema, reader, out)
+            self._write(schema, (Table.from_batches([batch]) for batch in reader), out)
         rows.unlink()
 
     def header(self, path: Path) -> list[str]:
@@ -169,19 +170,21 @@ class Parquet:
         from pyarrow import parquet
 
         with parquet.ParquetFile(path) as file:
-            for table in _regrouped(file.iter_batches(rows), rows):
+            groups = map(file.read_row_group, range(file.num_row_groups))
+            for table in _regrouped(groups, rows):
                 yield table[FILE].to_pylist(), table
 
     def join(self, header: Sequence[str], blocks: Iterable[Any], out: Path) -> None:
-        batches = (batch for table in blocks for batch in table.to_batches())
-        self._write(_schema(header), batches, out)
+        self._write(_schema(header), blocks, out)
 
-    def _write(self, schema: Any, batches: Iterable[Any], out: Path) -> None:
+    def _write(self, schema: Any, tables: Iterable[Any], out: Path) -> None:
         from pyarrow import parquet
 
+        rows = max(1, GROUP_VALUES // len(schema))
         with atomic(out) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-            for table in _regrouped(batches, GROUP_ROWS):
-                writer.write_table(table, GROUP_ROWS)
+            for table in _regrouped(tables, rows):
+                # One chunk: pages do not depend on how the rows came.
+                writer.write_table(table.combine_chunks(), rows)
 
 
 def _schema(header: Sequence[str]) -> Any:
@@ -194,22 +197,20 @@ def _schema(header: Sequence[str]) -> Any:
     )
 
 
-def _regrouped(batches: Iterable[Any], rows: int) -> Iterator[Any]:
+def _regrouped(tables: Iterable[Any], rows: int) -> Iterator[Any]:
     """Arrow tables of so many rows; the last may have fewer."""
     import pyarrow
 
     held: list[Any] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += len(batch)
-        while count >= rows:
-            table = pyarrow.Table.from_batches(held)
-            yield table.slice(0, rows).combine_chunks()
-            held = table.slice(rows).to_batches()
-            count -= rows
-    if count:
-        yield pyarrow.Table.from_batches(held).combine_chunks()
+    wanted = rows
+    for table in tables:
+        while len(table) >= wanted:
+            yield pyarrow.concat_tables([*held, table.slice(0, wanted)])
+            table, held, wanted = table.slice(wanted), [], rows
+        held.append(table)
+        wanted -= len(table)
+    if wanted < rows:
+        yield pyarrow.concat_tables(held)
 
 
 FORMATS: dict[str, TableFormat] = {".csv": Csv(), ".parquet": Parquet()}

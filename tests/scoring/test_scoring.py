@@ -21,7 +21,7 @@ from picture_files import UNREADABLE, noise
 from PIL import Image
 
 import keras_se
-from keras_se.scoring import journal, run
+from keras_se.scoring import journal, run, tables
 from keras_se.scoring.run import score_pictures
 from keras_se.scoring.shards import Shard, join
 from keras_se.scoring.tables import Columns, table_format
@@ -149,7 +149,7 @@ def test_other_answers(
         model = keras_se.get_model(WEIGHTS, classifier_activation=None)
         keras_se.inspection.tell(model, size=28, labels=list("abcdefghij"), scores="softmax")
     elif kind == "values":
-        model = keras.Model(model.inputs, keras.layers.Dense(3)(model.outputs[0]))
+        model = keras.Model(model.inputs[0], keras.layers.Dense(3)(model.outputs[0]))
         expected = np.asarray(model(batch))
     else:
         inputs = keras.Input((1, 28, 28))
@@ -494,6 +494,27 @@ def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_folder_that_disappears(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures do not count as damaged, and the run goes on when it is back."""
+    calls: list[int] = []
+    read = run.read_picture
+
+    def unmounted(path: Path, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 6:
+            folder.rename(tmp_path / "away")
+        return read(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "read_picture", unmounted)
+        with pytest.raises(OSError, match="the folder is gone"):
+            score(folder, tmp_path / "s.csv")
+    (tmp_path / "away").rename(folder)
+    assert score(folder, tmp_path / "s.csv").bad == BAD
+
+
 @pytest.mark.parametrize(
     "identifiers", [["error", "x"], ["x", "x"], ["file", "label"], ["score", "x"]], ids=str
 )
@@ -504,7 +525,7 @@ def test_class_names_that_cannot_be_columns(identifiers: list[str]) -> None:
     assert text == f'a,{identifiers[1].upper()},0.5,,0.25,0.5\nb,,,"bad, very",,\n'
 
 
-def test_numbers_of_a_parquet_file(tmp_path: Path) -> None:
+def test_numbers_of_a_parquet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are those of the network, in several row groups and whatever they are."""
     random = np.random.default_rng(0)
     values = random.integers(0, 2**32, (9000, 3), "uint32").view("float32")
@@ -514,6 +535,7 @@ def test_numbers_of_a_parquet_file(tmp_path: Path) -> None:
     text = columns.header() + columns.rows(names, [""] * len(values), values)
     (tmp_path / "rows").write_text(text, newline="")
     out = tmp_path / "s.parquet"
+    monkeypatch.setattr(tables, "GROUP_VALUES", 5 * 4096)
     table_format(out).finish(tmp_path / "rows", out)
     found = rows(out)
     assert [row["file"] for row in found] == names
