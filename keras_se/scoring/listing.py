@@ -62,7 +62,7 @@ def list_pictures(images: Sequence[str], report: Callable[[str], None]) -> Pictu
 
     Raises:
         ValueError: If it is neither, there is no picture, or two names look the same in a table.
-        OSError: If a folder cannot be read.
+        OSError: If a folder cannot be read, or there is no such file.
     """
     folders = [image for image in images if os.path.isdir(image)]
     if folders and len(images) > 1:
@@ -70,6 +70,9 @@ def list_pictures(images: Sequence[str], report: Callable[[str], None]) -> Pictu
             "`IMAGE` must be one folder, or files. "
             f"Received: {len(images)} arguments, among them the folder {printable(folders[0])!r}"
         )
+    gone = next((image for image in images if not os.path.exists(image)), None)
+    if gone is not None:
+        raise FileNotFoundError(f"{printable(gone)}: no such file or folder")
     root = Path(folders[0]) if folders else Path()
     found = _below(root, report) if folders else ((image, _size(image)) for image in images)
     files, names, sizes = [], ListHash(), ListHash()

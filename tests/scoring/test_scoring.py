@@ -423,12 +423,14 @@ def test_the_command(command: Run, folder: Path, tmp_path: Path) -> None:
     # The second of three parts of one batch of 32 is empty.
     assert (report["path"], report["pictures"]) == (str(tmp_path / "s-2-of-3.csv"), 0)
     files = sorted(folder.glob("a/*.png"))
-    code, _, _ = command(*files, tmp_path / "none.png", "--out", tmp_path / "e.csv", "--embeddings")
+    code, _, _ = command(*files[::-1], "--out", tmp_path / "e.csv", "--embeddings")
     assert code == 0
     found = rows(tmp_path / "e.csv")
-    assert [row["file"] for row in found] == [*map(str, files), str(tmp_path / "none.png")]
+    assert [row["file"] for row in found] == [*map(str, files[::-1])]
     assert list(found[0]) == ["file", "error", *map(str, range(64))]
-    assert found[-1]["error"] == "No such file or directory"
+    assert [str(file) for file in files if not int(file.stem) % 7] == [
+        row["file"] for row in found if row["error"]
+    ]
 
 
 def test_mistakes(
@@ -442,7 +444,9 @@ def test_mistakes(
     assert_mistake(command(folder, "--out", tmp_path / "no" / "s.csv"), "an existing folder")
     assert_mistake(command(empty, "--out", out), "a folder with pictures")
     assert_mistake(command(folder, empty, "--out", out), "one folder, or files")
+    assert_mistake(command(tmp_path / "no", "--out", out), f"{tmp_path / 'no'}: no such file")
     file = folder / "a" / "03.png"
+    assert_mistake(command(file, tmp_path / "no.png", "--out", out), "no.png: no such file")
     assert_mistake(command(file, file, "--out", out), "distinct files")
     for shard in ("0/3", "4/3", "1", "a/b", "1/3/5", "-1/3"):
         assert_mistake(command(folder, "--out", out, "--shard", shard), "`shard` must be", shard)
