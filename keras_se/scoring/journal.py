@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_se.files import writing
+from keras_se.files import sync, writing
 from keras_se.pictures import printable
 from keras_se.scoring.account import account_path, difference, read_account, write_account
 from keras_se.scoring.tables import table_format
@@ -26,13 +25,7 @@ class Journal:
 
     The account says what run the rows are of and how many bytes of them count. Rows are synced
     before it is replaced; what a kill left after those bytes is cut off. `OUT` is renamed into
-    place when it is complete.
-
-    Args:
-        out: The table, in an existing folder; this process must hold its lock.
-        account: Of the run, without what is done.
-        header: The table's first line.
-        total: Number of batches of the whole table.
+    place when it is complete. This process must hold the lock of `OUT`, of `total` batches.
 
     Attributes:
         batches: Number of batches that are written.
@@ -94,12 +87,12 @@ class Journal:
 
     def _commit(self) -> None:
         """Make the rows so far count."""
-        with writing(self._partial), open(self._partial, "ab") as file:
-            file.seek(file.truncate(self._bytes))
-            file.write("".join(self._rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
-            self._bytes = file.tell()
+        with writing(self._partial):
+            with open(self._partial, "ab") as file:
+                file.seek(file.truncate(self._bytes))
+                file.write("".join(self._rows).encode())
+                self._bytes = file.tell()
+            sync(self._partial)
         self._rows = []
         done = {"batches": self.batches, "bytes": self._bytes, "bad": self.bad}
         write_account(self.out, self._account | {"done": done})

@@ -54,15 +54,8 @@ class ListHash:
 def list_pictures(images: Sequence[str], report: Callable[[str], None]) -> Pictures:
     """The pictures below one folder, sorted by path, or the given files.
 
-    Links are followed. Names that begin with a dot are left out.
-
-    Args:
-        images: A folder, or files.
-        report: Called with a line for each thing left out.
-
-    Raises:
-        ValueError: If it is neither, there is no picture, or two names look the same in a table.
-        OSError: If a folder cannot be read, or there is no such file.
+    Links are followed. Names that begin with a dot are left out; `report` is called with a line
+    for other files and for loops of links.
     """
     folders = [image for image in images if os.path.isdir(image)]
     if folders and len(images) > 1:

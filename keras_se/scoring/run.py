@@ -67,21 +67,9 @@ def score_pictures(
     Batches are cut from the whole list, so a picture has the same neighbours and the same scores,
     bit for bit, in a resumed run and in a shard. The same call resumes a run that was killed.
 
-    Args:
-        weights: As for `keras_se.get_model`.
-        images: A folder, for all pictures below it, or files.
-        out: The table; with a shard the name of the whole table.
-        features: Whether to write the vectors of `keras_se.embeddings` in place of scores.
-        strict: As for `keras_se.load_image`.
-        batch_size: Pictures per batch.
-        shard: The part of the batches to score. Defaults to `None`, for all.
-        report: Called with a line for each thing left out.
-        progress: Called with the number of pictures that are done and that of all.
-
-    Raises:
-        ValueError: If there are no pictures, the network is unsuitable, `out` is of another run,
-            or another process is writing it.
-        OSError: If a folder cannot be read or the table cannot be written.
+    `images` are a folder, for all pictures below it, or files. With a shard, `out` is the name of
+    the whole table. `features` writes the vectors of `keras_se.embeddings` instead. `report` is
+    called with a line for each thing left out, `progress` with the pictures done and all.
     """
     table_format(out).check(out)
     if not out.parent.is_dir() or out.is_dir():

@@ -48,18 +48,10 @@ WHOLE = Shard(1, 1)
 
 
 def join(out: Path, shards: Sequence[Path]) -> int:
-    """Join the tables of all shards of a run to what one process would have written.
+    """Join all shards of a run to what one process would have written; gives the number of rows.
 
-    Args:
-        out: The new table, of the shards' format.
-        shards: The tables, in any order, each with its account beside it.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        ValueError: If `out` exists, a shard is missing, given twice, incomplete or of another run,
-            or its rows are not those of its run.
+    Each shard's account must lie beside it. Raises a `ValueError` if `out` exists, a shard is
+    missing, given twice, incomplete or of another run, or its rows are not those of its run.
     """
     kind = table_format(out)
     kind.check(out)
