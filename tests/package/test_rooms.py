@@ -20,8 +20,8 @@ ORDER = [
         "inspection",
     ),
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
-    *("pictures", "pyramid", "data", "inference", "analysis", "pruning", "serving", "training"),
-    *("recipes", "benchmarking", "commands", "cli"),
+    *("pictures", "scoring", "pyramid", "data", "inference", "analysis", "pruning", "serving"),
+    *("training", "recipes", "benchmarking", "commands", "cli"),
 ]
 
 
