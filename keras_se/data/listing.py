@@ -69,7 +69,7 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
         raise ValueError(f"`data_dir` must be a folder or a CSV file. Received: data_dir={shown!r}")
     inside = visible(folder)
     folders = [path for path in inside if path.is_dir()]
-    places = _parts(folder, folders, report)
+    places = part_folders(folder, folders, report)
     classes = folders if places is None else [p for p in visible(places["train"]) if p.is_dir()]
     if len(classes) < 2 and (table := _table_of(folder, inside)):
         return _of_table(table, skip, report, folder)
@@ -85,7 +85,7 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
     return listing
 
 
-def _parts(
+def part_folders(
     folder: Path, folders: Sequence[Path], report: Callable[[str], None]
 ) -> dict[str, Path] | None:
     """The folder of each part; `None` if the folders are classes."""

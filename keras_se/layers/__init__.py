@@ -7,6 +7,7 @@ from keras_se.layers.channel_shuffle import ChannelShuffle
 from keras_se.layers.dense import Dense
 from keras_se.layers.efficient_channel_attention import ECAConfig, EfficientChannelAttention
 from keras_se.layers.grouped_conv2d import GroupedConv2D
+from keras_se.layers.match_size import MatchSize
 from keras_se.layers.multiply_add import MultiplyAdd, ScaleOffset
 from keras_se.layers.picture_normalization import PictureNormalization
 from keras_se.layers.shake_shake import ShakeShake
@@ -28,6 +29,7 @@ __all__ = [
     "EfficientChannelAttention",
     "GateStep",
     "GroupedConv2D",
+    "MatchSize",
     "MultiplyAdd",
     "PictureNormalization",
     "SCSEConfig",

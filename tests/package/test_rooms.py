@@ -11,8 +11,8 @@ ORDER = [
     *("checks", "fields", "files", "labels", "layer_names", "tables", "tiff", "views", "layers"),
     *("weights", "graph", "surgery", "models", "complexity", "description", "inspection"),
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
-    *("pictures", "pyramid", "data", "inference", "analysis", "pruning", "serving", "training"),
-    *("recipes", "benchmarking", "commands", "cli"),
+    *("pictures", "pyramid", "segmentation", "data", "inference", "analysis", "pruning", "serving"),
+    *("training", "recipes", "benchmarking", "commands", "cli"),
 ]
 
 
