@@ -57,6 +57,10 @@ SETS: Mapping[str, Mapping[str, Any]] = {
         "variant": {"alpha": 0.25, "strides": [1, 1, 2, 1, 2, 1]},
         "weight_decay": 1e-4,
     },
+    "se_inception_resnet_v2": {
+        "model": "SEInceptionResNetV2",
+        "variant": {"alpha": 0.2, "blocks": [5, 5, 2], "stem": "small"},
+    },
 }
 SEEDS = (0, 1, 2)
 

@@ -8,7 +8,7 @@ from keras import layers
 
 
 def rank_of(x: Any) -> int:
-    """The number of axes of `x` that are positions: 1 of a signal, 2 of a picture, 3 of a volume."""
+    """The number of axes of `x` that are positions: signals 1, pictures 2, volumes 3."""
     return len(x.shape) - 2
 
 

@@ -6,7 +6,7 @@ mixed0 to mixed2 are stage 3 here, mixed3 to mixed7 stage 4, mixed8 to mixed10 s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,19 +93,28 @@ def inception_pool(x: Any, step: Pool, name: str) -> Any:
     return layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
 
 
-def inception_stem(x: Any, scale: bool = False) -> Any:
-    """Build the stem of Inception-v3 and Inception-ResNet-v2, up to the pool before stage 3."""
+def inception_stem(
+    x: Any, scale: bool = False, width: Callable[[int], int] = int, small: bool = False
+) -> Any:
+    """Build the stem of Inception-v3 and Inception-ResNet-v2, up to the pool before stage 3.
 
-    def step(x: Any, of: Conv, name: str, padding: str) -> Any:
-        return inception_conv(x, of, name, scale=scale, padding=padding)
+    `width` scales the filters. For `small` pictures, everything is padded and there are no pools.
+    """
 
-    x = step(x, Conv(32, 3, 2), "stem_1", "valid")
-    x = step(x, Conv(32, 3), "stem_2", "valid")
-    x = step(x, Conv(64, 3), "stem_3", "same")
-    x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
-    x = step(x, Conv(80), "stage2_1", "valid")
-    x = step(x, Conv(STEM_OUTPUT, 3), "stage2_2", "valid")
-    return layers.MaxPooling2D(3, strides=2, name="stage3_pool")(x)
+    def step(x: Any, filters: int, kernel: int, stride: int, name: str, padding: str) -> Any:
+        of = Conv(width(filters), kernel, stride)
+        return inception_conv(x, of, name, scale=scale, padding="same" if small else padding)
+
+    def pool(x: Any, name: str) -> Any:
+        return x if small else layers.MaxPooling2D(3, strides=2, name=name)(x)
+
+    x = step(x, 32, 3, 2, "stem_1", "valid")
+    x = step(x, 32, 3, 1, "stem_2", "valid")
+    x = step(x, 64, 3, 1, "stem_3", "same")
+    x = pool(x, "stem_pool")
+    x = step(x, 80, 1, 1, "stage2_1", "valid")
+    x = step(x, STEM_OUTPUT, 3, 1, "stage2_2", "valid")
+    return pool(x, "stage3_pool")
 
 
 @dataclass(frozen=True)

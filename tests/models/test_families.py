@@ -236,9 +236,22 @@ def test_bn_inception():
     assert_blocks(network, ends, module, [(64, 64), (71, 53)])
 
 
-@pytest.mark.parametrize("position", ["branch", pytest.param("concat", marks=pytest.mark.networks)])
-def test_inception_resnet_v2(position):
-    network = Network("SEInceptionResNetV2", 1e-3, variant={"se_position": position})
+@pytest.mark.parametrize(
+    ("variant", "last", "sizes"),
+    [
+        pytest.param({}, 10, [(123, 108)], id="branch"),
+        pytest.param(
+            {"se_position": "concat"}, 10, [(123, 108)], id="concat", marks=pytest.mark.networks
+        ),
+        pytest.param(
+            {"blocks": (1, 1, 2), "alpha": 0.2, "stem": "small"}, 2, [(28, 28), (17, 32)],
+            id="small",
+        ),
+    ],
+)  # fmt: skip
+def test_inception_resnet_v2(variant, last, sizes):
+    network = Network("SEInceptionResNetV2", 1e-3, variant=variant)
+    position = variant.get("se_position", "branch")
     branches = {
         "stage3": [("1_1",), ("2_1", "2_2"), ("3_1", "3_2", "3_3")],
         "stage4": [("1_1",), ("2_1", "2_2", "2_3")],
@@ -258,11 +271,11 @@ def test_inception_resnet_v2(position):
         y = network.conv(y, f"{name}_conv")
         y = network.excited(y, f"{name}_se", position == "branch")
         # The very last block is neither scaled nor activated.
-        return x + y if name == "stage5_block10" else relu(x + scales[stage] * y)
+        return x + y if name == f"stage5_block{last}" else relu(x + scales[stage] * y)
 
     ends = {f"stage{n}_block1": ("branch1_1_conv", "relu") for n in (3, 4, 5)}
-    ends["stage5_block10"] = ("branch1_1_conv", "add")
-    assert_blocks(network, ends, block, [(123, 108)])
+    ends[f"stage5_block{last}"] = ("branch1_1_conv", "add")
+    assert_blocks(network, ends, block, sizes)
 
 
 @pytest.mark.parametrize("position", ["block+transition", "block", "layer"])
@@ -377,6 +390,11 @@ def test_shake_shake(builder, variant):
     [
         ("SEMobileNet", {"alpha": 0.05}, 3),
         ("SEMobileNet", {"alpha": 0.05, "variant": {"se_position": "depthwise"}}, 1),
+        (
+            "SEInceptionResNetV2",
+            {"variant": {"alpha": 0.04, "blocks": (1, 1, 1), "stem": "small"}},
+            10,
+        ),
         ("SEResNet20", {"variant": {"blocks": (1, 1), "widths": (4, 8)}}, 4),
         ("SEVGG16", {"variant": {"blocks": (1, 1), "widths": (2, 4)}}, 2),
     ],
