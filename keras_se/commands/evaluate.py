@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from keras_se.commands._masks import print_masks
 from keras_se.commands._output import as_json, print_json, print_table
 
 
@@ -27,10 +28,14 @@ def evaluate(
     transform.
     """
     from keras_se.training.evaluation import evaluate
+    from keras_se.training.mask_evaluation import MaskEvaluation
 
     report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures, tta=tta)
     if as_json:
         print_json(asdict(report))
+        return
+    if isinstance(report, MaskEvaluation):
+        print_masks(report)
         return
     figures = ("cross_entropy", "top1", "top5")
     rows = [(name, f"{getattr(report, name):.4f}") for name in figures]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import keras_se
+from keras_se.commands._masks import write_masks
 from keras_se.commands._output import as_json, print_json
 from keras_se.labels import probabilities
 
@@ -21,12 +22,14 @@ from keras_se.labels import probabilities
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @click.option("--heatmap", type=click.Path(path_type=Path),
               help="Draw where the network looks (Grad-CAM) into this .png file.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Folder for the masks of a network that answers for every pixel.")  # fmt: skip
 @as_json
 def predict(
     images: tuple[str, ...], weights: str, top: int, strict: bool, heatmap: Path | None,
-    as_json: bool,
+    out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Classify each IMAGE, or print the network's output values."""
+    """Classify each IMAGE, print the network's output values, or write masks."""
     import numpy as np
 
     from keras_se.analysis.heat_maps import check_drawable, draw_heat_maps
@@ -42,6 +45,8 @@ def predict(
         network = keras_se.get_model(entry)
     else:
         network = keras_se.get_model(weights)
+        if write_masks(network, images, out, weights, as_json):
+            return
         load = [keras_se.load_image(image, network, strict=strict) for image in images]
     known = keras_se.describe(network)
     if heatmap is not None and known.answers == "values":

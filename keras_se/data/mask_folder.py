@@ -47,7 +47,7 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
     shape, _ = request.encoding(3)
     places = part_folders(root, [path for path in visible(root) if path.is_dir()], report)
     places = places or {"train": root}
-    pairs = {part: _pairs(root, places[part]) for part in SPELLINGS if part in places}
+    pairs = {part: _pairs(root, places[part], report) for part in SPELLINGS if part in places}
     names = _names(root, [pair for several in pairs.values() for pair in several])
     parts = {
         part: MaskedPictures(several, names, shape, printable(places[part]))
@@ -58,7 +58,7 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
     return with_held_out_test(printable(root), shuffled(parts))
 
 
-def _pairs(root: Path, place: Path) -> list[Pair]:
+def _pairs(root: Path, place: Path, report: Callable[[str], None]) -> list[Pair]:
     """The pictures of a part with their masks, by name."""
     folders = place / PICTURES, place / MASKS
     for folder in folders:
@@ -85,7 +85,7 @@ def _pairs(root: Path, place: Path) -> list[Pair]:
 
     def pair(stem: str) -> Pair:
         picture, mask = pictures[stem], masks[stem]
-        sizes = [readable_size(path, False, str) for path in (picture, mask)]
+        sizes = [readable_size(path, False, report) for path in (picture, mask)]
         size, other = _picture_size(picture), mask_size(mask)
         if size != other:
             raise ValueError(

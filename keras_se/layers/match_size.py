@@ -56,24 +56,17 @@ class MatchSize(keras.layers.Layer):
         x, other = inputs
         found, wanted = ops.shape(x), ops.shape(other)
         starts, sizes, borders = [0] * len(found), list(found), [(0, 0)] * len(found)
-        padded = False
         for axis in self._spatial_axes(len(found)):
             missing = wanted[axis] - found[axis]
-            if not isinstance(missing, int):
-                missing = ops.maximum(missing, 0)
-                padded = True
-            elif missing > 0:
-                padded = True
-            else:
-                missing = 0
+            missing = max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0)
             borders[axis] = (missing // 2, missing - missing // 2)
             sizes[axis] = wanted[axis]
-        if padded:
+        # Sizes that are not known when a graph is made are tensors, which may differ.
+        if not all(isinstance(n, int) and n == 0 for pair in borders for n in pair):
             x = ops.pad(x, borders)
-        if all(isinstance(n, int) for n in (*found[1:], *sizes[1:])) and not padded:
-            if tuple(found[1:]) == tuple(sizes[1:]):
-                return x
-        return ops.slice(x, starts, sizes)
+        pairs = zip(found[1:], sizes[1:], strict=True)
+        same = all(isinstance(n, int) and isinstance(m, int) and n == m for n, m in pairs)
+        return x if same else ops.slice(x, starts, sizes)
 
     def compute_output_shape(
         self, input_shape: Sequence[Sequence[int | None]]

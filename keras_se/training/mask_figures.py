@@ -73,7 +73,7 @@ def mask_figures(model: keras.Model, data: MaskedPictures, batch: int) -> dict[s
         loss += float((np.log(np.exp(shifted).sum(-1)) - shifted[rows, labels]).sum())
         numbers = data.classes * labels + logits.argmax(-1)
         confusion += np.bincount(numbers, minlength=data.classes**2).reshape(confusion.shape)
-    return {"cross_entropy": loss / max(confusion.sum(), 1), **overlaps(confusion, data.names)}
+    return {"cross_entropy": loss / max(int(confusion.sum()), 1), **overlaps(confusion, data.names)}
 
 
 def overlaps(confusion: np.ndarray, names: Any) -> dict[str, Any]:

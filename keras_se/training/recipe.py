@@ -66,18 +66,24 @@ class Recipe:
     Attributes:
         model: Name of the builder.
         data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"folder"` for
-            your own pictures, or `"tfds:<name>"` for a data set prepared by TensorFlow Datasets,
-            with config and version as TFDS spells them.
+            your own pictures, `"masks"` for pictures with masks, or `"tfds:<name>"` for a data set
+            prepared by TensorFlow Datasets, with config and version as TFDS spells them.
         data_dir: Folder of the data set's files, or `None` for the usual place. For `"folder"`: one
             folder of pictures per class, or these in folders `train`, `val`, `test` (also
             `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file with
             the columns `file,label` and optionally `split`, or the flat folder that it is in or
             beside. Without `test`, `val` is also the test set; without both, a fifth of the
-            pictures is. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the
-            test set is `test` if it has labels, else `validation`, else a fifth of `train`.
+            pictures is. For `"masks"`: folders `pictures` and `masks`, or these in `train`, `val`,
+            `test`; a mask is a PNG of class numbers with its picture's stem and size, in which 255
+            means that a pixel does not count; `classes.txt` may name the classes, one a line. For
+            `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the test set is `test`
+            if it has labels, else `validation`, else a fifth of `train`.
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
             class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
             those of the weights.
+        head: With `data="masks"`, the decoder on the network: `"unet"` for `keras_se.UNet`,
+            `"fpn"` for `keras_se.FPN`; else `None`.
+        attention: Attention in the U-Net's decoder, `"se"` or `"scse"`; `None`: none.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random weights.
         new_head: Whether to replace the classifier, for weights of other classes.
@@ -148,6 +154,8 @@ class Recipe:
     data: str = field(metadata={CHECK: TEXT})
     data_dir: str | None = checked(_or_null(TEXT), None)
     se: Mapping[str, Any] | None = field(default_factory=dict, metadata={CHECK: SE})
+    head: str | None = checked(one_of(None, "unet", "fpn"), None)
+    attention: str | None = checked(one_of(None, "se", "scse"), None)
     variant: Mapping[str, Any] = field(default_factory=dict, metadata={CHECK: VARIANT})
     weights: str | None = checked(_or_null(TEXT), None)
     new_head: bool = checked(TRUTH, False)
@@ -234,6 +242,22 @@ class Recipe:
                 "`target_threshold` is only supported with loss='sigmoid'. "
                 f"Received: target_threshold={self.target_threshold}"
             )
+        if (self.head is None) == (self.data == "masks"):
+            raise ValueError(
+                "`head` must be 'unet' or 'fpn' with data='masks', and null with other data. "
+                f"Received: head={self.head!r}, data={self.data!r}"
+            )
+        if self.attention is not None and self.head != "unet":
+            raise ValueError(
+                "`attention` is only supported with head='unet'. "
+                f"Received: attention={self.attention!r}, head={self.head!r}"
+            )
+        for name in FOR_CLASSES if self.head is not None else ():
+            if (value := getattr(self, name)) != DEFAULTS[name]:
+                raise ValueError(
+                    f"`{name}` must be {json.dumps(DEFAULTS[name])} with data='masks', whose "
+                    f"pictures have no class of their own. Received: {name}={value!r}"
+                )
         self.se_config()
 
     def se_config(self) -> AttentionConfig | None:
@@ -274,6 +298,12 @@ class Recipe:
 
 
 FIELDS = tuple(field.name for field in fields(Recipe))
+DEFAULTS = {field.name: field.default for field in fields(Recipe)}
+# Settings that have no meaning, or no implementation, for masks.
+FOR_CLASSES = (
+    *("folds", "fold", "sampling", "class_weights", "loss", "target_threshold", "label_smoothing"),
+    *("shift", "rand_augment", "cutout", "random_erasing", "mixup", "cutmix"),
+)
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:

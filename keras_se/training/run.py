@@ -19,7 +19,7 @@ from keras_se.data.labelled import Data, check_channels_last
 from keras_se.training import checkpoints
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
-from keras_se.training.figures import figures, logits
+from keras_se.training.figures import logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
@@ -28,6 +28,7 @@ from keras_se.training.run_folder import CHECKPOINTS, check_new, check_resumed, 
 from keras_se.training.signals import noted
 from keras_se.training.splits import described, lines, split
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
+from keras_se.training.tasks import Task, task_of
 
 # Steps between checks of the loss, which make a GPU wait.
 LOOK = 50
@@ -92,7 +93,7 @@ class Run:
     ) -> None:
         check_channels_last()
         self.recipe, self.folder, self.report, self.progress = recipe, folder, report, progress
-        self.strategy = resolve_strategy(strategy)
+        self.strategy, self.task = resolve_strategy(strategy), task_of(recipe)
         self.history: list[dict[str, float]] = []
         self.signal = 0
         self.steps = 0
@@ -199,7 +200,7 @@ class Run:
             seconds = time.monotonic() - began
             row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
-            row |= {f"val_{name}": value for name, value in evaluated.items()}
+            row |= {f"val_{n}": value for n, value in evaluated.items() if isinstance(value, float)}
             self.history.append(row)
             self._write_weights()
             epoch, first = epoch + 1, 0
@@ -207,7 +208,7 @@ class Run:
             self.model.reset_metrics()
             self.save(epoch, 0)
             self.files.write_history(self.history)
-            self.report(_line(row, recipe.epochs))
+            self.report(_line(row, recipe.epochs, self.task))
             if self.stops():
                 raise Interrupted(self.signal)
         if self.pending is not None:
@@ -276,12 +277,15 @@ class Run:
         with _averaged(self.model, self.recipe):
             return logits(self.model, data, self.recipe.batch)
 
-    def _evaluate(self, data: Data) -> dict[str, float]:
-        return figures(self._logits(data), data.labels)
+    def _evaluate(self, data: Data) -> dict[str, Any]:
+        with _averaged(self.model, self.recipe):
+            return self.task.measure(self.model, data, self.recipe.batch)
 
     def _write_weights(self) -> None:
         """Write the last and best networks, with the weights or their moving average."""
-        best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
+        best = max(
+            range(len(self.history)), key=lambda n: self.history[n][f"val_{self.task.score}"]
+        )
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
         with _averaged(self.model, self.recipe):
             # `self.stored` is not compiled, so it is saved without the optimizer.
@@ -320,8 +324,10 @@ def _prepared(recipe: Recipe) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
+def _line(row: dict[str, float], epochs: int, task: Task) -> str:
     return (
-        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}, top-1 {row['top1']:.2%}, "
-        f"validation top-1 {row['val_top1']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}, "
+        f"{task.training_title} {row[task.training]:.2%}, "
+        f"validation {task.title} {row[f'val_{task.score}']:.2%}, "
+        f"{row['pictures_per_second']:.0f} pictures/s"
     )

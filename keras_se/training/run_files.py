@@ -30,6 +30,7 @@ from keras_se.training.run_folder import (
     check_new,
     remove_half_written,
 )
+from keras_se.training.tasks import task_of
 
 
 class Taken(ValueError):  # noqa: N818
@@ -119,7 +120,7 @@ class RunFiles:
             return True
         self._write("results.json", _json(results))
         self._write("README.md", card(self.recipe, data, validation, history, results))
-        return draw_curves(history, self.folder / "curves.png")
+        return draw_curves(history, self.folder / "curves.png", task_of(self.recipe))
 
     def _write(self, name: str, content: str | bytes) -> None:
         path = self.folder / name

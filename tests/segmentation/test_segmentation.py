@@ -16,8 +16,8 @@ NARROW = {"unet": {"decoder_filters": (16, 8, 8, 8, 8)},
           "fpn": {"pyramid_filters": 16, "segmentation_filters": 8}}  # fmt: skip
 # The same operations on the same values.
 EXACT = 0.0
-# Reordered float32 sums, as a share of outputs in 0..1.
-ROUNDING = 1e-5
+# Reordered float32 sums in logits of the order of ten, whose probabilities are compared.
+ROUNDING = 1e-4
 # Convolutions with BatchNorm folded in, over some forty layers, as `export` allows.
 FOLDED = 1e-3
 # The softmax of float32 logits sums to one but for rounding.
@@ -185,11 +185,7 @@ def test_channels_first(head):
     first = small(head, network=backbone(input_shape=(3, 64, 97)))
     assert first.output_shape == (None, 64, 97, 3)
     first.set_weights(last.get_weights())
-    keras.config.set_image_data_format("channels_last")
-    try:
-        y = first(np.moveaxis(x, -1, 1))
-    except Exception as error:  # noqa: BLE001
-        pytest.skip(f"no convolution of channels first here: {type(error).__name__}")
+    y = first(np.moveaxis(x, -1, 1))
     np.testing.assert_allclose(y, last(x), rtol=0, atol=ROUNDING)
 
 
@@ -254,11 +250,11 @@ def test_bad_arguments_of_the_fpn(option):
 
 @pytest.mark.parametrize("head", HEADS.values())
 def test_backbones_without_the_stages(head):
-    with pytest.raises(ValueError, match="`backbone` must be.* with stages .2, 3, 4.") as error:
+    with pytest.raises(ValueError, match=r"`backbone` must be.* with stages .2, 3, 4.") as error:
         head(keras_se.SEResNet20(weights=None), 3)
     assert "\n" not in str(error.value)
     wrong = backbone(variant={"stem_pool": None})
-    with pytest.raises(ValueError, match="`backbone` must have its stages.*stage 2 at") as error:
+    with pytest.raises(ValueError, match=r"`backbone` must have its stages.*stage 2 at") as error:
         head(wrong, 3)
     assert "\n" not in str(error.value)
 

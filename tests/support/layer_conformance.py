@@ -20,6 +20,7 @@ from keras_se.layers import (
     Dense,
     EfficientChannelAttention,
     GroupedConv2D,
+    MatchSize,
     MultiplyAdd,
     PictureNormalization,
     ScaleOffset,
@@ -163,6 +164,8 @@ CASES = {
         output=(6, 5, 16),
         masks=False,
     ),
+    # Sizes that differ: `test_match_size.py`.
+    "MatchSize": Case(MatchSize, lambda x, y, w: x, shapes=(SHAPE, SHAPE), masks=False),
     "MultiplyAdd": Case(
         MultiplyAdd, lambda x, y, z, w: x * y + z, shapes=(SHAPE, (2, 1, 1, 8), SHAPE)
     ),
