@@ -123,11 +123,11 @@ def test_predict_says_where_masks_go(run, runs, folder, tmp_path):
 
 
 def test_the_served_mask_is_that_of_predict(run, runs, tmp_path):
-    """A square picture, of which the file's transform keeps everything."""
+    """The whole picture counts, whatever its aspect ratio."""
     import tensorflow as tf
 
-    picture, _ = mask_folders.scene(5, 48, 48)
-    path = tmp_path / "square.png"
+    picture, _ = mask_folders.scene(5, 48, 81)
+    path = tmp_path / "wide.png"
     Image.fromarray(picture).save(path)
     code, _, _ = run("export", runs[2], tmp_path / "served")
     assert code == 0
@@ -139,7 +139,7 @@ def test_the_served_mask_is_that_of_predict(run, runs, tmp_path):
     assert scores.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(scores[0].sum(-1), 1, atol=ROUNDING)
     mask = Image.fromarray(scores[0].argmax(-1).astype("uint8"))
-    mask = mask.resize((48, 48), Image.Resampling.NEAREST)
+    mask = mask.resize((81, 48), Image.Resampling.NEAREST)
     _, expected = predict_mask(keras_se.get_model(runs[2]), path)
     np.testing.assert_array_equal(np.asarray(mask), expected)
 
