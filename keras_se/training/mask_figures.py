@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.data.labelled import streamed
 from keras_se.data.mask_files import IGNORED
 from keras_se.data.masked import MaskedPictures
 
@@ -62,7 +61,9 @@ def mask_figures(model: keras.Model, data: MaskedPictures, batch: int) -> dict[s
         `pixel_accuracy`; and `iou`, of each class by name, `None` if it is in neither.
     """
     confusion, loss = np.zeros((data.classes,) * 2, np.int64), 0.0
-    for n, (pictures, *_) in enumerate(streamed(data.evaluation(batch))):
+    batches = data.evaluation(batch)
+    for n in range(len(batches)):
+        (pictures,) = batches[n]
         logits = np.asarray(ops.convert_to_numpy(model.predict_on_batch(pictures)), "float64")
         truth = data.masks(n * batch, batch)
         logits = logits[: len(truth)]

@@ -40,21 +40,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(folder, tmp_path_factory):
-    """Final values of a run that nobody stops, and of one that goes on; the first one's folder."""
-    place = tmp_path_factory.mktemp("runs")
-    whole, resumed = training_runs.whole_and_resumed(recipe(folder), place, at=(1, 1))
-    return whole, resumed, place / "whole"
+def place(folder, tmp_path_factory):
+    """The folder of a run that nobody stops."""
+    place = tmp_path_factory.mktemp("runs") / "whole"
+    Run(recipe(folder), place).train()
+    return place
 
 
-def test_a_run_goes_on_bit_for_bit(runs):
-    whole, resumed, _ = runs
+@pytest.mark.training
+def test_a_run_goes_on_bit_for_bit(folder, tmp_path):
+    chosen = recipe(folder, "attention=scse", "flip=true", "ema=0.9")
+    whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path, at=(1, 1))
     assert whole == resumed
     assert whole["metrics"][1]["val_mean_iou"] != whole["metrics"][0]["val_mean_iou"]
 
 
-def test_what_a_run_reports(runs, folder):
-    place = runs[2]
+def test_what_a_run_reports(place):
     test = json.loads((place / "results.json").read_text())["test"]
     assert list(test["iou"]) == list(mask_folders.NAMES)
     known = [iou for iou in test["iou"].values() if iou is not None]
@@ -63,7 +64,7 @@ def test_what_a_run_reports(runs, folder):
     card = (place / "README.md").read_text()
     assert f"mean IoU {test['mean_iou']:.2%}" in card
     # The best network by mean IoU is the one of the epoch that has it.
-    rows = runs[0]["metrics"]
+    rows = training_runs.final_values(place)["metrics"]
     scores = [float(row["val_mean_iou"]) for row in rows]
     same = (place / "best.keras").read_bytes() == (place / "last.keras").read_bytes()
     best, last = (keras.saving.load_model(place / f"{name}.keras") for name in ("best", "last"))
@@ -74,8 +75,7 @@ def test_what_a_run_reports(runs, folder):
     assert (known.answers, known.scores, known.size) == ("logits", "softmax", 32)
 
 
-def test_evaluate(run, runs):
-    place = runs[2]
+def test_evaluate(run, place):
     code, out, _ = run("evaluate", place, "--json")
     assert code == 0
     report = json.loads(out)
@@ -89,8 +89,16 @@ def test_evaluate(run, runs):
     assert_mistake(run("evaluate", place, "--data=."), "`what` must answer (batch, classes)")
 
 
-def test_predict_writes_masks(run, runs, folder, tmp_path):
-    place, picture = runs[2], folder / "test" / "pictures" / "scene3.jpg"
+def test_excitations_of_a_run_have_one_class(run, place, tmp_path):
+    path = tmp_path / "gates.npz"
+    code, _, error = run("excitations", place, "--samples-per-class", "all", "--save", path)
+    assert code == 0, error
+    found = keras_se.Excitations.load(path)
+    assert (list(found.classes), found.counts.tolist()) == (["pictures"], [4])
+
+
+def test_predict_writes_masks(run, place, folder, tmp_path):
+    picture = folder / "test" / "pictures" / "scene3.jpg"
     out = tmp_path / "masks"
     code, text, _ = run("predict", picture, "--weights", place, "--out", out, "--json")
     assert code == 0
@@ -114,22 +122,22 @@ def test_predict_writes_masks(run, runs, folder, tmp_path):
     assert_mistake(again, "must not have the files yet")
 
 
-def test_predict_says_where_masks_go(run, runs, folder, tmp_path):
+def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     picture = folder / "test" / "pictures" / "scene3.jpg"
-    assert_mistake(run("predict", picture, "--weights", runs[2]), "`--out` must name a folder")
-    twice = run("predict", picture, picture, "--weights", runs[2], "--out", tmp_path)
+    assert_mistake(run("predict", picture, "--weights", place), "`--out` must name a folder")
+    twice = run("predict", picture, picture, "--weights", place, "--out", tmp_path)
     assert_mistake(twice, "names of their own")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_served_mask_is_that_of_predict(run, runs, tmp_path):
+def test_the_served_mask_is_that_of_predict(run, place, tmp_path):
     """The whole picture counts, whatever its aspect ratio."""
     import tensorflow as tf
 
     picture, _ = mask_folders.scene(5, 48, 81)
     path = tmp_path / "wide.png"
     Image.fromarray(picture).save(path)
-    code, _, _ = run("export", runs[2], tmp_path / "served")
+    code, _, _ = run("export", place, tmp_path / "served")
     assert code == 0
     served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
     answer = served(image_bytes=tf.constant([path.read_bytes(), b"no picture"]))
@@ -140,7 +148,7 @@ def test_the_served_mask_is_that_of_predict(run, runs, tmp_path):
     np.testing.assert_allclose(scores[0].sum(-1), 1, atol=ROUNDING)
     mask = Image.fromarray(scores[0].argmax(-1).astype("uint8"))
     mask = mask.resize((81, 48), Image.Resampling.NEAREST)
-    _, expected = predict_mask(keras_se.get_model(runs[2]), path)
+    _, expected = predict_mask(keras_se.get_model(place), path)
     np.testing.assert_array_equal(np.asarray(mask), expected)
 
 
