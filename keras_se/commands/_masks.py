@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def write_masks(
-    network: Any, images: Sequence[str], out: Path | None, weights: str, as_json: bool
-) -> bool:
+    network: Any, images: Sequence[str], out: Path | None, weights: str, heatmap: Path | None,
+    as_json: bool,
+) -> bool:  # fmt: skip
     """Write the mask of each image and an overlay into a folder, and print their classes.
 
     Args:
@@ -25,6 +26,7 @@ def write_masks(
         images: Paths of the images.
         out: The folder, created if missing.
         weights: The name of the network in messages.
+        heatmap: The file for heat maps, which such a network has not.
         as_json: Whether to print JSON.
 
     Returns:
@@ -47,6 +49,11 @@ def write_masks(
         raise ValueError(
             "`--out` must name a folder for the masks of a network that answers for every pixel. "
             f"Received: --weights={weights}"
+        )
+    if heatmap is not None:
+        raise ValueError(
+            "`--heatmap` needs a network with one answer per picture. "
+            f"Received: --weights={weights}, which answers for every pixel"
         )
     import numpy as np
 

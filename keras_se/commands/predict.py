@@ -45,8 +45,9 @@ def predict(
         network = keras_se.get_model(entry)
     else:
         network = keras_se.get_model(weights)
-        if write_masks(network, images, out, weights, as_json):
-            return
+    if write_masks(network, images, out, weights, heatmap, as_json):
+        return
+    if entry is None:
         load = [keras_se.load_image(image, network, strict=strict) for image in images]
     known = keras_se.describe(network)
     if heatmap is not None and known.answers == "values":

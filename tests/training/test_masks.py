@@ -127,6 +127,10 @@ def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     assert_mistake(run("predict", picture, "--weights", place), "`--out` must name a folder")
     twice = run("predict", picture, picture, "--weights", place, "--out", tmp_path)
     assert_mistake(twice, "names of their own")
+    heat = ("--out", tmp_path / "out", "--heatmap", tmp_path / "heat.png")
+    assert_mistake(run("predict", picture, "--weights", place, *heat), "`--heatmap` needs")
+    classifier = ("--weights", "se_resnet20.fashion_mnist", "--out", tmp_path / "out")
+    assert_mistake(run("predict", picture, *classifier), "`--out` needs a network")
     assert not list(tmp_path.iterdir())
 
 
