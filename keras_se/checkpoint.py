@@ -84,11 +84,7 @@ def load_checkpoint(
 def convert_file(
     source: str | Path, target: str | Path, *, layout: str, model: str
 ) -> tuple[keras.Model, Sources]:
-    """Convert a file to a `.keras` or `.weights.h5` file.
-
-    Returns:
-        The network, and for each of our variables its source tensors.
-    """
+    """Convert a file to `.keras` or `.weights.h5`; return the network and the sources."""
     target = Path(target)
     suffix = next((s for s in (".keras", ".weights.h5") if target.name.endswith(s)), None)
     if suffix is None:

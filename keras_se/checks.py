@@ -35,13 +35,9 @@ def reader_of(name: str) -> str | None:
 
 
 def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str = "") -> str:
-    """A one-line error with the valid names and the nearest; of a long list only the nearest three.
+    """A one-line error for the argument `what`, with the valid names and the nearest.
 
-    Args:
-        what: The argument's name.
-        received: Its value.
-        choices: The valid values.
-        more: Description of valid values that cannot be listed.
+    Of a long list it shows only the nearest three; `more` describes values that cannot be listed.
     """
     choices = list(choices)
     names = [choice for choice in choices if isinstance(choice, str)]
@@ -61,7 +57,7 @@ def unknown_choice(what: str, received: Any, choices: Iterable[Any], more: str =
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: of a long one only the start."""
+    """A value as an error shows it; a long one is cut."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 

@@ -17,6 +17,7 @@ from keras_se.layers import ChannelAttention
 from keras_se.tables import as_text
 
 Shape = tuple[Any, ...]
+COLUMNS = ("layer", "kind", "output", "parameters", "share", "multiply-adds", "share")
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,17 @@ class Cost:
     not_counted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from rich.table import Table
-
-        table = Table("layer", "kind", "output", box=None, pad_edge=False)
-        for column in ("parameters", "share", "multiply-adds", "share"):
-            table.add_column(column, justify="right")
+        rows: list[tuple[str, ...]] = []
         for row in self.layers:
             output = " x ".join(map(str, row.output_shape))
-            table.add_row(row.name, row.kind, output, *self._figures(row.params, row.macs))
-        table.add_row()
-        table.add_row("attention blocks", "", "", *self._figures(self.se_params, self.se_macs))
-        table.add_row("total", "", "", *self._figures(self.params_total, self.macs))
-        lines = [as_text(table), f"trainable parameters: {self.params_trainable:,}"]
+            rows.append((row.name, row.kind, output, *self._figures(row.params, row.macs)))
+        attention = self._figures(self.se_params, self.se_macs)
+        total = self._figures(self.params_total, self.macs)
+        rows += [(), ("attention blocks", "", "", *attention), ("total", "", "", *total)]
+        lines = [
+            as_text(COLUMNS, rows, words=3),
+            f"trainable parameters: {self.params_trainable:,}",
+        ]
         if self.not_counted:
             lines.append(f"not counted: {', '.join(self.not_counted)}")
         return "\n".join(lines)

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_se.checks import positive_integer
-from keras_se.graph.trace import is_functional, recursion
+from keras_se.graph.trace import check_one_output, recursion
 from keras_se.inspection import (
     answers_of,
     channels_first,
@@ -51,11 +51,7 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
     (1, 64)
     """
     positive_integer("batch_size", batch_size)
-    if not is_functional(model) or len(model.outputs) != 1:
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` with one output. "
-            f"Received: model of type {type(model).__name__}"
-        )
+    check_one_output(model)
     if ends_in_dense(model) and answers_of(model) == "values":
         raise ValueError(
             "`model` must be a classifier with probabilities or known logits, or end without a "

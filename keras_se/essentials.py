@@ -19,7 +19,7 @@ from keras_se.tiff import essential_tiff, tag_values
 MAX_CHUNKS, MAX_PARTS = 1000, 2**16
 # Parts of equal length that count as one.
 RUN = 512
-# Pieces of a GIF, of at most 255 bytes, that count as one.
+# Pieces of a GIF, each at most 255 bytes, that count as one.
 GIF_RUN = 4096
 # Limit on pixels.
 MAX_PIXELS = 100_000_000
@@ -54,11 +54,7 @@ class Essentials:
 
 
 def essentials_of(data: bytes) -> Essentials | None:
-    """The essentials of a picture file; `None` for an unknown format.
-
-    Raises:
-        ValueError: If the file is damaged or made to be slow.
-    """
+    """The essentials of a picture file; `None` for an unknown format, a `ValueError` for damage."""
     for signature, read in READERS.items():
         if re.match(signature, data, re.DOTALL):
             return read(data)

@@ -23,14 +23,22 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: cannot be written ({reason})") from None
 
 
+def sync(path: Path) -> None:
+    """Sync a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def atomic(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
     """A temporary path beside `path`, synced and renamed to it on success, else removed."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{suffix}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,8 +62,7 @@ def publish(stage: Path, paths: Sequence[Path]) -> int:
     size = sum(file.stat().st_size for file in files)
     with writing(paths[0]):
         for file in files:
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
+            sync(file)
         for path in reversed(paths):
             if path.exists():
                 raise FileExistsError(f"{path.name} was written by another process")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_se.checks import positive_integer
-from keras_se.graph.trace import is_functional, recursion
+from keras_se.graph.trace import check_one_output, recursion
 from keras_se.inspection import ends_in_dense, without_classifier
 from keras_se.layers import Dense
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
@@ -50,11 +50,7 @@ def with_new_head(
     """
     positive_integer("classes", classes)
     activation = get_activation("classifier_activation", classifier_activation)
-    if not is_functional(model) or len(model.outputs) != 1:
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` with one output. "
-            f"Received: model of type {type(model).__name__}"
-        )
+    check_one_output(model)
     headless = without_classifier(model)
     x = headless.outputs[0]
     if len(x.shape) > 2:

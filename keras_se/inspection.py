@@ -121,8 +121,9 @@ def warn_of_range(model: keras.Model, pictures: Any) -> None:
 
 
 def check_images(model: keras.Model, images: Any) -> None:
-    """Raise a `ValueError` unless an array is a batch of images for a model with one input."""
-    shape = tuple(model.inputs[0].shape)
+    """Raise a `ValueError` unless an array is a batch of images for a model's (first) input."""
+    functional = is_functional(model)
+    shape = tuple(model.inputs[0].shape) if functional else (None, *images.shape[1:])
     fits = len(images.shape) == len(shape) and all(
         known in (None, n) for known, n in zip(shape[1:], images.shape[1:], strict=True)
     )
@@ -137,6 +138,8 @@ def check_images(model: keras.Model, images: Any) -> None:
 def as_images(images: Any) -> np.ndarray:
     """Images as an array, from an array of any library or a list of images of one size."""
     try:
+        if isinstance(images, np.ndarray):
+            return images
         return ops.convert_to_numpy(images) if hasattr(images, "shape") else np.asarray(images)
     except (ValueError, TypeError) as error:
         raise ValueError(
@@ -147,13 +150,12 @@ def as_images(images: Any) -> np.ndarray:
 
 def normalization(model: keras.Model) -> PictureNormalization | None:
     """The normalization layer on the model's input, also inside a nested model."""
-    steps, inputs, _ = _steps(model)
-    for step in steps:
-        if any(x is inputs[0] for x in step.inputs):
-            if isinstance(step.layer, PictureNormalization):
-                return step.layer
-            if is_functional(step.layer) and (found := normalization(step.layer)) is not None:
-                return found
+    graph = _graph(model)
+    for step in graph.consumers(graph.inputs[0]):
+        if isinstance(step.layer, PictureNormalization):
+            return step.layer
+        if is_functional(step.layer) and (found := normalization(step.layer)) is not None:
+            return found
     return None
 
 
@@ -179,14 +181,14 @@ def _answers(last: Any, classifier: Any) -> tuple[str, str | None]:
 
 def _ends(model: keras.Model) -> tuple[Any, Any]:
     """The last layer, and the classifier, which is that layer or precedes it."""
-    steps, _, outputs = _steps(model)
+    graph = _graph(model)
     last = layer = None
-    x = outputs[0]
-    while (step := _producer(steps, x)) is not None:
+    x = graph.outputs[0]
+    while (step := graph.producer(x)) is not None:
         layer = step.layer
         if is_functional(layer):
-            steps, _, outputs = _steps(layer)
-            x = outputs[0]
+            graph = _graph(layer)
+            x = graph.outputs[0]
             continue
         if not isinstance(layer, RESIZING):
             last = last or layer
@@ -214,7 +216,7 @@ def without_classifier(model: keras.Model) -> keras.Model:
     graph = _own_graph(model) or recalled(model)
     x = graph.outputs[0]
     with recursion(2 * len(graph.calls)):
-        while (step := _producer(graph.calls, x)) is not None:
+        while (step := graph.producer(x)) is not None:
             if isinstance(step.layer, keras.layers.Dense):
                 return keras.Model(graph.inputs, step.inputs[0])
             if is_functional(step.layer) and ends_in_dense(step.layer):
@@ -226,14 +228,8 @@ def without_classifier(model: keras.Model) -> keras.Model:
         return keras.Model(graph.inputs, graph.outputs)
 
 
-def _producer(steps: list[Call], x: Any) -> Call | None:
-    return next((step for step in steps if any(y is x for y in step.outputs)), None)
-
-
-def _steps(model: keras.Model) -> tuple[list[Call], list[Any], list[Any]]:
-    """The calls of a model's layers, its inputs and its outputs."""
-    graph = _own_graph(model) or trace(model)
-    return graph.calls, graph.inputs, graph.outputs
+def _graph(model: keras.Model) -> Graph:
+    return _own_graph(model) or trace(model)
 
 
 def _own_graph(model: keras.Model) -> Graph | None:

@@ -152,14 +152,8 @@ def class_files(
 ) -> list[tuple[Path, int]]:
     """The pictures in a folder with one folder per class, and their classes.
 
-    Args:
-        folder: The outer folder.
-        places: Class indices by folder name.
-        classes: The owner of the classes, for errors.
-        argument: Name of the folder's argument in errors. Defaults to `"data"`.
-
-    Raises:
-        ValueError: If it is no folder, a subfolder is no class, or there is no image.
+    `places` are class indices by folder name. Errors call their owner `classes` and the folder
+    `argument`: it is no folder, a subfolder is no class, or there is no image.
     """
     if not folder.is_dir():
         raise ValueError(f"`{argument}` must be a folder. Received: {argument}={str(folder)!r}")
@@ -220,16 +214,7 @@ def read_picture(
 
 
 def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:
-    """The whole picture, converted and rotated as in `load_image`.
-
-    Args:
-        data: Bytes of a file.
-        colours: The mode to convert to, `"RGB"` (default) or `"L"`.
-        label: Its name in errors.
-
-    Raises:
-        ValueError: If `load_image` would refuse it for a network of any size.
-    """
+    """The whole picture, converted and rotated as in `load_image`; errors call it `label`."""
     with _opened(data, label) as (image, orientation):
         if image.width * image.height > MAX_PIXELS:
             raise UnfitError(
@@ -267,10 +252,7 @@ def _turned_box(
 ) -> tuple[float, float, float, float]:
     """The box of a drafted picture, whose last pixels may lie partly outside, after its rotation.
 
-    Args:
-        box: Left, top, right and bottom before the rotation; the first two are 0.
-        size: Width and height after it.
-        orientation: The EXIF orientation.
+    Before the rotation the box starts at 0, 0; `size` is the picture's after it.
     """
     width, height = box[2:] if orientation < 5 else box[:1:-1]
     left = size[0] - width if orientation in (2, 3, 6, 7) else 0

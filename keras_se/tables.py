@@ -1,18 +1,21 @@
-"""Rich tables as text."""
+"""Tables as text."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
+
+def as_text(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int | None = None) -> str:
+    """A table without truncation or wrapping; columns after the first `words` hold numbers."""
+    from rich.console import Console
     from rich.table import Table
 
-
-def as_text(table: Table) -> str:
-    """The lines of a table, without truncation or wrapping."""
-    from rich.console import Console
-
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns[words:] if words is not None else ():
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
     text = io.StringIO()
     # In a notebook Rich would display it and write nothing; with FORCE_COLOR, write colour codes.
     console = Console(

@@ -50,8 +50,7 @@ def tag_values(data: bytes, at: int, order: str, tag: int) -> Iterator[tuple[int
 def essential_tiff(data: bytes) -> tuple[bytes, int, bool]:
     """The file with a rewritten directory, its orientation, and whether it has a second frame.
 
-    Raises:
-        ValueError: If the directory is damaged or larger than its picture needs.
+    A directory that is damaged or larger than its picture needs raises a `ValueError`.
     """
     order = "<" if data[:1] == b"I" else ">"
     magic = struct.unpack(order + "H", data[2:4])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,8 @@ TEST_TIME_AUGMENTATIONS: Mapping[str, tuple[View, ...]] = {
 
 def views_of(tta: str | None) -> tuple[View, ...]:
     """The views of a test-time augmentation; only the centre for `None`."""
-    if tta is None:
-        return (CENTRE,)
-    if not isinstance(tta, str) or tta not in TEST_TIME_AUGMENTATIONS:
-        raise ValueError(unknown_choice("tta", tta, [None, *TEST_TIME_AUGMENTATIONS]))
-    return TEST_TIME_AUGMENTATIONS[tta]
+    one_of(None, *TEST_TIME_AUGMENTATIONS)("tta", tta)
+    return (CENTRE,) if tta is None else TEST_TIME_AUGMENTATIONS[tta]
 
 
 def check_margin(tta: str | None, what: str) -> None:

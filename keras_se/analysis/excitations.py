@@ -26,7 +26,7 @@ from keras_se.analysis.samples import (
 from keras_se.checks import positive_integer
 from keras_se.data.tfds import check_data_dir, is_tfds
 from keras_se.graph.trace import is_functional
-from keras_se.inspection import describe, warn_of_range
+from keras_se.inspection import as_images, check_images, describe, warn_of_range
 from keras_se.pictures import (
     class_files,
     class_folders,
@@ -120,8 +120,7 @@ def excitations(
                 )
             names = names or own
         else:
-            source, names = _folder(Path(images), names or _own(model, Path(images)), transform,
-                                    colours)  # fmt: skip
+            source, names = _folder(model, Path(images), names, transform, colours)
     else:
         classes = _outputs(model) if names is None else len(names)
         source = _source(model, images, labels, classes)
@@ -217,21 +216,8 @@ def _source(model: keras.Model, images: Any, labels: Any, classes: int | None) -
         return Stream(images, classes)
     if labels is None:
         raise ValueError("`labels` must be given with an array of pictures. Received: labels=None")
-    try:
-        pictures = images if isinstance(images, np.ndarray) else np.asarray(images)
-    except ValueError:
-        pictures = np.array(None)
-    expected = tuple(model.inputs[0].shape[1:]) if is_functional(model) else pictures.shape[1:]
-    fits = len(pictures.shape[1:]) == len(expected) and all(
-        size in (None, found) for size, found in zip(expected, pictures.shape[1:], strict=True)
-    )
-    if pictures.dtype.kind not in "uif" or pictures.ndim < 2 or not fits:
-        raise ValueError(
-            f"`images` must be numbers of shape {('count', *expected)}, the model's input. "
-            f"Received: {pictures.dtype} of shape {pictures.shape}"
-        )
-    if not len(pictures):
-        raise ValueError("`images` must hold at least one picture. Received: none")
+    pictures = as_images(images)
+    check_images(model, pictures)
     if is_functional(model) and len(model.inputs) == 1:
         warn_of_range(model, pictures)
     members = class_members(labels, len(pictures))
@@ -253,20 +239,15 @@ def _transform(model: keras.Model) -> tuple[Preprocessing, str]:
     return preprocessing_of(known), colours_for(known)
 
 
-def _own(model: keras.Model, folder: Path) -> list[str] | None:
-    """The model's own class names, if they include all folder names."""
-    labels = describe(model).labels if folder.is_dir() else None
-    folders = {path.name for path in class_folders(folder)} if labels else set()
-    return list(labels) if labels and folders <= set(labels) else None
-
-
 def _folder(
-    folder: Path, names: list[str] | None, transform: Preprocessing, colours: str
-) -> tuple[LabelledImages, list[str]]:
+    model: keras.Model, folder: Path, names: list[str] | None, transform: Preprocessing,
+    colours: str,
+) -> tuple[LabelledImages, list[str]]:  # fmt: skip
     """The pictures in a folder of folders, and the names of the classes."""
-    if names is None and folder.is_dir():
-        names = [path.name for path in class_folders(folder)]
-    names = names or []
+    if names is None:
+        folders = [path.name for path in class_folders(folder)] if folder.is_dir() else []
+        own = describe(model).labels or ()
+        names = list(own) if own and {*folders} <= {*own} else folders
     places = {name: n for n, name in enumerate(names)}
     files = class_files(folder, places, "`class_names`", "images")
     return of_files(files, lambda path: read_picture(path, transform, colours), len(names)), names

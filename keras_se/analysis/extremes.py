@@ -42,12 +42,7 @@ class Extremes:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray], blocks: list[str]) -> Extremes:
-        """The inverse of `arrays`.
-
-        Raises:
-            KeyError: If one is missing.
-            ValueError: If they are inconsistent.
-        """
+        """The inverse of `arrays`; raises a `KeyError` or a `ValueError` if they do not fit."""
         order, gates = (
             {name: arrays[f"{part}/{n}"] for n, name in enumerate(blocks)}
             for part in ("order", "gates")
@@ -77,12 +72,9 @@ class Extremest:
         self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def add(self, gates: Mapping[str, np.ndarray], pictures: Any, labels: np.ndarray) -> None:
-        """Add a batch.
+        """Add gates, `(batch, C)` by block; pictures whose class is negative do not count.
 
-        Args:
-            gates: By block, `(batch, C)`.
-            pictures: The network's input; ignored unless it is one array of grey or RGB pictures.
-            labels: Their classes, `(batch,)`; pictures of a negative class are ignored.
+        `pictures` are ignored unless they are one array of grey or RGB pictures.
         """
         pictures = _channels_last(pictures)
         if pictures is None:

@@ -15,16 +15,10 @@ from keras_se.layers.attention import recorded_gates
 
 
 class Gates:
-    """Computes the gates of a network in inference, without changing it.
+    """Computes the gates of a built network in inference, without changing it.
 
     Each batch is one compiled prediction of the network itself, so nested models, shared layers and
-    a user-defined `call` work as usual.
-
-    Args:
-        model: A built network with attention blocks.
-
-    Raises:
-        ValueError: If it is not a model, has no attention blocks, or is not built.
+    a user-defined `call` work as usual. Without built attention blocks it raises a `ValueError`.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -107,7 +101,8 @@ def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[t
     if isinstance(layer, keras.Model):
         inside = layer.layers
     else:
-        inside = [x for x in keras.tree.flatten(list(vars(layer).values())) if _is_layer(x)]
+        values = keras.tree.flatten(list(vars(layer).values()))
+        inside = [value for value in values if isinstance(value, keras.layers.Layer)]
     for child in inside:
         if id(child) in seen:
             continue
@@ -116,7 +111,3 @@ def _named(layer: Any, kind: type[Any], path: str, seen: set[int]) -> Iterator[t
             yield f"{path}{child.name}", child
         else:
             yield from _named(child, kind, f"{path}{child.name}/", seen)
-
-
-def _is_layer(value: Any) -> bool:
-    return isinstance(value, keras.layers.Layer)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,13 +15,13 @@ from keras import ops
 
 from keras_se.checks import shown, unknown_choice
 from keras_se.graph.copies import known
-from keras_se.graph.trace import Call, Graph, computes_its_graph, is_functional, recursion, trace
+from keras_se.graph.editable import flattened
+from keras_se.graph.nodes import New
+from keras_se.graph.trace import Call, computes_its_graph, is_functional, recursion
 from keras_se.inspection import as_images, channels_first, check_images, warn_of_range
 
 # Images per batch.
 BATCH = 16
-# A call, after the calls of the nested models that it is in.
-Place = tuple[Call, ...]
 
 
 def grad_cam(
@@ -83,7 +84,7 @@ def grad_cam(
     axis = 1 if network.channels_first else pictures.ndim - 1
     size = np.delete(pictures.shape, (0, axis)).tolist()
     maps, dead = [], True
-    with recursion(2 * len(network.names)):
+    with recursion(2 * len(network.graph.calls)):
         for first in range(0, len(pictures), BATCH):
             part = slice(first, first + BATCH)
             features, gradients = network.gradients(pictures[part], chosen[part])
@@ -140,20 +141,20 @@ def _classes(classes: Any, count: int, known: int) -> np.ndarray:
 
 
 class _Network:
-    """Runs a network with a perturbation added to the output of one layer.
+    """Runs a flattened network with a perturbation added to the feature maps of one layer.
 
-    Args:
-        model: The network.
-        layer: Name of the layer, or `None` for the last feature maps.
+    `layer` is its name, or `None` for the last feature maps.
     """
 
     def __init__(self, model: keras.Model, layer: str | None) -> None:
-        self.model, self.channels_first = model, channels_first(model)
-        self.graphs: dict[int, Graph] = {}
-        places = list(self._places(model, (), "", [0]))
-        self.names = [name for name, _ in places]
+        self.channels_first = channels_first(model)
+        self.graph = flattened(model)
         # If a layer is called several times, its last call counts.
-        maps = {name: place for name, place in places if self._is_map(place[-1])}
+        maps = {
+            "/".join((*call.path, call.layer.name)): call
+            for call in self._before_the_output()
+            if self._is_map(call)
+        }
         if layer is not None and layer not in maps:
             raise ValueError(
                 unknown_choice("layer", layer, maps, "a layer with feature maps before the output")
@@ -167,45 +168,29 @@ class _Network:
 
     def gradients(self, pictures: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The feature maps of a batch, and the gradients of its scores with respect to them."""
-        found: list[Any] = []
-        inputs = [ops.convert_to_tensor(pictures, self.model.inputs[0].dtype)]
+        (x,) = self.graph.inputs
+        x = ops.convert_to_tensor(pictures, x.dtype)
 
         def score(perturbation: Any) -> tuple[Any, Any]:
-            found.clear()
-            scores = self._run(self.model, (), inputs, perturbation, found, final=True)
-            scores = ops.cast(scores[0], "float32")
+            scores, features = self.run(x, perturbation)
+            scores = ops.cast(scores, "float32")
             wanted = ops.where(classes < 0, ops.argmax(scores, axis=-1), classes)
             hot = ops.one_hot(wanted, scores.shape[-1], dtype="float32")
-            return ops.sum(scores * hot), found[-1]
+            return ops.sum(scores * hot), features
 
         features = score(None)[1]
         values = (features, _gradient(score, ops.zeros(features.shape, features.dtype)))
         features, gradient = (np.asarray(ops.convert_to_numpy(x), "float32") for x in values)
         return features, gradient
 
-    def _graph(self, model: keras.Model) -> Graph:
-        if id(model) not in self.graphs:
-            self.graphs[id(model)] = trace(model)
-        return self.graphs[id(model)]
-
-    def _places(
-        self, model: keras.Model, path: Place, prefix: str, wanted: list[int]
-    ) -> Iterator[tuple[str, Place]]:
-        """Name and place of the calls that the wanted outputs depend on, in order."""
-        graph = self._graph(model)
-        needed = {id(graph.outputs[n]) for n in wanted}
-        chosen = []
-        for call in reversed(graph.calls):
-            used = [n for n, x in enumerate(call.outputs) if id(x) in needed]
-            if used:
+    def _before_the_output(self) -> list[Call]:
+        """The calls that the output depends on, in order."""
+        needed, found = {id(x) for x in self.graph.outputs}, []
+        for call in reversed(self.graph.calls):
+            if any(id(x) in needed for x in call.outputs):
                 needed |= set(map(id, call.inputs))
-                chosen.append((call, used))
-        for call, used in reversed(chosen):
-            place, name = (*path, call), f"{prefix}{call.layer.name}"
-            if _is_nested(call.layer):
-                yield from self._places(call.layer, place, f"{name}/", used)
-            else:
-                yield name, place
+                found.append(call)
+        return found[::-1]
 
     def _is_map(self, call: Call) -> bool:
         """Whether a call gives feature maps with more than one position."""
@@ -215,45 +200,29 @@ class _Network:
         axis = 1 if self.channels_first else len(shape) - 1
         positions = [n for place, n in enumerate(shape) if place not in (0, axis)]
         several = None in positions or math.prod(n or 1 for n in positions) > 1
-        return several and len(shape) == len(self.model.inputs[0].shape)
+        return several and len(shape) == len(self.graph.inputs[0].shape)
 
-    def _run(
-        self, model: keras.Model, path: Place, inputs: Sequence[Any], perturbation: Any,
-        found: list[Any], final: bool,
-    ) -> list[Any]:  # fmt: skip
-        """The outputs of a model; of the whole one before a softmax or sigmoid at its end."""
-        graph = self._graph(model)
-        values = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    def run(self, x: Any, perturbation: Any) -> tuple[Any, Any]:
+        """The output before a softmax or sigmoid at its end, and the feature maps."""
+        (last,) = self.graph.outputs
+        values, features = {id(self.graph.inputs[0]): x}, None
 
         def value(x: Any) -> Any:
             return values[id(x)] if keras.utils.is_keras_tensor(x) else x
 
-        for call in graph.calls:
-            place, last = (*path, call), final and call.outputs[0] is graph.outputs[0]
-            if _is_nested(call.layer):
-                args = [value(x) for x in call.inputs]
-                outputs = self._run(call.layer, place, args, perturbation, found, last)
-            else:
-                args, kwargs = keras.tree.map_structure(value, (call.args, call.kwargs))
-                if "training" in inspect.signature(call.layer.call).parameters:
-                    kwargs["training"] = False
-                run = _before_probabilities if last else _called
-                outputs = keras.tree.flatten(run(call.layer, *args, **kwargs))
-            if place == self.target:
-                if perturbation is not None:
-                    outputs = [outputs[0] + perturbation]
-                found.append(outputs[0])
+        for call in self.graph.calls:
+            layer = call.layer.make("cast") if isinstance(call.layer, New) else call.layer
+            args, kwargs = keras.tree.map_structure(value, (call.args, call.kwargs))
+            if "training" in inspect.signature(getattr(layer, "call", layer)).parameters:
+                kwargs["training"] = False
+            run = layer if call.outputs[0] is not last else partial(_before_probabilities, layer)
+            outputs = keras.tree.flatten(run(*args, **kwargs))
+            if call is self.target:
+                features = outputs[0] = (
+                    outputs[0] if perturbation is None else outputs[0] + perturbation
+                )
             values |= zip(map(id, call.outputs), outputs, strict=True)
-        return [values[id(x)] for x in graph.outputs]
-
-
-def _is_nested(layer: Any) -> bool:
-    """Whether a layer is a model that can be traced."""
-    return is_functional(layer) and computes_its_graph(layer)
-
-
-def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
+        return values[id(last)], features
 
 
 def _before_probabilities(layer: Any, *args: Any, **kwargs: Any) -> Any:

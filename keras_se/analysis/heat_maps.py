@@ -32,10 +32,7 @@ def check_drawable(path: Path) -> None:
 def draw_heat_maps(pictures: np.ndarray, maps: np.ndarray, path: Path) -> None:
     """Write a PNG with a row per picture: the picture, and the map blended over it.
 
-    Args:
-        pictures: `(batch, H, W, C)` in 0..255, of 1 or 3 channels.
-        maps: `(batch, H, W)` in 0..1.
-        path: The file.
+    `pictures` are `(batch, H, W, C)` in 0..255, grey or RGB; `maps` are `(batch, H, W)` in 0..1.
     """
     import matplotlib
 

@@ -62,13 +62,10 @@ class LabelledImages(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures with random access.
+    """Pictures with random access: `load` loads those at some indices, `(count, ...)`.
 
-    Attributes:
-        labels: Integers from 0 to less than `classes`, `(count,)`, or zeros and ones,
-            `(count, classes)`.
-        load: Loads the pictures at some indices, `(count, ...)`.
-        classes: Number of classes.
+    `labels` are `(count,)`, integers from 0 to less than `classes`, or `(count, classes)`, zeros
+    and ones.
     """
 
     labels: np.ndarray
@@ -96,12 +93,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches of `(pictures, labels)` in a given order.
-
-    Attributes:
-        data: The batches.
-        classes: Number of classes, or `None` if known only from the labels.
-    """
+    """Batches of `(pictures, labels)` in a given order; `classes` is `None` if unknown."""
 
     data: Iterable[Any]
     classes: int | None
@@ -131,15 +123,10 @@ class Stream:
 
 
 def class_members(labels: Any, pictures: int | None) -> Members:
-    """The pictures of each class.
+    """The pictures of each class, from integers, `(count,)` or `(count, 1)`, or zeros and ones.
 
-    Args:
-        labels: Integers, `(count,)` or `(count, 1)`, or zeros and ones, `(count, classes)`, where a
-            row has a one for each class of its picture.
-        pictures: Number of pictures, which must be that of labels.
-
-    Raises:
-        ValueError: If the labels are invalid.
+    Zeros and ones are `(count, classes)`: a row has a one for each class of its picture. Other
+    labels, or fewer or more than `pictures`, raise a `ValueError`.
     """
     array = np.asarray(labels)
     numeric = array.dtype.kind in "iufb" and array.ndim in (1, 2)
@@ -183,13 +170,7 @@ def check_range(labels: np.ndarray, classes: int | None) -> None:
 def of_files(
     files: Sequence[tuple[Any, int]], read: Callable[[Any], np.ndarray], classes: int
 ) -> Samples:
-    """Pictures in files, or from other named sources.
-
-    Args:
-        files: Paths, or other arguments of `read`, with classes.
-        read: Reads the picture in a file, `(1, H, W, C)`.
-        classes: Number of classes.
-    """
+    """Pictures in files or elsewhere, with their classes; `read` returns one, `(1, H, W, C)`."""
 
     def load(indices: np.ndarray) -> np.ndarray:
         # Reading a picture changes the warning filters in several threads; this restores them.
@@ -204,16 +185,9 @@ def of_files(
 def of_tfds(
     name: str, folder: str | Path | None, transform: Preprocessing, colours: str
 ) -> tuple[Samples, list[str]]:
-    """The test pictures of a prepared TensorFlow Datasets data set, and its classes.
+    """The test pictures of a prepared data set, `tfds:NAME[/CONFIG][:VERSION]`, and its classes.
 
-    Args:
-        name: `tfds:NAME[/CONFIG][:VERSION]`.
-        folder: Folder of the prepared data sets; `None` for TFDS' own.
-        transform: Resize and crop.
-        colours: The mode `"L"` or `"RGB"`.
-
-    Raises:
-        ValueError: If there is no such data set, or it is not prepared or invalid.
+    `folder` holds the prepared data sets; `None` for TFDS' own.
     """
     records, chosen, names = evaluated_on(name, folder)
 

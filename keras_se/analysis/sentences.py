@@ -15,14 +15,7 @@ SATURATED = 0.5
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the paper.
-
-    Attributes:
-        text: The claim.
-        criterion: The condition for it to hold.
-        figures: The measurements.
-        holds: Whether it holds; `None` if that is unknown.
-    """
+    """A claim of the paper, its criterion, the figures, and whether it holds; `None` if unknown."""
 
     text: str
     criterion: str
@@ -35,11 +28,8 @@ def sentences(rows: Sequence[BlockSummary], stages: Sequence[int | None]) -> lis
 
     The early block is the last of the first stage (the paper's SE_2_3); the later ones are the last
     of the second-to-last stage and the first of the last (SE_4_6, SE_5_1); the second-to-last block
-    (SE_5_2) saturates. Without known stages, the first block is early and the last is later.
-
-    Args:
-        rows: The summary, in the order of the network.
-        stages: The stage of each block; `None` if unknown.
+    (SE_5_2) saturates. Without known stages, the first block is early and the last is later. Rows
+    and stages are in the order of the network.
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), Section 7.2.

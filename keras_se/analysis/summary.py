@@ -49,17 +49,13 @@ class Summary:
     blocks: tuple[BlockSummary, ...]
 
     def __str__(self) -> str:
-        from rich.table import Table
-
-        table = Table(*COLUMNS[:2], box=None, pad_edge=False)
-        for column in COLUMNS[2:]:
-            table.add_column(column, justify="right")
+        rows = []
         for block in self.blocks:
             label, name, channels, mean, high, low, between, within, ratio = astuple(block)
             spreads = f"{between:.4f}", f"{within:.4f}", "" if ratio is None else f"{ratio:.3f}"
             shares = f"{high:.1%}", f"{low:.1%}"
-            table.add_row(label, name, str(channels), f"{mean:.3f}", *shares, *spreads)
-        return as_text(table)
+            rows.append((label, name, str(channels), f"{mean:.3f}", *shares, *spreads))
+        return as_text(COLUMNS, rows, words=2)
 
 
 def summarise(

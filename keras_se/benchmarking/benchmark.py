@@ -19,33 +19,34 @@ from keras_se.serving.description import SIZE, network_of
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A network in a runtime, to be timed.
+class Case:
+    """A network in a runtime.
 
     Attributes:
         network: Its name, as given.
         runtime: Name of the runtime.
         precision: Compute precision.
         pictures: Shape of the batch, channels last.
-        answer: Runs the network on the batch.
     """
 
     network: str
     runtime: str
     precision: str
     pictures: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Subject(Case):
+    """A case to be timed: `answer` runs the network on the batch."""
+
     answer: Answer
 
 
 @dataclass(frozen=True)
-class Line:
-    """Figures of one network in one runtime.
+class Line(Case):
+    """The figures of a case.
 
     Attributes:
-        network: Its name, as given.
-        runtime: Name of the runtime.
-        precision: Compute precision.
-        pictures: Shape of the batch, channels last.
         median: Milliseconds per batch.
         low: The lower quartile.
         high: The upper quartile.
@@ -53,10 +54,6 @@ class Line:
         ratio: Median over rounds of the ratio to the first line.
     """
 
-    network: str
-    runtime: str
-    precision: str
-    pictures: tuple[int, ...]
     median: float
     low: float
     high: float
@@ -66,12 +63,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `benchmark`.
-
-    Attributes:
-        conditions: Machine, versions and settings.
-        lines: The figures.
-    """
+    """The figures of `benchmark`, and the machine, versions and settings behind them."""
 
     conditions: Mapping[str, str | int]
     lines: Sequence[Line]

@@ -36,12 +36,9 @@ def check(what: str) -> None:
 
 
 def build(what: str, size: int | None = None, plain: bool = False) -> keras.Model:
-    """Build a network; one without weights gets BatchNorm statistics as if trained.
+    """Build a network by name; one without weights gets BatchNorm statistics as if trained.
 
-    Args:
-        what: Builder, set of weights, run folder, `.keras` file, or `keras.applications.NAME`.
-        size: Input height and width for a builder. Defaults to its own.
-        plain: Whether to build without Squeeze-and-Excitation.
+    `size` replaces a builder's own input size; `plain` leaves out Squeeze-and-Excitation.
     """
     application = _application(what)
     if what not in keras_se.list_models() and application is None:
@@ -58,12 +55,8 @@ def settle(model: Any, shape: tuple[int | None, ...], size: int = 224) -> Any:
     """Set BatchNorm statistics as if the model had been trained, and return it.
 
     With statistics of zeros and ones, values in a deep network leave float32's normal range, where
-    processors are many times slower.
-
-    Args:
-        model: A network of any version of Keras.
-        shape: Input shape, including the batch.
-        size: Replaces an unknown height or width.
+    processors are many times slower. The model may be of any version of Keras; `shape` includes the
+    batch, and `size` replaces an unknown height or width.
     """
     random = np.random.default_rng(0)
     norms = [layer for layer in _layers(model) if type(layer).__name__ == "BatchNormalization"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 
-# Signatures that take pictures: of `keras_se.export`, of Keras or another package.
+# Signatures that take pictures: that of `keras_se.export`, that of Keras and other packages.
 SIGNATURES = ("serve_images", "serving_default")
 # OpenVINO's name of each precision, and the CPU capability that it needs.
 PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16")}
@@ -103,7 +103,7 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # A warning that it moves to its own package.
+        # TensorFlow warns that the interpreter moves to a package of its own.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -140,10 +140,8 @@ def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
 
 def check_runtime(name: str, precision: str) -> None:
     """Raise a `ValueError` unless the runtime is known, installed and supports the precision."""
-    if name not in (KERAS, *RUNTIMES):
-        raise ValueError(unknown_choice("runtime", name, (KERAS, *RUNTIMES)))
-    if precision not in PRECISIONS:
-        raise ValueError(unknown_choice("precision", precision, PRECISIONS))
+    one_of(KERAS, *RUNTIMES)("runtime", name)
+    one_of(*PRECISIONS)("precision", precision)
     package = RUNTIMES[name].package if name in RUNTIMES else "tensorflow"
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"runtime {name!r} needs {package}: pip install 'keras-se[export]'")

@@ -28,13 +28,8 @@ def timed(
 ) -> dict[Name, list[float]]:
     """Seconds per thing and round; a round times everything once, in turn.
 
-    Args:
-        things: Functions to time, by name.
-        rounds: Number of timed rounds.
-        warm_up: Number of untimed rounds before them.
-        untimed: Untimed calls right before each timed one. One is enough for the spinning threads
-            of another runtime to go to sleep.
-        clock: Returns the time in seconds.
+    The first `warm_up` rounds do not count. Each timed call follows `untimed` ones: one is enough
+    for the spinning threads of another runtime to go to sleep.
     """
     times: dict[Name, list[float]] = {name: [] for name in things}
     for number in range(warm_up + rounds):
@@ -78,11 +73,7 @@ def compare(times: Mapping[str, Sequence[float]]) -> None:
 
 
 def conditions(packages: Iterable[str] = PACKAGES) -> dict[str, str | int]:
-    """The machine and the versions, to report with figures.
-
-    Args:
-        packages: Distributions whose versions to report.
-    """
+    """The machine and the versions of some packages, to report with figures."""
     found: dict[str, str | int] = {"processor": processor(), "cores": cores()}
     found["Python"] = platform.python_version()
     return found | {package: importlib.metadata.version(package) for package in packages}

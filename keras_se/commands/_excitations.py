@@ -31,18 +31,10 @@ def excitations_of(
 ) -> tuple[keras.Model, Excitations]:
     """The model and the excitations of a set of weights or of a model in a file.
 
-    Args:
-        what: As for `keras_se.get_model`.
-        data: Folder with one folder of pictures per class; for a set of weights, named by class
-            identifiers or names, and preprocessed by its own evaluation transform; or `tfds:NAME`,
-            the test split of a prepared TensorFlow Datasets data set. `None` for the test split of
-            the set's or run's own data set.
-        samples: Pictures per class, or `"all"`.
-        data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
-
-    Raises:
-        ValueError: If there is no such set, file or data, or a run's data have changed since it
-            was trained.
+    `data` is a folder with one folder of pictures per class (for a set of weights, named by class
+    identifiers or names, and preprocessed by its own evaluation transform), or `tfds:NAME`; `None`
+    for the test split of the set's or run's own data set. `samples` is a number per class, or
+    `"all"`.
     """
     if data == "":
         raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")

@@ -29,6 +29,13 @@ def print_json(value: Any) -> None:
     click.echo(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
+def print_report(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        print_table([(key, figure(value)) for key, value in report.items()])
+
+
 def figure(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from keras_se.commands._output import as_json, figure, print_json, print_table
+from keras_se.commands._output import as_json, print_report
 
 
 @click.command()
@@ -35,9 +35,7 @@ def convert(
     }
     if verbose:
         report["variables"] = sources
-    if as_json:
-        print_json(report)
-        return
-    for ours, names in report.pop("variables", {}).items():
-        click.echo(f"{ours}  <-  {', '.join(names)}")
-    print_table([(key, figure(value)) for key, value in report.items()])
+    if not as_json:
+        for ours, names in report.pop("variables", {}).items():
+            click.echo(f"{ours}  <-  {', '.join(names)}")
+    print_report(report, as_json)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import keras_se
-from keras_se.commands._output import as_json, figure, print_json, print_table
+from keras_se.commands._output import as_json, print_report
 
 
 @click.command()
@@ -70,7 +70,4 @@ def export(
         "classes": len(written.labels),
         "constant_gates": list(written.constant_gates),
     }
-    if as_json:
-        print_json(report)
-    else:
-        print_table([(key, figure(value)) for key, value in report.items()])
+    print_report(report, as_json)

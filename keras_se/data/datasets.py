@@ -25,11 +25,7 @@ IDX = {bytes((0, 0, 8, 1)): 1, bytes((0, 0, 8, 3)): 3}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped IDX file of unsigned bytes.
-
-    Raises:
-        ValueError: If it is not such a file.
-    """
+    """Read a gzipped IDX file of unsigned bytes; any other file raises a `ValueError`."""
     try:
         with gzip.open(path) as file:
             data = file.read()
@@ -94,11 +90,7 @@ DATASETS: Mapping[str, Callable[[Path | None], dict[str, tuple[np.ndarray, np.nd
 
 
 def load_pictures(name: str, folder: Path | None = None) -> Mapping[str, Pictures]:
-    """The parts `"train"` and `"test"` of a data set.
-
-    Args:
-        name: A key of `DATASETS`.
-        folder: Folder of its files. Defaults to `None`, for the usual place.
+    """The parts `"train"` and `"test"` of one of the `DATASETS`, from a folder or the usual place.
 
     Raises:
         ValueError: If there is no such data set, or a file or a label is invalid.

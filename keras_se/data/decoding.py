@@ -37,18 +37,7 @@ RATIOS = (1, 2, 4, 8)
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """Decode a whole picture with Pillow.
-
-    Args:
-        data: Bytes of a JPEG, PNG, GIF, BMP, WebP or TIFF file.
-
-    Returns:
-        uint8, `(height, width, 3)`.
-
-    Raises:
-        ValueError: If it is not such a file, is damaged, or has several frames, 32 bits a channel
-            or more than 100 megapixels.
-    """
+    """Decode a whole picture with Pillow, as `load_image` does: uint8, `(height, width, 3)`."""
     return np.asarray(pictures.decoded(data))
 
 
@@ -83,12 +72,8 @@ def _is_common(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Tensor:
 def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode a picture, unless it is a JPEG of which TensorFlow can decode a crop.
 
-    Args:
-        data: Bytes of a file, a scalar.
-
-    Returns:
-        Whether it is a JPEG that is not yet decoded; its height and width; the decoded picture,
-        uint8, which is empty for such a JPEG.
+    Returns whether it is such a JPEG; its height and width; and the decoded picture, uint8, which
+    is empty for such a JPEG.
     """
     import tensorflow as tf
 
@@ -109,12 +94,7 @@ def opened(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def jpeg_ratio(size: tf.Tensor, wanted: Any) -> tf.Tensor:
-    """Index in `RATIOS` of the largest that leaves enough pixels for a resize.
-
-    Args:
-        size: Height and width, int32.
-        wanted: Height and width after the resize, or one number.
-    """
+    """Index in `RATIOS` of the largest that leaves enough pixels for a resize to `wanted`."""
     import tensorflow as tf
 
     enough = [
@@ -127,11 +107,8 @@ def jpeg_ratio(size: tf.Tensor, wanted: Any) -> tf.Tensor:
 def scaled_jpeg(data: tf.Tensor, index: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
     """Decode a JPEG with its sides divided by `RATIOS[index]`, rounded up.
 
-    Args:
-        data: Bytes of a JPEG.
-        index: An int32 scalar.
-        window: Top, left, height and width of a part to decode, in pixels of the scaled picture.
-            Defaults to the whole picture.
+    `window` is the top, left, height and width of a part to decode, in pixels of the scaled
+    picture; `None` for the whole.
     """
     import tensorflow as tf
 

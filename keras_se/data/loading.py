@@ -35,14 +35,9 @@ class DataRequest:
 
 
 def load(request: DataRequest, report: Callable[[str], None]) -> Mapping[str, Data]:
-    """The parts `"train"` and `"test"` of a data set.
+    """The parts `"train"`, `"test"` and, if the data set has that split, `"validation"`.
 
-    Args:
-        request: The data set.
-        report: Called with a line for each skipped picture.
-
-    Returns:
-        These two, and `"validation"` if the data set has a validation split.
+    `report` is called with a line for each skipped picture.
 
     Raises:
         ValueError: If there is no such data set, or it is invalid.

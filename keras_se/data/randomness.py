@@ -24,14 +24,7 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 
 def bits(*counters: int | np.ndarray) -> np.ndarray:
-    """64 random bits for each element of the broadcast counters.
-
-    Args:
-        *counters: Integers or arrays of integers, which broadcast; slowest-varying first.
-
-    Returns:
-        An array of uint64.
-    """
+    """64 random bits, uint64, for each element of the broadcast counters, slowest-varying first."""
     state = np.zeros(1, np.uint64)
     for counter in counters:
         # Negative numbers wrap as two's complement.

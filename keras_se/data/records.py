@@ -34,14 +34,7 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True)
 class Records:
-    """Pictures in records.
-
-    Attributes:
-        title: Name of the data set in messages.
-        read: Reads the bytes of the picture at an index.
-        labels: int64, `(count,)`.
-        sizes: Bytes of each picture, int64, `(count,)`.
-    """
+    """Pictures in records: `read` gives the bytes of one, `sizes` how many; errors say `title`."""
 
     title: str
     read: Callable[[int], bytes]
@@ -78,17 +71,10 @@ class Records:
 def tfrecords(
     title: str, shards: Sequence[tuple[Path, int]], image: str, label: str
 ) -> Records:  # fmt: skip
-    """The pictures in TFRecord files.
+    """The pictures in TFRecord files, given with the number of records in each.
 
-    Args:
-        title: Their name in messages.
-        shards: Each file, and its number of records.
-        image: Name of the feature with the picture.
-        label: Name of the feature with the class.
-
-    Raises:
-        ValueError: If a file is malformed.
-        OSError: If a file cannot be read.
+    `image` and `label` name the features with the picture and its class. A malformed file raises a
+    `ValueError`.
     """
 
     def look(shard: tuple[Path, int]) -> list[tuple[int, int, int]]:

@@ -19,13 +19,8 @@ AnyData = TypeVar("AnyData", bound=Data)
 def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     """The parts of a data set, each in a fixed random order, with a test part added if missing.
 
-    Args:
-        where: Name of the data set in messages.
-        parts: `"train"`, optionally `"validation"` and `"test"`; without the latter a fifth of
-            `"train"` is held out for the test.
-
-    Raises:
-        ValueError: If there is too little to train on.
+    Without `"test"`, a fifth of `"train"` is held out for it. If too little is left to train on, a
+    `ValueError` names the data set, `where`.
     """
     parts = shuffled(parts)
     every = parts["train"]

@@ -49,11 +49,8 @@ def load_tfds(request: DataRequest, report: Callable[[str], None]) -> dict[str, 
     `"train"` is TFDS' split of that name. `"test"` is its `test` if that has labels, else its
     `validation`, else a fifth of `train`. `"validation"` is its `validation` unless that is the
     test set. Pictures of one size keep it and are held in memory, unless the request gives an
-    `image_size`; others are decoded on demand.
-
-    Args:
-        request: Provides the data set, its folder, and how to treat bad pictures.
-        report: Called with a line for each skipped picture.
+    `image_size`; others are decoded on demand. `report` is called with a line for each skipped
+    picture.
 
     Raises:
         ValueError: If there is no such data set, or it is not prepared or invalid.
@@ -92,15 +89,8 @@ def evaluated_on(
 ) -> tuple[Records, np.ndarray, list[str]]:  # fmt: skip
     """The part `"test"` of `load_tfds`; the other parts are not read.
 
-    Args:
-        name: `tfds:NAME[/CONFIG][:VERSION]`.
-        folder: Folder of the prepared data sets; `None` for TFDS' own.
-
-    Returns:
-        Records, the indices of the pictures among them, `(count,)`, and the names of the classes.
-
-    Raises:
-        ValueError: If there is no such data set, or it is not prepared or invalid.
+    Returns the records, the indices of the pictures among them, `(count,)`, and the names of the
+    classes. `folder` holds the prepared data sets; `None` for TFDS' own.
     """
     name = name.removeprefix(TFDS)
     builder = _builder(name, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,7 +21,7 @@ from keras_se.graph.trace import (
 )
 
 
-class EditableGraph:
+class EditableGraph(Graph):
     """The calls of a model, edited in place; the model itself is unchanged.
 
     The layer of a call is a `Node`, one per layer of the model. The calls inside a nested model
@@ -32,11 +31,6 @@ class EditableGraph:
         model: A functional or built Sequential model.
         lift: Creates a layer's node from the layer, the names of the nested models around it, and
             all its calls. Defaults to `Copy`: the layer is unchanged.
-
-    Attributes:
-        calls: All calls in topological order.
-        inputs: The symbolic tensors of the model's inputs.
-        outputs: The symbolic tensors of its outputs.
     """
 
     def __init__(
@@ -47,48 +41,21 @@ class EditableGraph:
         ),
     ) -> None:
         self.model = model
-        paths: dict[int, tuple[str, ...]] = {}
-        graph = _flat(model, (), paths)
-        self.calls, self.inputs, self.outputs = graph.calls, graph.inputs, graph.outputs
-        by_layer = defaultdict(list)
+        graph = flattened(model)
+        super().__init__(graph.calls, graph.inputs, graph.outputs)
+        by_layer: dict[int, list[Call]] = {}
         for call in self.calls:
-            by_layer[id(call.layer)].append(call)
+            by_layer.setdefault(id(call.layer), []).append(call)
         for calls in by_layer.values():
             layer = calls[0].layer
             if not isinstance(layer, New):
-                node = lift(layer, paths[id(layer)], calls)
+                node = lift(layer, calls[0].path, calls)
                 for call in calls:
                     call.layer = node
-        self._producers = {id(x): call for call in self.calls for x in call.outputs}
-        self._consumers: dict[int, list[Call]] = defaultdict(list)
-        for call in self.calls:
-            for x in call.inputs:
-                self._consumers[id(x)].append(call)
 
     def nodes(self, kind: type[Any]) -> list[Any]:
         """Return the nodes of that class, in the order of their first calls."""
         return [x for x in dict.fromkeys(call.layer for call in self.calls) if isinstance(x, kind)]
-
-    def calls_of(self, node: Node) -> list[Call]:
-        """Return the calls of a node."""
-        return [call for call in self.calls if call.layer is node]
-
-    def producer(self, x: Any) -> Call | None:
-        """Return the call that outputs `x`, or `None` for an input."""
-        return self._producers.get(id(x))
-
-    def consumers(self, x: Any) -> list[Call]:
-        """Return the calls that take `x`, once per use."""
-        return self._consumers[id(x)]
-
-    def is_output(self, x: Any) -> bool:
-        """Whether `x` is an output of the model."""
-        return any(x is y for y in self.outputs)
-
-    def only_consumer(self, x: Any) -> Call | None:
-        """Return the call that is the only use of `x`, or `None` if there are other uses."""
-        consumers = self.consumers(x)
-        return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
 
     def insert(self, place: Call, node: Node, arguments: Any, shape: Any, dtype: str) -> Any:
         """Insert a call of `node` before the call `place`; return its output."""
@@ -99,6 +66,11 @@ class EditableGraph:
         for x in call.inputs:
             self._consumers[id(x)].append(call)
         return output
+
+    def substitute(self, call: Call, node: Node, arguments: Any) -> None:
+        """Put a call of `node` in place of a call, with the same output."""
+        (y,) = call.outputs
+        self.replace(call, self.insert(call, node, arguments, y.shape, y.dtype))
 
     def replace(self, call: Call, x: Any) -> None:
         """Remove the call; `x` replaces its only output."""
@@ -167,18 +139,18 @@ def _mapped(tensors: dict[int, Any], structure: Any) -> Any:
     return keras.tree.map_structure(lambda x: tensors.get(id(x), x), structure)
 
 
-def _flat(model: keras.Model, path: tuple[str, ...], paths: dict[int, Any]) -> Graph:
-    """Return the graph with nested models flattened; record each layer's path in `paths`."""
+def flattened(model: keras.Model, path: tuple[str, ...] = ()) -> Graph:
+    """Return the graph with nested models flattened; a new call of `New` casts their inputs."""
     graph = trace(model)
     tensors: dict[int, Any] = {}
     calls = []
     for call in graph.calls:
         call.args, call.kwargs = _mapped(tensors, (call.args, call.kwargs))
         if not _opens(call):
-            paths.setdefault(id(call.layer), path)
+            call.path = path
             calls.append(call)
             continue
-        inner = _flat(call.layer, (*path, call.layer.name), paths)
+        inner = flattened(call.layer, (*path, call.layer.name))
         inside = {}
         for x, y in zip(inner.inputs, call.inputs, strict=True):
             inside[id(x)] = y

@@ -12,15 +12,11 @@ from keras import layers
 
 from keras_se.graph.copies import copy_values, twin
 from keras_se.graph.trace import Call
+from keras_se.layers import ScaleOffset
 
 
 class Copy:
-    """An unchanged layer or operation of the model.
-
-    Attributes:
-        source: The model's layer or operation.
-        path: Names of the nested models around it.
-    """
+    """An unchanged layer or operation of the model, inside the nested models named in `path`."""
 
     def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:
         self.source = source
@@ -47,13 +43,7 @@ class Copy:
 
 
 class New:
-    """A layer that is not in the model.
-
-    Attributes:
-        create: The layer's class, or a function that creates it.
-        settings: The arguments.
-        values: Its variables, by attribute.
-    """
+    """A layer that is not in the model, made by `create`; `values` are of its variables."""
 
     path = ()
 
@@ -75,6 +65,14 @@ class New:
 
 
 Node = Copy | New
+
+
+def constant_of(block: Copy, gates: np.ndarray) -> New:
+    """Create a multiplication by constants to replace an attention block."""
+    axis = 1 if block.source.data_format == "channels_first" else -1
+    node = New(ScaleOffset, block.name, axis=axis, dtype=block.source.dtype_policy)
+    node.values = {"scale": gates}
+    return node
 
 
 def trains(layer: Any, call: Call) -> bool:

@@ -6,7 +6,8 @@ Tracing uses only Keras' public API, does not change the model, and allocates no
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,19 +19,16 @@ from keras_se.checks import positive_integer
 
 @dataclass(eq=False)
 class Call:
-    """One call of a layer.
+    """One call of a layer, nested model, or operation of `keras.ops`, with its symbolic outputs.
 
-    Attributes:
-        layer: The model's layer, nested model, or operation of `keras.ops`.
-        args: The positional arguments.
-        kwargs: The keyword arguments.
-        outputs: The symbolic tensors that it returned.
+    `path` names the nested models around it, once they are flattened.
     """
 
     layer: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: list[Any]
+    path: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> list[Any]:
@@ -38,19 +36,41 @@ class Call:
         return symbolic((self.args, self.kwargs))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Graph:
-    """The calls of a model, on the graph's own symbolic tensors.
-
-    Attributes:
-        calls: All calls in topological order, without the input layers.
-        inputs: The model's inputs.
-        outputs: The model's outputs.
-    """
+    """The calls of a model in topological order, without input layers, on symbolic tensors."""
 
     calls: list[Call]
     inputs: list[Any]
     outputs: list[Any]
+
+    def __post_init__(self) -> None:
+        self._producers = {id(x): call for call in self.calls for x in call.outputs}
+        self._consumers: dict[int, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            for x in call.inputs:
+                self._consumers[id(x)].append(call)
+
+    def calls_of(self, layer: Any) -> list[Call]:
+        """Return the calls of a layer."""
+        return [call for call in self.calls if call.layer is layer]
+
+    def producer(self, x: Any) -> Call | None:
+        """Return the call that outputs `x`, or `None` for an input."""
+        return self._producers.get(id(x))
+
+    def consumers(self, x: Any) -> list[Call]:
+        """Return the calls that take `x`, once per use."""
+        return self._consumers[id(x)]
+
+    def is_output(self, x: Any) -> bool:
+        """Whether `x` is an output of the model."""
+        return any(x is y for y in self.outputs)
+
+    def only_consumer(self, x: Any) -> Call | None:
+        """Return the call that is the only use of `x`, or `None` if there are other uses."""
+        consumers = self.consumers(x)
+        return consumers[0] if len(consumers) == 1 and not self.is_output(x) else None
 
 
 class _Probe(keras.Operation):
@@ -69,27 +89,16 @@ def trace(
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
 ) -> Graph:
-    """Return the graph of a functional or Sequential model.
+    """Return the graph of a functional or built Sequential model.
 
-    A nested model is one call; `trace` it with the shapes of that call's inputs to look inside.
+    A nested model is one call; `trace` it with the shapes of that call's inputs to look inside. The
+    shapes of the graph's tensors are known as far as those of its inputs are.
 
-    Args:
-        model: A functional or built Sequential model.
-        input_shape: Shape of one image, without the batch, in place of the model's own; for a
-            model with several inputs, a list of shapes. Defaults to `None`.
-        batch_size: Batch size, unless the model fixes it. Defaults to `None`.
-
-    Returns:
-        The graph; the shapes of its tensors are known as far as those of the inputs are.
-
-    Raises:
-        ValueError: If the model is neither, or does not accept the shape.
+    `input_shape`, without the batch, replaces the model's own; for several inputs it is a list of
+    shapes. `batch_size` applies unless the model fixes it. A `ValueError` names the layer that
+    rejects a shape.
     """
-    if not is_functional(model):
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model`. "
-            f"Received: model of type {type(model).__name__}"
-        )
+    check_functional(model)
     shapes = _input_shapes(model, input_shape)
     calls: list[Call] = []
 
@@ -107,19 +116,9 @@ def trace(
         calls.append(Call(probe.operation, args, kwargs, symbolic(outputs)))
         return outputs
 
-    with recursion(2 * len(getattr(model, "operations", model.layers))):
-        # Cloning the user's model itself would also compile the clone.
-        bare = keras.Model(model.inputs, model.outputs, name=model.name)
-        inputs = [
-            keras.Input(
-                batch_shape=(x.shape[0] or batch_size, *shape),
-                dtype=x.dtype,
-                sparse=x.sparse,
-                name=x.name,
-            )
-            for x, shape in zip(model.inputs, shapes, strict=True)
-        ]
-        clone = keras.models.clone_model(bare, inputs, clone_function=_Probe, call_function=call)
+    batch = (x.shape[0] or batch_size for x in model.inputs)
+    whole = [(size, *shape) for size, shape in zip(batch, shapes, strict=True)]
+    clone = _clone(model, whole, _Probe, call)
     return Graph(calls, clone.inputs, clone.outputs)
 
 
@@ -135,15 +134,24 @@ def recalled(model: keras.Model) -> Graph:
         calls.append(Call(layer, args, kwargs, symbolic(outputs)))
         return outputs
 
+    shapes = [tuple(x.shape) for x in model.inputs]
+    copy = _clone(model, shapes, lambda layer: layer, call)
+    return Graph(calls, copy.inputs, copy.outputs)
+
+
+def _clone(
+    model: keras.Model, shapes: list[tuple[Any, ...]], clone: Callable[[Any], Any],
+    call: Callable[..., Any],
+) -> keras.Model:  # fmt: skip
+    """Clone a model for inputs of these shapes, including the batch."""
     with recursion(2 * len(getattr(model, "operations", model.layers))):
+        # Cloning the user's model itself would also compile the clone.
         bare = keras.Model(model.inputs, model.outputs, name=model.name)
         inputs = [
-            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs
+            keras.Input(batch_shape=shape, dtype=x.dtype, sparse=x.sparse, name=x.name)
+            for x, shape in zip(model.inputs, shapes, strict=True)
         ]
-        copy = keras.models.clone_model(
-            bare, inputs, clone_function=lambda layer: layer, call_function=call
-        )
-    return Graph(calls, copy.inputs, copy.outputs)
+        return keras.models.clone_model(bare, inputs, clone_function=clone, call_function=call)
 
 
 def is_functional(model: Any) -> bool:
@@ -156,6 +164,27 @@ def is_functional(model: Any) -> bool:
 def computes_its_graph(model: keras.Model) -> bool:
     """Whether a functional model's `call` is Keras' own."""
     return type(model).call.__module__.split(".")[0] == "keras"
+
+
+def check_functional(
+    model: Any, also: str = "", holds: Callable[[keras.Model], bool] = lambda model: True
+) -> None:
+    """Raise a `ValueError` unless the model is functional and `holds`, in words `also`."""
+    if not (is_functional(model) and holds(model)):
+        raise ValueError(
+            f"`model` must be a functional or built Sequential `keras.Model`{also}. "
+            f"Received: model of type {type(model).__name__}"
+        )
+
+
+def check_editable(model: Any) -> None:
+    """Raise a `ValueError` unless the model only computes its graph."""
+    check_functional(model, " without a `call` of its own", computes_its_graph)
+
+
+def check_one_output(model: Any) -> None:
+    """Raise a `ValueError` unless the model is functional and has one output."""
+    check_functional(model, " with one output", lambda model: len(model.outputs) == 1)
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:

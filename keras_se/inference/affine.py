@@ -14,14 +14,7 @@ from keras_se.layers import ScaleOffset
 
 
 class Affine(Copy):
-    """A layer that computes `x * scale + offset` per channel.
-
-    Attributes:
-        axis: Axis of the channels.
-        scale: The scale of each channel.
-        offset: The offset of each channel.
-        activation: The activation that follows.
-    """
+    """A layer that computes `x * scale + offset` per channel of `axis`, and then `activation`."""
 
     def __init__(self, source: Any, path: tuple[str, ...], x: Any) -> None:
         super().__init__(source, path)

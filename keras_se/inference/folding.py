@@ -61,12 +61,9 @@ def _sources(
     if call is None or graph.only_consumer(x) is None:
         return None
     node, rank = call.layer, len(x.shape)
-    if isinstance(node, Linear):
-        fits = not node.activated and node.axis(rank) == affine.axis
-        return [(node, start, stop)] if fits else None
-    if isinstance(node, Affine):
-        fits = not node.activated and node.axis == affine.axis
-        return [(node, start, stop)] if fits else None
+    if isinstance(node, Linear | Affine):
+        axis = node.axis(rank) if isinstance(node, Linear) else node.axis
+        return [(node, start, stop)] if axis == affine.axis and not node.activated else None
     if any(y.dtype != x.dtype for y in call.inputs):
         return None
     if _concatenates(call, affine.axis):

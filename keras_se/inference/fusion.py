@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
 
 from keras_se.checks import unknown_choice
+from keras_se.graph.copies import known
 from keras_se.graph.editable import EditableGraph
 from keras_se.graph.facts import facts_of
 from keras_se.graph.nodes import Copy, trains
-from keras_se.graph.trace import computes_its_graph, is_functional
+from keras_se.graph.trace import Call, check_editable
 from keras_se.inference.affine import Affine
 from keras_se.inference.folding import fold
-from keras_se.inference.lifting import lift
+from keras_se.inference.linear import Linear
 from keras_se.inference.squeeze import may_be_masked, move_squeeze, moves
 from keras_se.inference.sums import compile_sums, join_sums
 from keras_se.inference.training_only import remove_training_only
@@ -48,14 +50,9 @@ class Fusion:
     left: Mapping[str, str]
 
     def __str__(self) -> str:
-        from rich.table import Table
-
-        table = Table("rewrite", "layers", box=None, pad_edge=False)
-        for name, changed in self.done.items():
-            table.add_row(name, str(len(changed)))
-        for name, reason in self.left.items():
-            table.add_row(f"left: {name}", reason)
-        return as_text(table)
+        rows = [(name, str(len(changed))) for name, changed in self.done.items()]
+        left = [(f"left: {name}", reason) for name, reason in self.left.items()]
+        return as_text(("rewrite", "layers"), rows + left)
 
 
 def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras.Model:
@@ -104,11 +101,7 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
     for name in chosen:
         if name not in REWRITES:
             raise ValueError(unknown_choice("rewrites", name, REWRITES))
-    if not (is_functional(model) and computes_its_graph(model)):
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
-            f"its own. Received: model of type {type(model).__name__}"
-        )
+    check_editable(model)
     graph = EditableGraph(model, lift)
     done: dict[str, list[str]] = {name: [] for name in REWRITES if name in chosen}
     while any(_rewrite(graph, name, labels) for name, labels in done.items()):
@@ -118,6 +111,17 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
         {name: tuple(labels) for name, labels in done.items()}, _left(graph, done)
     )
     return fused
+
+
+def lift(layer: Any, path: tuple[str, ...], calls: list[Call]) -> Copy:
+    """Create a layer's node: linear or affine if it can absorb other layers in all its calls."""
+    built = known(layer) and getattr(layer, "built", False)
+    if built and not any(trains(layer, call) for call in calls):
+        if Linear.accepts(layer):
+            return Linear(layer, path)
+        if Affine.accepts(layer, calls):
+            return Affine(layer, path, calls[0].inputs[0])
+    return Copy(layer, path)
 
 
 def _rewrite(graph: EditableGraph, name: str, labels: list[str]) -> bool:

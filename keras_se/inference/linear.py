@@ -18,13 +18,8 @@ from keras_se.graph.nodes import Copy, numbers
 class Linear(Copy):
     """A convolution or dense layer with channel factors and a new bias.
 
-    The kernel is viewed as `(window, inputs per group, groups, outputs per group)`.
-
-    Attributes:
-        form: The form of the kernel, see `Facts.kernel`.
-        inputs: A factor for each input channel.
-        outputs: A factor for each output channel, not applied to the bias.
-        bias: The bias, or `None`.
+    The kernel is viewed as `(window, inputs per group, groups, outputs per group)`. `inputs` and
+    `outputs` are a factor for each channel; those of the outputs do not apply to the bias.
     """
 
     def __init__(self, source: Any, path: tuple[str, ...] = ()) -> None:

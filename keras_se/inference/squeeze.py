@@ -18,6 +18,7 @@ from keras_se.graph.editable import EditableGraph
 from keras_se.graph.nodes import Copy, New, numbers
 from keras_se.inference.linear import Linear
 from keras_se.layers import ChannelAttention
+from keras_se.layers._arguments import channel_axis
 from keras_se.layers.attention import GateStep
 
 
@@ -45,17 +46,19 @@ def move_squeeze(graph: EditableGraph) -> list[str]:
         calls = graph.calls_of(node)
         may = excites(graph, node) and moves(node.source) and not may_be_masked(graph, node)
         behind = [graph.producer(call.inputs[0]) for call in calls] if may else [None]
-        linear = behind[0].layer if behind[0] else None
+        linear, rank = None, 0
+        if behind[0]:
+            linear, rank = behind[0].layer, len(calls[0].inputs[0].shape)
         if not (
             isinstance(linear, Linear)
             and all(call and call.layer is linear for call in behind)
             and linear.pointwise
-            and _same_axis(linear, node.source, len(calls[0].inputs[0].shape))
+            and linear.axis(rank) == channel_axis(node.source.data_format, rank)
             and not linear.activated
             and len(linear.inputs) < len(linear.outputs)
         ):
             continue
-        steps = _before(linear, node.source.gate_steps(len(calls[0].inputs[0].shape)))
+        steps = _before(linear, node.source.gate_steps(rank))
         split(graph, node, steps, [call.inputs[0] for call in behind if call])
         done.append(node.label)
     return done
@@ -72,10 +75,6 @@ def may_be_masked(graph: EditableGraph, node: Copy) -> bool:
         return False
     sources = [node.source for node in graph.nodes(Copy)]
     return any(isinstance(x, layers.Masking) or getattr(x, "mask_zero", False) for x in sources)
-
-
-def _same_axis(linear: Linear, block: ChannelAttention, rank: int) -> bool:
-    return linear.axis(rank) == (1 if block.data_format == "channels_first" else rank - 1)
 
 
 def _before(linear: Linear, steps: Sequence[GateStep]) -> list[GateStep]:
@@ -99,11 +98,8 @@ def split(
 ) -> None:
     """Replace the calls of an attention block by gates and a multiplication.
 
-    Args:
-        graph: The network's graph.
-        node: The block.
-        steps: Steps that compute the gates. Defaults to the block's own.
-        sources: Input of the steps in each call. Defaults to the calls' inputs.
+    `steps` compute the gates from `sources`, one per call; by default these are the block's own
+    steps and the calls' inputs.
     """
     block, calls = node.source, graph.calls_of(node)
     rank = len(calls[0].inputs[0].shape)
@@ -113,11 +109,9 @@ def split(
         new.values = {name: numbers(value) for name, value in step.values.items()}
     multiply = New(layers.Multiply, node.name, dtype=block.dtype_policy)
     for call, source in zip(calls, sources or [call.inputs[0] for call in calls], strict=True):
-        (y,) = call.outputs
         s = source
         for new, step in zip(made, steps, strict=True):
             last = step is steps[-1]
             dtype = block.compute_dtype if last else step.settings["dtype"]
             s = graph.insert(call, new, s, (source.shape[0], *step.shape), dtype)
-        arguments = [call.inputs[0], s]
-        graph.replace(call, graph.insert(call, multiply, arguments, y.shape, y.dtype))
+        graph.substitute(call, multiply, [call.inputs[0], s])

@@ -38,10 +38,7 @@ def join_sums(graph: EditableGraph) -> list[str]:
             activation=activation,
             dtype=call.outputs[0].dtype,
         )
-        x = last.outputs[0]
-        arguments = [*product.inputs, shortcut]
-        output = graph.insert(last, node, arguments, x.shape, x.dtype)
-        graph.replace(last, output)
+        graph.substitute(last, node, [*product.inputs, shortcut])
         for used in (call, product):
             if used is not last:
                 graph.remove(used)

@@ -8,7 +8,7 @@ from keras import layers
 
 
 def rank_of(x: Any) -> int:
-    """The number of axes of `x` that are positions: signals 1, pictures 2, volumes 3."""
+    """The number of spatial axes of `x`: 1 of a signal, 2 of an image, 3 of a volume."""
     return len(x.shape) - 2
 
 

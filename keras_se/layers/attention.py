@@ -20,6 +20,7 @@ from keras import ops
 from keras_se.checks import one_of, positive_integer, unknown_choice
 from keras_se.layers._arguments import HALF_PRECISION, channel_axis, get_data_format
 from keras_se.layers._precise import mean
+from keras_se.layers._ranks import ranked
 
 Gate = Literal["sigmoid", "tanh", "relu", "hard_sigmoid"]
 Placement = Literal["standard", "pre", "post", "identity", "conv3x3"]
@@ -29,6 +30,8 @@ GATES: tuple[str, ...] = get_args(Gate)
 NEUTRAL_GATES = ("sigmoid", "hard_sigmoid")
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
+# Returns the hidden width for a number of channels and a ratio, or `None` for the default.
+Rounding = Callable[[int, int], int | None]
 Calls = list[tuple["ChannelAttention", Any, Any]]
 _recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
 
@@ -216,11 +219,7 @@ class ChannelAttention(keras.layers.Layer):
         return ops.expand_dims(mask, self._channel_axis(rank))
 
     def _mean_step(self, rank: int) -> GateStep:
-        pooling = {
-            3: keras.layers.GlobalAveragePooling1D,
-            4: keras.layers.GlobalAveragePooling2D,
-            5: keras.layers.GlobalAveragePooling3D,
-        }[rank]
+        pooling = ranked("GlobalAveragePooling", rank - 2)
         settings = {"data_format": self.data_format, "dtype": self._gate_dtype}
         return GateStep("squeeze", pooling, settings, {}, (self.channels,))
 
@@ -230,6 +229,10 @@ class ChannelAttention(keras.layers.Layer):
         shape[self._channel_axis(rank) - 1] = self.channels
         settings = {"target_shape": tuple(shape), "dtype": self.dtype_policy}
         return GateStep("gates", keras.layers.Reshape, settings, {}, tuple(shape))
+
+
+def unrounded(channels: int, ratio: int) -> None:
+    """Leave the hidden width to the block."""
 
 
 class AttentionConfig:
@@ -264,14 +267,14 @@ class AttentionConfig:
     def layer(
         self,
         channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        rounding: Rounding = unrounded,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
         """Create a block, whose arguments are the fields except `placement` and `stages`.
 
         Args:
             channels: Number of channels that it will scale.
-            rounding: Returns the hidden width for `channels` and a ratio, or `None` (default).
+            rounding: Returns the hidden width. Defaults to the block's own.
             **layer_kwargs: `name`, `data_format`, `dtype`.
         """
         own = {k: v for k, v in self._values().items() if k not in ("placement", "stages")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +18,9 @@ from keras_se.layers.attention import (
     ChannelAttention,
     GateStep,
     Placement,
+    Rounding,
     check_gate,
+    unrounded,
 )
 
 NeutralGate = Literal["sigmoid", "hard_sigmoid"]
@@ -225,7 +227,7 @@ class ECAConfig(AttentionConfig):
     def layer(
         self,
         channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        rounding: Rounding = unrounded,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
         if isinstance(self.kernel_size, tuple):

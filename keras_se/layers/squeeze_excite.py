@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +19,9 @@ from keras_se.layers.attention import (
     Gate,
     GateStep,
     Placement,
+    Rounding,
     check_gate,
+    unrounded,
 )
 
 Squeeze = Literal["avg", "max"] | None
@@ -32,16 +34,7 @@ def _check_squeeze(squeeze: Any) -> None:
 
 
 class Bottleneck(ChannelAttention):
-    """Two fully connected layers between the mean of each channel and its gate.
-
-    Args:
-        ratio: Reduction ratio.
-        gate: Nonlinearity of the gates.
-        activation: Activation between the fully connected layers.
-        use_bias: Whether they have biases.
-        hidden_units: Width of the bottleneck in place of `max(1, channels // ratio)`.
-        **layer_kwargs: As for `ChannelAttention`.
-    """
+    """Two fully connected layers from the mean of each channel to its gate; see `SqueezeExcite`."""
 
     variable_names: ClassVar[tuple[str, ...]] = (
         "reduce_kernel",
@@ -138,7 +131,7 @@ class BottleneckConfig(AttentionConfig):
     def layer(
         self,
         channels: int,
-        rounding: Callable[[int, int], int | None] = lambda channels, ratio: None,
+        rounding: Rounding = unrounded,
         **layer_kwargs: Any,
     ) -> ChannelAttention:
         return super().layer(channels, hidden_units=rounding(channels, self.ratio), **layer_kwargs)

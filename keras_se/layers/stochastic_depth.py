@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_se.fields import SHARE
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -44,12 +45,7 @@ class StochasticDepth(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **layer_kwargs: Any) -> None:
         super().__init__(**layer_kwargs)
-        real = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
-        if not real or not 0 <= rate < 1:
-            raise ValueError(
-                f"`rate` must be a number from 0 to less than 1. Received: rate={rate!r}"
-            )
-        self.rate = float(rate)
+        self.rate = SHARE("rate", rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True

@@ -12,17 +12,13 @@ from keras_se.analysis.gates import blocks_of, check_blocks
 from keras_se.analysis.result import Excitations
 from keras_se.graph.editable import EditableGraph
 from keras_se.graph.nodes import Copy
-from keras_se.graph.trace import computes_its_graph, is_functional
+from keras_se.graph.trace import check_editable
 from keras_se.layers import ChannelAttention
 
 
 def check_model(model: Any) -> None:
     """Raise a `ValueError` unless the model is functional and holds blocks."""
-    if not (is_functional(model) and computes_its_graph(model)):
-        raise ValueError(
-            "`model` must be a functional or built Sequential `keras.Model` without a `call` of "
-            f"its own. Received: model of type {type(model).__name__}"
-        )
+    check_editable(model)
     check_blocks(model)
 
 
@@ -35,8 +31,7 @@ def blocks_in(graph: EditableGraph) -> dict[str, Copy]:
 def mean_gates(model: keras.Model, excitations: Any) -> dict[str, np.ndarray]:
     """Return the mean gates of every block, `(C,)`, with equal weight per class and call.
 
-    Raises:
-        ValueError: If they were not measured on this model or one like it.
+    Excitations that were not measured on this model, or one like it, raise a `ValueError`.
     """
     if not isinstance(excitations, Excitations):
         raise ValueError(

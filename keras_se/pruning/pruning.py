@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_se.analysis.result import Excitations
-from keras_se.checks import unknown_choice
+from keras_se.checks import integer, number, one_of
 from keras_se.graph.copies import twin
 from keras_se.graph.editable import EditableGraph
 from keras_se.graph.facts import ChannelFlow
@@ -51,14 +50,9 @@ class Pruning:
     left: Mapping[str, str]
 
     def __str__(self) -> str:
-        from rich.table import Table
-
-        table = Table("layer", "channels", "of", box=None, pad_edge=False)
-        for name, kept in self.kept.items():
-            table.add_row(name, str(len(kept)), str(self.widths[name]))
-        for name, reason in self.left.items():
-            table.add_row(f"left: {name}", reason)
-        return as_text(table)
+        rows = [(name, str(len(kept)), str(self.widths[name])) for name, kept in self.kept.items()]
+        left = [(f"left: {name}", reason) for name, reason in self.left.items()]
+        return as_text(("layer", "channels", "of"), [*rows, *left])
 
 
 class _Smaller(Copy):
@@ -152,14 +146,11 @@ def prune(
 
     Reference:
         Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710), Section 3.1 and, for
-        what is added, 3.3; the gates are those of Hu et al. (arXiv:1709.01507), Eq. 3.
+        sums, 3.3; the gates are those of Hu et al. (arXiv:1709.01507), Eq. 3.
     """
-    if not isinstance(keep, numbers.Real) or isinstance(keep, bool) or not 0 < keep <= 1:
-        raise ValueError(f"`keep` must be a number above 0 and at most 1. Received: keep={keep!r}")
-    if by not in SCORES:
-        raise ValueError(unknown_choice("by", by, SCORES))
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"`seed` must be an integer of at least 0. Received: seed={seed!r}")
+    number("above 0 and at most 1", lambda keep: 0 < keep <= 1)("keep", keep)
+    one_of(*SCORES)("by", by)
+    seed = integer(0)("seed", seed)
     check_model(model)
     means = mean_gates(model, excitations)
     graph = EditableGraph(model)
@@ -175,9 +166,10 @@ def prune(
         )
     units = [unit for group in groups for unit in group]
     if by == "random":
-        scores = random_scores(units, int(seed))
+        scores = random_scores(units, seed)
     else:
-        gates = {node: means[name] for name, node in blocks.items()} if by == "gate" else {}
+        gated = blocks if by == "gate" else {}
+        gates: dict[Node, np.ndarray] = {node: means[name] for name, node in gated.items()}
         scores = weight_scores(graph, channels, gates)
     removed: set[int] = set()
     for group in groups:
@@ -196,10 +188,10 @@ def _groups(channels: Channels, blocks: Mapping[str, Copy]) -> list[list[int]]:
         if node in channels.ends:
             gated.update(channels.roots(channels.ends[node][1]["input"]).tolist())
     members: dict[int, list[int]] = defaultdict(list)
-    for number, (rule, ends) in enumerate(channels.ends.values()):
+    for place, (rule, ends) in enumerate(channels.ends.values()):
         if rule.flow == "new":
             for unit in dict.fromkeys(channels.roots(ends["output"]).tolist()):
-                members[unit].append(number)
+                members[unit].append(place)
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for unit, nodes in members.items():
         if unit in gated and channels.reason(unit) is None:

@@ -27,10 +27,7 @@ def weight_scores(
 ) -> Scores:
     """Return for each unit the L1 norm times the gate, summed over the filters that output it.
 
-    Args:
-        graph: The network's graph.
-        channels: Its units.
-        gates: Mean gates of the blocks to consider, `(C,)`.
+    `gates` are mean gates, `(C,)`, of the blocks to consider.
     """
     factors = _factors(graph, channels, gates)
     scores: Scores = defaultdict(float)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-import numpy as np
 
 from keras_se.analysis.result import STAGE_AND_BLOCK, Excitations
 from keras_se.checks import unknown_choice
 from keras_se.graph.editable import EditableGraph
-from keras_se.graph.nodes import Copy, New
-from keras_se.layers import ScaleOffset
+from keras_se.graph.nodes import Copy, constant_of
 from keras_se.pruning.blocks import blocks_in, check_model, mean_gates
 
 
@@ -65,20 +61,10 @@ def drop_stage(
         raise ValueError(unknown_choice("stage", stage, sorted(found)))
     means = {} if excitations is None else mean_gates(model, excitations)
     for name, block in found[stage]:
-        constant = _constant(block, means[name]) if means else None
+        constant = constant_of(block, means[name]) if means else None
         for call in graph.calls_of(block):
-            (y,) = call.outputs
-            x = call.inputs[0]
-            graph.replace(
-                call, x if constant is None else graph.insert(call, constant, x, y.shape, y.dtype)
-            )
+            if constant is None:
+                graph.replace(call, call.inputs[0])
+            else:
+                graph.substitute(call, constant, call.inputs[0])
     return graph.build()
-
-
-def _constant(block: Copy, gates: np.ndarray) -> New:
-    """Create a multiplication by constants to replace a block."""
-    source: Any = block.source
-    axis = 1 if source.data_format == "channels_first" else -1
-    node = New(ScaleOffset, block.name, axis=axis, dtype=source.dtype_policy)
-    node.values = {"scale": gates}
-    return node

@@ -54,11 +54,7 @@ def _labels(network: ServedNetwork) -> tuple[str, ...]:
 
 
 def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
-    """Convert to ONNX; the class names are the property `labels`, as JSON.
-
-    Returns:
-        A function that writes the file.
-    """
+    """Convert to ONNX, with the class names as JSON in the property `labels`; return the writer."""
     import onnx
     import tf2onnx
 
@@ -91,10 +87,9 @@ def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
 def convert_to_openvino(
     network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
-    """Convert to OpenVINO; the class names are its runtime information `labels`, as JSON.
+    """Convert to OpenVINO, with the class names as JSON in its runtime information `labels`.
 
-    Returns:
-        A function that writes the file, with its weights beside it.
+    Returns the writer of the file and of its weights beside it.
     """
     import openvino
 
@@ -126,11 +121,7 @@ def run_openvino(path: Path, images: np.ndarray) -> list[np.ndarray]:
 def convert_to_litert(
     network: ServedNetwork, representative: np.ndarray | None = None
 ) -> Callable[[Path], None]:
-    """Convert to LiteRT; the file is also a ZIP archive with `labels.txt`.
-
-    Returns:
-        A function that writes the file.
-    """
+    """Convert to LiteRT, a file that is also a ZIP archive with `labels.txt`; return the writer."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
@@ -170,7 +161,7 @@ def run_litert(path: Path, images: np.ndarray) -> list[np.ndarray]:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # A warning that it moves to its own package.
+        # TensorFlow warns that the interpreter moves to a package of its own.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path))
     (taken,) = interpreter.get_input_details()

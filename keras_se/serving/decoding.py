@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Pictures decoded in parallel; each may need three bytes per pixel or more.
 DECODERS = 4
 UNDAMAGED = f"expected an undamaged picture ({', '.join(FORMATS)}). Received: "
-# Refused even if not `strict`, and what is expected instead.
+# Refused even if not `strict`, with the words for what is accepted.
 REFUSED = {
     ANIMATION: "a picture of one frame",
     SMALL_GIF: "a GIF whose picture fills its canvas",
@@ -93,15 +93,10 @@ class Transform:
 
 
 def decode(image_bytes: tf.Tensor, transform: Transform) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode and preprocess the good pictures of a batch.
+    """Decode and preprocess the good pictures of a batch of files, string `(N,)`.
 
-    Args:
-        image_bytes: Files, string `(N,)`.
-        transform: Their preprocessing.
-
-    Returns:
-        The good pictures, float32 `(M, height, width, channels)` in 0..255; their rows, int64
-        `(M,)`; and an error for every row, string `(N,)`, empty for good ones.
+    Returns the good pictures, float32 `(M, height, width, channels)` in 0..255; their rows, int64
+    `(M,)`; and an error for every row, string `(N,)`, empty for good ones.
     """
     import tensorflow as tf
 

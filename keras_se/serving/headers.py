@@ -20,14 +20,10 @@ OLD_BMP = "a BMP of another version"
 
 
 class Header(NamedTuple):
-    """A picture's header.
+    """A picture's header: rows and columns as stored, and the EXIF orientation, 1 to 8.
 
-    Attributes:
-        height: Rows as stored.
-        width: Columns as stored.
-        what: Words of `pixels.MODES`, or why it is refused.
-        orientation: EXIF orientation, 1 to 8.
-        data: The file without the parts that do not affect pixels.
+    `what` is a value of `pixels.MODES`, or why the picture is refused; `data` is the file without
+    the parts that do not affect pixels.
     """
 
     height: tf.Tensor

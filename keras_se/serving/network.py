@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_se.graph.editable import EditableGraph
+from keras_se.graph.nodes import Copy, constant_of
 from keras_se.graph.trace import recursion
+from keras_se.inspection import layers_of
 from keras_se.labels import probabilities
-from keras_se.layers import GroupedConv2D, ScaleOffset
+from keras_se.layers import GroupedConv2D
 from keras_se.layers._arguments import HALF_PRECISION
 from keras_se.layers.attention import recorded_gates
 from keras_se.serving.decoding import Transform
@@ -150,7 +153,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 def is_half(model: keras.Model) -> bool:
     """Whether a layer computes in half precision."""
-    return any(layer.compute_dtype in HALF_PRECISION for layer in _layers(model))
+    return any(layer.compute_dtype in HALF_PRECISION for layer in layers_of(model))
 
 
 def with_native_groups(model: keras.Model) -> keras.Model:
@@ -159,7 +162,7 @@ def with_native_groups(model: keras.Model) -> keras.Model:
     def changes(layer: Any) -> bool:
         return type(layer) is keras.layers.Conv2D and layer.groups > 1
 
-    if not any(map(changes, _layers(model))):
+    if not any(map(changes, layers_of(model))):
         return model
     return _copy(
         model,
@@ -170,16 +173,10 @@ def with_native_groups(model: keras.Model) -> keras.Model:
 def with_constant_gates(
     model: keras.Model, images: np.ndarray
 ) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model, or a copy in which blocks with dead hidden units scale by constants.
+    """The model, or a copy in which blocks with dead hidden units scale by constants; their names.
 
-    In 8 bits such units have a range of zero, which runtimes refuse.
-
-    Args:
-        model: A functional model.
-        images: Images in the model's data format.
-
-    Returns:
-        The model, and the names of the blocks whose gates are the same for all images.
+    In 8 bits such units have a range of zero, which runtimes refuse. `images` are in the model's
+    data format.
     """
     found: dict[Any, list[np.ndarray]] = {}
     for first in range(0, len(images), BATCH):
@@ -187,31 +184,17 @@ def with_constant_gates(
             model(images[first : first + BATCH], training=False)
         for layer, gates, _ in calls:
             found.setdefault(layer, []).append(keras.ops.convert_to_numpy(gates))
-    dead = {layer.name: gates for layer, several in found.items()
+    dead = {layer: gates for layer, several in found.items()
             if (gates := _constant(layer, np.concatenate(several))) is not None}  # fmt: skip
     if not dead:
         return model, ()
-
-    def clone(layer: Any) -> Any:
-        if layer.name not in dead:
-            return type(layer).from_config(layer.get_config())
-        axis = 1 if layer.data_format == "channels_first" else -1
-        return ScaleOffset(axis, dtype=layer.dtype_policy, name=layer.name)
-
-    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        # A block may also take a mask.
-        return layer(*inputs) if layer.name in dead else layer(*inputs, **options)
-
-    with recursion(2 * len(model.layers)):
-        copy = keras.models.clone_model(
-            model, clone_function=clone, call_function=call, recursive=True
-        )
-    for old, new in zip(_layers(model), _layers(copy), strict=True):
-        if old.name in dead:
-            new.scale.assign(dead[old.name])
-        else:
-            new.set_weights(old.get_weights())
-    return copy, tuple(dead)
+    graph = EditableGraph(model)
+    for node in graph.nodes(Copy):
+        if node.source in dead:
+            constant = constant_of(node, dead[node.source])
+            for call in graph.calls_of(node):
+                graph.substitute(call, constant, call.inputs[0])
+    return graph.build(), tuple(layer.name for layer in dead)
 
 
 def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
@@ -220,12 +203,6 @@ def _constant(layer: Any, gates: np.ndarray) -> np.ndarray | None:
     if idle is None or np.ptp(gates, axis=0).any():
         return None
     return gates[0] if np.array_equal(gates[0], idle.astype(gates.dtype)) else None
-
-
-def _layers(model: keras.Model) -> Iterator[Any]:
-    """All layers, including those of nested models, without the models themselves."""
-    for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _copy(

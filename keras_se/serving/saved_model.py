@@ -23,15 +23,7 @@ FEATURES = "features of the last layer with weights"
 
 
 def convert(network: ServedNetwork) -> Callable[[Path], None]:
-    """Convert to a SavedModel.
-
-    Its signatures: `serving_default` takes `image_bytes`, string `(N,)`, or the same as
-    `serve_images` if files are not taken; `serve_images` and `features` take `images`, float32
-    `(N, H, W, C)` in 0..255; `serve_images_uint8` takes 8-bit ones.
-
-    Returns:
-        A function that writes the folder.
-    """
+    """Convert to a SavedModel with the signatures that `export` documents; return the writer."""
     import tensorflow as tf
 
     functions = _functions(network)

@@ -15,7 +15,15 @@ from keras import layers
 
 from keras_se.graph.copies import has_own_kernel, known
 from keras_se.graph.facts import facts_of
-from keras_se.graph.trace import Call, Graph, computes_its_graph, is_functional, merges, trace
+from keras_se.graph.trace import (
+    Call,
+    Graph,
+    check_editable,
+    computes_its_graph,
+    is_functional,
+    merges,
+    trace,
+)
 
 LINEAR = keras.activations.linear
 HOMOGENEOUS = (LINEAR, keras.activations.relu, keras.activations.leaky_relu)
@@ -23,32 +31,18 @@ HOMOGENEOUS = (LINEAR, keras.activations.relu, keras.activations.leaky_relu)
 
 @dataclass(eq=False)
 class Scope:
-    """One functional model, the given one or a nested one.
+    """The graph of the given model or of a nested one, whose `path` is such as `nested/`.
 
-    Attributes:
-        path: Its path within the given model, with a trailing slash, or "".
-        graph: Its graph.
-        places: The layers that a block follows, or the blocks themselves.
+    Its places are the layers that a block follows, or the blocks themselves.
     """
 
     path: str
     graph: Graph
     places: list[Any] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.producers = {id(x): call for call in self.graph.calls for x in call.outputs}
-        self.consumers: dict[int, list[Call]] = {}
-        for call in self.graph.calls:
-            for x in call.inputs:
-                self.consumers.setdefault(id(x), []).append(call)
-        self.outputs = {id(x) for x in self.graph.outputs}
-
-    def calls_of(self, layer: Any) -> list[Call]:
-        return [call for call in self.graph.calls if call.layer is layer]
-
     def data_format(self, x: Any) -> str:
         """Return the data format of the nearest layer before `x` that has one."""
-        while call := self.producers.get(id(x)):
+        while call := self.graph.producer(x):
             layer, rank = call.layer, len(call.outputs[0].shape)
             # Flatten's seldom matches its input.
             if hasattr(layer, "data_format") and not isinstance(layer, layers.Flatten):
@@ -69,9 +63,6 @@ class Scope:
     def label(self, layer: Any) -> str:
         return repr(f"{self.path}{layer.name}")
 
-    def only_use(self, x: Any, call: Call) -> bool:
-        return self.consumers.get(id(x)) == [call] and id(x) not in self.outputs
-
 
 class Factors:
     """The places of blocks, and the weights that absorb their factors of two.
@@ -90,11 +81,7 @@ class Factors:
         self.blocks = blocks
         self.scopes: dict[int, Scope] = {}
         self.powers: Counter[tuple[Any, str]] = Counter()
-        if is_functional(model) and not computes_its_graph(model):
-            raise ValueError(
-                "`model` must be a functional or Sequential `keras.Model` without a `call` of its "
-                f"own. Received: model of type {type(model).__name__}"
-            )
+        check_editable(model)
         self._look_into(model, "")
         self._uses = Counter(
             id(call.layer) for scope in self.scopes.values() for call in scope.graph.calls
@@ -109,10 +96,9 @@ class Factors:
                 self._look_into(call.layer, f"{path}{call.layer.name}/")
 
     def weigh(self, requirement: str) -> None:
-        """Find the weights next to every place that compensate for gates of one half.
+        """Find the weights next to each place that make up for gates of one half.
 
-        Raises:
-            ValueError: If there are none; the message begins with `requirement`.
+        If there are none, the message of the `ValueError` begins with `requirement`.
         """
         for scope in self.scopes.values():
             for place in scope.places:
@@ -126,11 +112,11 @@ class Factors:
 
         Weights before the place are preferred to those after it.
         """
-        calls = scope.calls_of(place)
+        calls = scope.graph.calls_of(place)
         after = [call.outputs[0] for call in calls]
         before = after
         if self.blocks:
-            alone = all(scope.only_use(call.inputs[0], call) for call in calls)
+            alone = all(scope.graph.only_consumer(call.inputs[0]) for call in calls)
             before = [call.inputs[0] for call in calls] if alone else []
         for search, tensors in ((self._before, before), (self._behind, after)):
             found: Counter[tuple[Call, str]] = Counter()
@@ -148,7 +134,7 @@ class Factors:
 
     def _before(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
         """Add to `found` the calls whose weights, doubled, double `x`; False if none do."""
-        call = scope.producers.get(id(x))
+        call = scope.graph.producer(x)
         if call is None or not known(call.layer):
             return False
         layer, inputs = call.layer, call.inputs
@@ -162,12 +148,12 @@ class Factors:
             return True
         if not (homogeneous(call) or merges(call)):
             return False
-        return all(scope.only_use(y, call) and self._before(scope, y, found) for y in inputs)
+        return all(scope.graph.only_consumer(y) and self._before(scope, y, found) for y in inputs)
 
     def _behind(self, scope: Scope, x: Any, found: Counter[tuple[Call, str]]) -> bool:
         """Add to `found` the calls whose kernels, doubled, compensate for halving `x`."""
-        consumers = scope.consumers.get(id(x), [])
-        if id(x) in scope.outputs or not consumers:
+        consumers = scope.graph.consumers(x)
+        if scope.graph.is_output(x) or not consumers:
             return False
         for call in consumers:
             if known(call.layer) and facts_of(call.layer).kernel and has_own_kernel(call.layer):

@@ -100,11 +100,9 @@ def add_squeeze_excite(
 def start_neutral(model: keras.Model, names: Collection[str]) -> None:
     """Turn the attention blocks of these names into the identity.
 
-    The gates become one half and the factor of two goes into a linear operation next to each
-    block, as in `add_squeeze_excite`: the model computes the same as without its blocks.
-
-    Raises:
-        ValueError: If there is no such operation next to a block.
+    The gates become one half and the factor of two goes into a linear operation next to each block,
+    as in `add_squeeze_excite`: the model computes the same as without its blocks. A block without
+    such an operation raises a `ValueError`.
     """
     factors = Factors(model, blocks=True)
     scope = factors.scopes[id(model)]
@@ -184,7 +182,7 @@ def _block(
         number += 1
         name = f"{place.name}_se{number}"
     taken.add(name)
-    before = scope.calls_of(place)[0].outputs[0]
+    before = scope.graph.calls_of(place)[0].outputs[0]
     return se.layer(
         x.shape[scope.axis(before)],
         data_format=scope.data_format(before),

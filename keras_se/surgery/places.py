@@ -111,7 +111,7 @@ def _branch_ends(scope: Scope) -> Iterable[list[Any]]:
 
 def _last_linear(scope: Scope, x: Any) -> Any:
     """Return the convolution or normalisation before `x`, with no nonlinearity between."""
-    while call := scope.producers.get(id(x)):
+    while call := scope.graph.producer(x):
         layer = call.layer
         if facts_of(layer).normalises:
             return layer
@@ -141,11 +141,9 @@ def _block_ends(scope: Scope) -> Iterable[list[Any]]:
             continue
         block = [call]
         while True:
-            x = block[0].outputs[0]
-            consumers = scope.consumers.get(id(x), [])
-            if len(consumers) != 1 or not scope.only_use(x, consumers[0]):
+            following = scope.graph.only_consumer(block[0].outputs[0])
+            if following is None:
                 break
-            (following,) = consumers
             rectifier = homogeneous(following) and rectifies(following.layer)
             if not (facts_of(following.layer).normalises or rectifier):
                 break
@@ -155,7 +153,7 @@ def _block_ends(scope: Scope) -> Iterable[list[Any]]:
 
 def check_place(scope: Scope, place: Any, se: AttentionConfig) -> None:
     """Raise a `ValueError` unless a block can follow the layer."""
-    for call in scope.calls_of(place):
+    for call in scope.graph.calls_of(place):
         what = f"layer {scope.label(place)}"
         x = call.outputs[0]
         if len(call.outputs) != 1 or len(x.shape) not in (3, 4, 5) or "float" not in x.dtype:

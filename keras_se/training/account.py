@@ -89,9 +89,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path, task: Task) 
 class Events:
     """Per-epoch metrics for TensorBoard, if it is installed.
 
-    Args:
-        folder: Folder of the event files. They are rewritten when a run resumes, since its
-            checkpoint may be an epoch behind them.
+    The files are rewritten when a run resumes, since its checkpoint may be an epoch behind them.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -16,13 +16,7 @@ ERASED_AREA, ERASED_ASPECT, ERASING_TRIES = (0.02, 0.4), 0.3, 10
 
 
 def shifted(pictures: np.ndarray, pixels: int, at: np.ndarray) -> np.ndarray:
-    """Zero-pad the pictures by `pixels` on every side and crop them to their original size.
-
-    Args:
-        pictures: `(batch, height, width, channels)`.
-        pixels: Padding on every side.
-        at: Position of the crop, `(batch, 2)`, in 0..1.
-    """
+    """Zero-pad pictures by `pixels` on all sides; crop their size at `at`, `(batch, 2)` in 0..1."""
     padded = np.pad(pictures, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
     count, height, width, _ = pictures.shape
     top, left = (at.T * (2 * pixels + 1)).astype(int)
@@ -39,23 +33,12 @@ def flipped(pictures: np.ndarray, which: np.ndarray) -> np.ndarray:
 def cut_out(
     pictures: np.ndarray, side: int, at: np.ndarray, which: np.ndarray, value: np.ndarray
 ) -> np.ndarray:
-    """Fill a square of each picture where `which` with `value`, clipped at the border.
+    """Fill a square around `at`, `(batch, 2)` in 0..1, of each picture where `which` with `value`.
 
-    Args:
-        pictures: `(batch, height, width, channels)`.
-        side: Side of the square, in pixels.
-        at: Centre of the square, `(batch, 2)`, in 0..1.
-        which: `(batch,)`, boolean.
-        value: Fill value, `(channels,)`.
+    It is clipped at the border. The value is `(channels,)`.
     """
-    inside = which[:, None, None]
-    for axis in (1, 2):
-        size = pictures.shape[axis]
-        first = (at[:, axis - 1] * size).astype(int) - side // 2
-        position = np.arange(size) - first[:, None]
-        within = (position >= 0) & (position < side)
-        inside = inside & np.expand_dims(within, 3 - axis)
-    return np.where(inside[..., None], value, pictures)
+    first = (at * pictures.shape[1:3]).astype(int) - side // 2
+    return _filled(pictures, first, np.full_like(first, side), which, value)
 
 
 def randomly_erased(
@@ -64,15 +47,9 @@ def randomly_erased(
     """Fill a rectangle of each picture where `which` with `value`, as in Random Erasing.
 
     Its area is 2 to 40 % of the picture's, its aspect ratio 0.3 to 1 / 0.3 (Zhong et al.,
-    arXiv:1708.04896, Algorithm 1). The first try that fits is used; if none fits, the picture is
-    unchanged.
-
-    Args:
-        pictures: `(batch, height, width, channels)`.
-        sizes: Area and aspect ratio of each try, `(batch, tries, 2)`, in 0..1.
-        at: Position within the range where the rectangle fits, `(batch, 2)`, in 0..1.
-        which: `(batch,)`, boolean.
-        value: Fill value, `(channels,)`.
+    arXiv:1708.04896, Algorithm 1), drawn by `sizes`, `(batch, tries, 2)`. The first try that fits
+    is used; if none fits, the picture is unchanged. `at`, `(batch, 2)`, is its place where it fits.
+    All are in 0..1.
     """
     height, width = pictures.shape[1:3]
     low, high = ERASED_AREA
@@ -82,9 +59,16 @@ def randomly_erased(
     fits = np.asarray((sides > 0).all(-1) & (sides <= (height, width)).all(-1))
     sides = sides[np.arange(len(sides)), fits.argmax(1)]
     first = (at * ((height, width) - sides + 1)).astype(int)
-    inside = (which & fits.any(1))[:, None, None]
-    for axis, size in ((0, height), (1, width)):
-        position = np.arange(size) - first[:, axis, None]
+    return _filled(pictures, first, sides, which & fits.any(1), value)
+
+
+def _filled(
+    pictures: np.ndarray, first: np.ndarray, sides: np.ndarray, which: np.ndarray, value: np.ndarray
+) -> np.ndarray:
+    """Fill the rectangles of these first rows and columns and sides, `(batch, 2)`."""
+    inside = which[:, None, None]
+    for axis in (0, 1):
+        position = np.arange(pictures.shape[axis + 1]) - first[:, axis, None]
         within = (position >= 0) & (position < sides[:, axis, None])
         inside = inside & np.expand_dims(within, 2 - axis)
     return np.where(inside[..., None], value, pictures)
@@ -106,14 +90,9 @@ class Mix:
 
 
 def draw_mix(mixup: float, cutmix: float, height: int, width: int, key: int) -> Mix:
-    """Draw a mix; with both mixup and CutMix, each is equally likely.
+    """Draw a mix from the Beta distributions of these alphas, where 0 means none.
 
-    Args:
-        mixup: Alpha of the Beta distribution of mixup (Zhang et al., 2018); 0: none.
-        cutmix: Alpha of the Beta distribution of CutMix (Yun et al., 2019); 0: none.
-        height: Height of the pictures.
-        width: Width of the pictures.
-        key: Seed.
+    With both mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019), each is equally likely.
     """
     random = np.random.default_rng(key)
     pasting = random.random() < 0.5 if mixup and cutmix else bool(cutmix)

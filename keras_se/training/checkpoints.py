@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_se.files import writing
+from keras_se.files import sync, writing
 from keras_se.weights.hashes import file_hash
 
 KEPT = 2
@@ -35,16 +35,9 @@ def _checkpoints(folder: Path) -> list[Path]:
 def save_checkpoint(
     folder: Path, position: tuple[int, int], values: Sequence[np.ndarray], state: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint and remove the oldest.
+    """Write a checkpoint and remove the oldest; an error leaves the earlier ones untouched.
 
-    Args:
-        folder: Folder of checkpoints, created if missing.
-        position: The epoch, from 0, and the number of its steps done.
-        values: Values of all variables, in order.
-        state: The rest of the run's state, JSON-serialisable.
-
-    Raises:
-        OSError: If it cannot be written; earlier checkpoints are untouched.
+    `position` is the epoch, from 0, and the number of its steps done; `state` is JSON-serialisable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{os.getpid()}.tmp"
@@ -57,11 +50,11 @@ def save_checkpoint(
                 for number, value in enumerate(values):
                     file.create_dataset(f"{number:06}", data=value, track_times=False)
             temporary.write_bytes(buffer.getbuffer())
-            _sync(temporary)
+            sync(temporary)
             digits = file_hash(temporary).split(":")[1][:16]
             epoch, step = position
             os.replace(temporary, folder / f"{epoch:05}-{step:07}.{digits}.h5")
-            _sync(folder)
+            sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
     for path in _checkpoints(folder)[:-KEPT]:
@@ -73,9 +66,7 @@ def newest_checkpoint(
 ) -> tuple[list[np.ndarray], dict[str, Any]] | None:
     """The values and the state of the newest undamaged checkpoint, or `None` if there is none.
 
-    Args:
-        folder: Folder of checkpoints.
-        report: Called with a line for each damaged checkpoint.
+    `report` is called with a line for each damaged one.
     """
     for left in folder.glob("*.tmp"):
         left.unlink()
@@ -97,11 +88,7 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
 
 
 def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    """Assign values to Keras variables.
-
-    Raises:
-        ValueError: If shapes or types differ; nothing is assigned then.
-    """
+    """Assign values to Keras variables; if shapes or types differ, raise and assign nothing."""
     wanted = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
     received = [(value.shape, str(value.dtype)) for value in values]
     if wanted != received:
@@ -114,12 +101,3 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
         raise ValueError(f"The checkpoint is of another network or version: expected {first}")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _sync(path: Path) -> None:
-    """Sync a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The record of its data in a run's folder, and the check that the data have not changed.
+"""The record of a run's data in its folder, and the check that they have not changed.
 
 `data.json` has the class names, the input shape and where each part is from; `files.json.gz` has
 every picture's name, size and class.
@@ -49,7 +49,7 @@ def packed(contents: Contents) -> bytes:
 
 
 def stored_data(folder: str | Path) -> dict[str, Any] | None:
-    """The record of its data in a run's folder.
+    """The record of a run's data in its folder.
 
     Args:
         folder: The run's folder.
@@ -88,16 +88,8 @@ def check_data(
 ) -> bool:
     """Raise a `ValueError` that names the difference unless the data are those of a run.
 
-    Args:
-        folder: The run's folder.
-        parts: The result of `load_data`.
-        needed: Parts that must be the same. Defaults to all.
-
-    Returns:
-        Whether there is a record to compare with: `False` for a run of an earlier version.
-
-    Raises:
-        ValueError: If a class, a picture or its size, class or part differs.
+    `parts` are the result of `load_data`; only those in `needed`, by default all, must be the same.
+    Returns `False` for a run of an earlier version, which has no record to compare with.
     """
     names = stored_names(folder)
     if names is None:
@@ -146,16 +138,9 @@ def check_data(
 
 
 def load_test(folder: str | Path, recipe: Recipe, report: Callable[[str], None]) -> Data:
-    """The test pictures of a run.
+    """The test pictures of a run; a `ValueError` if they or the classes differ from the run's.
 
-    Args:
-        folder: The run's folder.
-        recipe: Its recipe.
-        report: Called with a line for each skipped file.
-
-    Raises:
-        ValueError: If they or the classes differ from the run's, or as `load_data`.
-        OSError: If a file cannot be read.
+    `report` is called with a line for each skipped file.
     """
     parts = load_data(recipe, report)
     check_data(folder, parts, ("test",))

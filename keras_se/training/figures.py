@@ -20,14 +20,9 @@ def logits(model: keras.Model, data: Data, batch: int, view: View = CENTRE) -> n
 
 
 def averaged(logits: np.ndarray, scores: str) -> np.ndarray:
-    """Logits of the mean probabilities over several views of each picture.
+    """Logits `(count, classes)` of the mean probabilities of views, `(views, count, classes)`.
 
-    Args:
-        logits: `(views, count, classes)`.
-        scores: `"softmax"` or `"sigmoid"`, the function from logits to probabilities.
-
-    Returns:
-        `(count, classes)`; one view's logits are unchanged.
+    `scores`, `"softmax"` or `"sigmoid"`, gives the probabilities. One view's logits are unchanged.
     """
     if len(logits) == 1:
         return logits[0]

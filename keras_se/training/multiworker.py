@@ -25,11 +25,7 @@ GRADIENT_BYTES = 8 * 2**20
 
 
 def workers() -> int:
-    """Number of processes in `TF_CONFIG`; 1 if it is not set.
-
-    Raises:
-        ValueError: If it is set but malformed.
-    """
+    """Number of processes in `TF_CONFIG`, 1 if it is not set, a `ValueError` if it is malformed."""
     text = os.environ.get("TF_CONFIG", "")
     if not text:
         return 1
@@ -144,12 +140,7 @@ def total(number: int) -> int:
 
 
 def spread(batches: Callable[[tuple[int, int]], Any], batch: int) -> Any:
-    """Batches of which each process makes its own part.
-
-    Args:
-        batches: Makes a part, `(index, count)`, of each batch.
-        batch: Global batch size, over all replicas.
-    """
+    """Batches of the global size `batch`; each process makes its own part, `(index, count)`."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()

@@ -62,17 +62,9 @@ def weights_set(recipe: Recipe) -> Weights | None:
 
 
 def encoded_as(recipe: Recipe, channels: int) -> tuple[tuple[int, int, int], float]:
-    """Input shape and crop for encoded pictures, from the recipe or its weights.
+    """Input shape, and share of the shorter side that is evaluated, from the recipe or its weights.
 
-    Args:
-        recipe: The recipe.
-        channels: Channels of the pictures.
-
-    Returns:
-        `(size, size, channels)`, and the share of the shorter side that is evaluated.
-
-    Raises:
-        ValueError: If neither gives them, or a setting does not apply to encoded pictures.
+    A `ValueError` if neither gives them, or a setting does not apply to encoded pictures.
     """
     known = weights_set(recipe)
     size, crop = recipe.image_size, recipe.crop

@@ -115,14 +115,9 @@ class AdamW(_ApartMixin, keras.optimizers.AdamW):
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from zero, then half a cosine to zero, or step decay.
+    """Linear warm-up from zero to `rate`, then half a cosine to zero, or steps down by `factor`.
 
-    Args:
-        rate: The highest rate.
-        steps: Steps of the whole run.
-        warmup: Steps of the warm-up.
-        drops: Steps at which the rate drops; `None` for the cosine.
-        factor: Multiplier of the rate at each drop.
+    The others are numbers of steps: in all, of the warm-up, at each drop (`None` for the cosine).
     """
 
     def __init__(

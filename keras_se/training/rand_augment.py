@@ -65,13 +65,7 @@ OPERATIONS: Mapping[str, Operation] = {**ONE_WAY, **TWO_WAYS}
 
 
 def operated(picture: np.ndarray, name: str, level: float) -> np.ndarray:
-    """Apply one of the `OPERATIONS` to a picture.
-
-    Args:
-        picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
-        name: A key of `OPERATIONS`.
-        level: From 0 to 1, or from -1 for `TWO_WAYS`.
-    """
+    """Apply one of the `OPERATIONS` to a uint8 picture, at a level from 0 (`TWO_WAYS`: -1) to 1."""
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     return np.asarray(OPERATIONS[name](image, level)).reshape(picture.shape)
 
@@ -80,18 +74,10 @@ def rand_augmented(
     picture: np.ndarray, count: int, magnitude: float, deviation: float, probability: float,
     key: int,
 ) -> np.ndarray:  # fmt: skip
-    """Apply operations drawn at random, with replacement, to a picture.
+    """Apply `count` operations drawn at random, with replacement, to a uint8 picture.
 
-    Args:
-        picture: uint8 `(height, width, 1)` or `(height, width, 3)`.
-        count: Number of operations.
-        magnitude: Strength of each, from 0 to 10.
-        deviation: Standard deviation of the strengths, which are clipped to 0..10.
-        probability: Probability that each operation is applied.
-        key: Seed.
-
-    Raises:
-        ValueError: If the picture is neither gray nor RGB.
+    The strength of each is drawn around `magnitude`, from 0 to 10, and it is applied with
+    `probability`. A picture that is neither grey nor RGB raises a `ValueError`.
     """
     if picture.shape[-1] not in (1, 3):
         raise ValueError(

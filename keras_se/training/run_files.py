@@ -38,13 +38,7 @@ class Taken(ValueError):  # noqa: N818
 
 
 class RunFiles:
-    """The files of a run. Of several processes, only the chief writes them.
-
-    Args:
-        folder: The run's folder.
-        recipe: Its recipe.
-        chief: Whether this process writes.
-    """
+    """The files of a run in its folder. With several processes, only the chief writes them."""
 
     def __init__(self, folder: Path, recipe: Recipe, chief: bool) -> None:
         self.folder, self.recipe, self.chief = folder, recipe, chief

@@ -96,10 +96,7 @@ def check_new(folder: Path) -> None:
 def check_resumed(folder: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
     """Raise a `ValueError` unless the folder has a run of this recipe and backend.
 
-    Args:
-        folder: The run's folder.
-        recipe: The recipe that it must have.
-        report: Called with a line for each package whose version differs.
+    `report` is called with a line for each package whose version differs.
     """
     path = folder / RECIPE
     try:

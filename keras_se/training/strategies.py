@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_se.checks import unknown_choice
+from keras_se.checks import one_of
 from keras_se.data.labelled import streamed
 from keras_se.training import multiworker
 
@@ -125,8 +125,7 @@ def resolve_strategy(name: str) -> str:
     Raises:
         ValueError: If there is no such strategy, or the backend does not support it.
     """
-    if name not in STRATEGIES:
-        raise ValueError(unknown_choice("strategy", name, STRATEGIES))
+    one_of(*STRATEGIES)("strategy", name)
     backend = keras.backend.backend()
     if name == "auto":
         # Before any TensorFlow operation runs.

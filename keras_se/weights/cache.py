@@ -29,7 +29,7 @@ from filelock import FileLock
 from keras_se.files import atomic, writing
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, known_weights
-from keras_se.weights.hashes import blocks, check_hash, compare_hash, file_hash, hash_of
+from keras_se.weights.hashes import check_hash, compare_hash, file_hash, hash_of
 from keras_se.weights.tensors import one_line, open_tensors
 from keras_se.weights.variable_file import write_arrays
 
@@ -41,6 +41,8 @@ CONVERTER_VERSION = 1
 DIGITS = "[0-9a-f]{64}"
 # Hashes stated by a server, stored next to the file.
 STATED = {"sha256": DIGITS, "md5": "[0-9a-f]{32}"}
+# Bytes to unzip at once.
+BLOCK = 2**20
 
 
 def home() -> Path:
@@ -64,10 +66,7 @@ def converted_path(entry: Weights) -> Path:
 def converted(entry: Weights, shapes: Shapes, net: Architecture) -> Path:
     """Return the converted file of a set; download and convert it if it is missing.
 
-    Args:
-        entry: The set.
-        shapes: The variable shapes of its network including the head.
-        net: Its network.
+    `shapes` are those of the network's variables, including the head's.
     """
     path = converted_path(entry)
     # If the file exists, a read-only folder is enough.
@@ -258,7 +257,8 @@ def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
 
 def _unzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
     with _sound_zip(path):
-        yield from blocks(file)
+        while block := file.read(BLOCK):
+            yield block
 
 
 @contextmanager

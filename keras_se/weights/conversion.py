@@ -26,12 +26,7 @@ class MismatchError(ValueError):
 
 @dataclass(frozen=True)
 class Conversion:
-    """A mapping from a file's tensors to our variables.
-
-    Attributes:
-        sources: For each of our variables, its source tensors.
-        arrays: For each of our variables, its array, read and converted by `np.asarray`.
-    """
+    """For each of our variables, its source tensors, and its array, which `np.asarray` reads."""
 
     sources: Mapping[str, list[str]]
     arrays: Mapping[str, Tensor]

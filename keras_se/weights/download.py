@@ -47,15 +47,10 @@ class _BrokenError(Exception):
 def download(
     url: str, path: Path, max_bytes: int, progress: Callable[[int, int | None], None]
 ) -> str | None:
-    """Download `url` to `path` via `<path>.part`.
+    """Download `url` to `path` via `<path>.part`, resuming an earlier download if the server can.
 
-    Resumes an earlier partial download if the server supports it.
-
-    Args:
-        url: The URL to download.
-        path: The target, which appears only when it is complete.
-        max_bytes: The most bytes to accept.
-        progress: Called with the bytes received and the total, if known.
+    The file appears at `path` only when it is complete; more than `max_bytes` are refused.
+    `progress` is called with the bytes received and the total, if known.
 
     Returns:
         The server's hash of the file as `"<algorithm>:<hexadecimal digits>"`, or `None`.

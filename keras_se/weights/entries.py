@@ -257,12 +257,8 @@ def resolve_weights(
 ) -> Weights | Path | None:
     """Resolve the `weights` argument of the builder `model`.
 
-    Args:
-        weights: The argument.
-        model: Name of the builder.
-        said: Fixed fields of the description that distinguish the default sets of one data set,
-            such as a MobileNet's `alpha`. Defaults to `None`.
-        assumed: Values of these fields that choose among several sets. Defaults to `None`.
+    `said` are the fixed fields of the description that distinguish the default sets of one data
+    set, such as a MobileNet's `alpha`; `assumed` are values of them that choose among several sets.
 
     Returns:
         `None`, a registry entry of that network, or the path of an existing `.weights.h5` file.

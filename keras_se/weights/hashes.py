@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
-
-BLOCK = 2**20
-
-
-def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the rest of a file, 1 MiB at a time."""
-    while block := file.read(BLOCK):
-        yield block
 
 
 def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
@@ -31,13 +22,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def check_hash(path: Path, expected: str, name: Path | None = None) -> None:
-    """Raise a `ValueError` unless the file's hash begins with the expected digits.
-
-    Args:
-        path: The file.
-        expected: `"<algorithm>:<hexadecimal digits>"`.
-        name: Name of the file in the error. Defaults to `None`: its path.
-    """
+    """Raise a `ValueError` about the file, or `name`, unless its hash begins with `expected`."""
     compare_hash(name or path, expected, file_hash(path, expected.split(":")[0]))
 
 

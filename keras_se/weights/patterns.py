@@ -42,11 +42,8 @@ def by_name(
 ) -> Sources:
     """Return our names for the tensors that match a pattern of the table.
 
-    Args:
-        names: The tensors' names.
-        table: Patterns to our layers.
-        first_stage: The publisher's number of the first stage of residual units (ours is 2).
-        first_block: The publisher's number of the first unit of a stage (ours is 1).
+    `first_stage` is the publisher's number of the first stage of residual units (ours is 2),
+    `first_block` that of the first unit of a stage (ours is 1).
     """
     patterns = [(re.compile(_expand(pattern)), layer) for pattern, layer in table.items()]
     found: dict[str, list[tuple[int, str]]] = {}

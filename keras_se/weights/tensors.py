@@ -33,12 +33,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """The tensors of an open file.
-
-    Attributes:
-        tensors: Tensors by name, in the order of the file.
-        out_first: Kernels are stored output channels first, as Torch and Caffe do.
-    """
+    """Tensors of an open file by name; `out_first`: kernels store output channels first."""
 
     tensors: Mapping[str, Tensor]
     out_first: bool

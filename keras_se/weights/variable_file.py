@@ -65,17 +65,11 @@ def place_variables(
     unused: tuple[str, ...] = (),
     kept: Container[str] = (),
 ) -> None:
-    """Strictly assign every array to the variable of its name.
+    """Strictly assign arrays by `<layer name>/<variable name>` to the variables of these names.
 
-    Args:
-        model: A flat functional model.
-        arrays: Arrays by `<layer name>/<variable name>`, or anything that `np.asarray` reads.
-        unused: Layers whose arrays may be left over (the head of a headless model).
-        kept: Variables that have no array and keep their values.
-
-    Raises:
-        ValueError: If a variable has no array, an array has no variable, or shapes differ; then
-            nothing is assigned.
+    Arrays of the layers `unused`, such as the head of a headless model, may be left over, and the
+    variables `kept` have none. Any other difference raises a `ValueError`; then nothing is
+    assigned.
     """
     variables = named_variables(model)
     missing = [name for name in variables if name not in arrays and name not in kept]

@@ -79,9 +79,7 @@ def test_gradients_are_those_of_the_scores(network: keras.Model, layer: str) -> 
     direction = np.random.default_rng(1).normal(size=features.shape).astype("float32")
 
     def scores(step: float) -> float:
-        found: list[object] = []
-        (values,) = run._run(network, (), [pictures], step * direction, found, final=True)
-        values = keras.ops.convert_to_numpy(values)
+        values = keras.ops.convert_to_numpy(run.run(pictures, step * direction)[0])
         return float(values[0, 4].astype("float64") + values[1, 1])
 
     step = 1e-2 * float(np.abs(features).mean())
