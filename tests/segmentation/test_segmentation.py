@@ -271,3 +271,20 @@ def test_it_learns_bright_and_dark():
     model.fit(x, masks, batch_size=4, epochs=6, verbose=0)
     losses = model.fit(x, masks, batch_size=4, epochs=1, verbose=0).history["loss"]
     assert losses[0] < before / 2
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("rank", [1, 3])
+def test_signals_and_volumes(head, rank):
+    """A backbone of one layer a stage, on signals and volumes of an odd, unknown size."""
+    inputs = x = keras.Input((*[None] * rank, 2))
+    for stage in range(1, 6):
+        name = f"stage{stage}_conv" if stage > 1 else "stem_conv"
+        kind = getattr(keras.layers, f"Conv{rank}D")
+        x = kind(4, 3, strides=2, padding="same", activation="relu", name=name)(x)
+    network = keras.Model(inputs, x)
+    model = small(head, network=network, **({"attention": "scse"} if head == "unet" else {}))
+    size = {1: (75,), 3: (33, 40, 64)}[rank]
+    y = np.asarray(model(np.random.default_rng(0).random((2, *size, 2))))
+    assert y.shape == (2, *size, 3)
+    np.testing.assert_allclose(y.sum(-1), 1, rtol=0, atol=SUM)

@@ -12,6 +12,7 @@ from command_line import assert_mistake
 from PIL import Image
 
 import keras_se
+from keras_se.commands._output import flat
 from keras_se.data.mask_files import colour_map, mask_size, overlay, read_mask
 from keras_se.recipes import get_recipe
 from keras_se.segmentation.predicting import predict_mask
@@ -73,6 +74,15 @@ def test_what_a_run_reports(place):
     known = keras_se.describe(last)
     assert known.labels == mask_folders.NAMES
     assert (known.answers, known.scores, known.size) == ("logits", "softmax", 32)
+
+
+def test_results_are_printed_in_rows():
+    """As `train` ends; a class that is in no mask and no answer has no figure."""
+    results = {"parameters": 1000, "test": {"mean_iou": 0.5, "iou": {"sky": 0.25, "sea": None}}}
+    assert flat(results) == [
+        ("parameters", "1,000"), ("test mean_iou", "0.5000"), ("test iou sky", "0.2500"),
+        ("test iou sea", ""),
+    ]  # fmt: skip
 
 
 def test_evaluate(run, place):
