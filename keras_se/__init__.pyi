@@ -10,6 +10,7 @@ from .description import Description as Description
 from .embeddings import embeddings as embeddings
 from .heads import with_new_head as with_new_head
 from .inference.fusion import fuse as fuse
+from .inflation import inflate as inflate
 from .inspection import describe as describe
 from .layers import ECAConfig as ECAConfig
 from .layers import EfficientChannelAttention as EfficientChannelAttention

@@ -18,8 +18,8 @@ class Description:
     """The inputs and outputs of a model.
 
     Attributes:
-        height: Height of its pictures, `None` for any.
-        width: Width of its pictures, `None` for any.
+        height: Height of its pictures or slices, `None` for any, and for signals.
+        width: Width of its pictures or slices, `None` for any, and for signals.
         channels: Number of channels.
         channels_first: Whether pictures are `(C, H, W)`.
         size: Height and width at which the network is evaluated, or `None`.
@@ -37,6 +37,8 @@ class Description:
         classes: Identifier and name of each class, or `None` if there are no classes or their
             names are not known.
         features: Input width of the last dense layer, or `None`.
+        spatial: Sizes of all spatial axes, `None` for any: `(height, width)` of pictures,
+            `(length,)` of signals, `(depth, height, width)` of volumes.
     """
 
     height: int | None
@@ -54,6 +56,7 @@ class Description:
     scores: str | None
     classes: tuple[tuple[str, str], ...] | None
     features: int | None
+    spatial: tuple[int | None, ...]
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -109,4 +112,5 @@ def describe_set(entry: Weights) -> Description:
         scores=None,
         classes=class_names(labels) if entry.classes and has_names(labels) else None,
         features=None,
+        spatial=(transform.size, transform.size),
     )

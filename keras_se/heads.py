@@ -12,6 +12,7 @@ from keras_se.graph.trace import check_one_output, recursion
 from keras_se.inspection import ends_in_dense, without_classifier
 from keras_se.layers import Dense
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
+from keras_se.layers._ranks import rank_of, ranked
 
 
 def with_new_head(
@@ -54,7 +55,7 @@ def with_new_head(
     headless = without_classifier(model)
     x = headless.outputs[0]
     if len(x.shape) > 2:
-        x = keras.layers.GlobalAveragePooling2D(name="new_avg_pool")(x)
+        x = ranked("GlobalAveragePooling", rank_of(x))(name="new_avg_pool")(x)
     half = keras.config.dtype_policy().compute_dtype in HALF_PRECISION
     taken, replaced = {layer.name for layer in model.layers}, ends_in_dense(model)
     new = Dense(

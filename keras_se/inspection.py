@@ -41,7 +41,8 @@ def describe(model: keras.Model) -> Description:
     only what the layers compute is known.
 
     Args:
-        model: A functional or built Sequential model whose one input is pictures.
+        model: A functional or built Sequential model whose one input is pictures, signals or
+            volumes.
 
     Returns:
         A `Description`.
@@ -55,14 +56,16 @@ def describe(model: keras.Model) -> Description:
     'Ankle_boot'
     """
     shape = tuple(model.inputs[0].shape) if is_functional(model) else ()
-    if len(shape) != 4 or len(model.inputs) != 1:
+    if not 3 <= len(shape) <= 5 or len(model.inputs) != 1:
         raise ValueError(
             "`model` must be a functional or built Sequential `keras.Model` with one input, "
-            f"(batch, H, W, C) or (batch, C, H, W). Received: {type(model).__name__} with inputs "
+            "(batch, *spatial, C) or (batch, C, *spatial). Received: "
+            f"{type(model).__name__} with inputs "
             f"{[tuple(x.shape) for x in model.inputs] if is_functional(model) else None}"
         )
     first = channels_first(model)
-    channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
+    channels, spatial = (shape[1], shape[2:]) if first else (shape[-1], shape[1:-1])
+    height, width = spatial[-2:] if len(spatial) > 1 else (None, None)
     if channels is None:
         raise ValueError(
             f"`model` must take pictures with a known number of channels. Received: shape {shape}"
@@ -86,6 +89,7 @@ def describe(model: keras.Model) -> Description:
         scores=scores,
         classes=None if answers == "values" else named(classifier),
         features=_features(model),
+        spatial=spatial,
     )
 
 

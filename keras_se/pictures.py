@@ -102,6 +102,9 @@ def preprocessing_of(known: Description) -> Preprocessing:
 
 def sides_of(known: Description) -> tuple[int, int]:
     """Height and width of a described network's pictures."""
+    if len(known.spatial) != 2:
+        kind = "signals" if len(known.spatial) == 1 else "volumes"
+        raise ValueError(f"`weights_or_model` must take pictures. Received: a model of {kind}")
     height, width = known.height or known.size, known.width or known.size
     if height is None or width is None:
         raise ValueError(

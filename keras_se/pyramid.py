@@ -7,9 +7,9 @@ from collections import defaultdict
 from typing import Any
 
 import keras
-from keras import layers
 
 from keras_se.layer_names import parse
+from keras_se.layers._ranks import ranked
 
 STAGES = (2, 3, 4, 5)
 # Unpadded convolutions remove at most this many rows from a feature map of any size; a wrong stride
@@ -112,7 +112,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     (inputs,) = model.inputs
     outputs = {f"P{stage}": last[stage].output for stage in STAGES}
 
-    axes = slice(2, 4) if keras.config.image_data_format() == "channels_first" else slice(1, 3)
+    axes = slice(2, None) if keras.config.image_data_format() == "channels_first" else slice(1, -1)
     known, probe = inputs.shape[axes], list(inputs.shape)
     probe[axes] = size = [PROBE if n is None else n for n in known]
     shapes = keras.Model(inputs, outputs).compute_output_shape(tuple(probe))
@@ -132,5 +132,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
             )
         if any(missing):
             border = [(n // 2, n - n // 2) for n in missing]
-            outputs[level] = layers.ZeroPadding2D(border, name=f"{level}_pad")(outputs[level])
+            padding = ranked("ZeroPadding", len(border))
+            sides = border if len(border) > 1 else border[0]
+            outputs[level] = padding(sides, name=f"{level}_pad")(outputs[level])
     return FeaturePyramid(inputs, outputs, name=f"{model.name}_pyramid")

@@ -227,6 +227,8 @@ def _threads(threads: int | None) -> int:
 def _shape(what: str, model: keras.Model, size: int | None) -> tuple[int, int, int]:
     """Shape of the pictures for the model, channels last."""
     *own, channels = network_of(model).shape
+    if len(own) != 2 or channels is None:
+        raise ValueError(f"{what}: expected a model of pictures. Received: input of shape {own}")
     height, width = (known or size or SIZE for known in own)
     if size is not None and (height, width) != (size, size):
         raise ValueError(f"`size` must be that of {what}, {height}x{width}. Received: size={size}")

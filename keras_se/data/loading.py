@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_se.checks import unknown_choice
 from keras_se.data.datasets import DATASETS, load_pictures
+from keras_se.data.label_format import LabelFormat
 from keras_se.data.labelled import Data
 
 # Prefix of a data set that TensorFlow Datasets prepares.
@@ -25,6 +26,7 @@ class DataRequest:
         encoding: Returns the input shape `(size, size, channels)` and the share of the shorter side
             that is evaluated, for encoded pictures of so many channels.
         skip: Whether to skip files that are not pictures; else they are errors.
+        labels: The form of a folder's labels. Defaults to one label per picture.
     """
 
     data: str
@@ -32,6 +34,7 @@ class DataRequest:
     image_size: int | None
     encoding: Callable[[int], tuple[tuple[int, int, int], float]]
     skip: bool
+    labels: LabelFormat = field(default_factory=LabelFormat)
 
 
 def load(request: DataRequest, report: Callable[[str], None]) -> Mapping[str, Data]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-import numpy as np
-
+from keras_se.data.label_format import classes_of
 from keras_se.data.labelled import Data
 from keras_se.data.randomness import PARTS, permutation
 
@@ -24,7 +23,7 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     """
     parts = shuffled(parts)
     every = parts["train"]
-    present = np.unique(every.labels)
+    present = classes_of(every.labels)
     if len(present) < 2:
         raise ValueError(
             f"{where}: expected training pictures of at least two classes. "

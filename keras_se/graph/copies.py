@@ -22,8 +22,13 @@ def has_own_kernel(layer: Any) -> bool:
     return not (getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
-def twin(layer: Any, **changes: Any) -> Any:
+def twin(layer: Any, kind: Any = None, **changes: Any) -> Any:
     """Return a copy of a layer or operation, with those of `changes` that it has as settings.
+
+    Args:
+        layer: The layer or operation.
+        kind: Another class with the same settings. Defaults to the layer's own.
+        **changes: New values of settings.
 
     Raises:
         ValueError: If the layer's configuration does not describe it.
@@ -43,7 +48,7 @@ def twin(layer: Any, **changes: Any) -> Any:
         for key in functions.keys() & config.keys():
             if isinstance(config[key], dict):
                 config[key] = functions[key]
-        return type(layer).from_config(config)
+        return (kind or type(layer)).from_config(config)
     except Exception as error:  # A user's class may raise anything.
         raise _undescribed(layer, error) from error
 

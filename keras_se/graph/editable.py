@@ -89,9 +89,15 @@ class EditableGraph(Graph):
         for x in call.inputs:
             self._consumers[id(x)].remove(call)
 
-    def build(self) -> keras.Model:
-        """Build a model that computes these calls, with its own variables."""
-        inputs = [
+    def build(self, inputs: list[Any] | None = None) -> keras.Model:
+        """Build a model that computes these calls, with its own variables.
+
+        Args:
+            inputs: The tensor to take as the only input, in a list. Defaults to inputs like the
+                model's.
+        """
+        given = inputs
+        inputs = inputs or [
             keras.Input(batch_shape=x.shape, dtype=x.dtype, sparse=x.sparse, name=x.name)
             for x in self.model.inputs
         ]
@@ -112,6 +118,9 @@ class EditableGraph(Graph):
                     node.fill(layer)
             outputs = [tensors[id(x)] for x in self.outputs]
             source, target = ends(self.model)
+            if given is not None:
+                inputs = keras.utils.get_source_inputs(given[0])
+                source = inputs[0] if len(inputs) == 1 else inputs
             return keras.Model(
                 keras.tree.pack_sequence_as(source, inputs),
                 keras.tree.pack_sequence_as(target, outputs),

@@ -24,14 +24,14 @@ class ChannelShuffle(keras.layers.Layer):
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        `(batch, height, width, C)` or `(batch, C, height, width)`.
+        `(batch, *spatial, C)` or `(batch, C, *spatial)`, with one, two or three spatial axes.
 
     Output shape:
         The input's shape.
 
     Raises:
-        ValueError: If an argument is not one of the above, the input's rank is not 4, or its
-            number of channels is unknown or not a multiple of `groups`.
+        ValueError: If an argument is not one of the above, the input's rank is not 3, 4 or 5, or
+            its number of channels is unknown or not a multiple of `groups`.
 
     Reference:
         Zhang et al., ShuffleNet (arXiv:1707.01083), Section 3.1.
@@ -44,16 +44,18 @@ class ChannelShuffle(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        channels = input_shape[channel_axis(self.data_format)] if len(input_shape) == 4 else None
+        channels = (
+            input_shape[channel_axis(self.data_format)] if 3 <= len(input_shape) <= 5 else None
+        )
         if channels is None or channels % self.groups:
             raise ValueError(
-                "`ChannelShuffle` expects an input of rank 4 whose number of channels is a "
-                f"multiple of groups={self.groups}. Received: input_shape={tuple(input_shape)}, "
+                "`ChannelShuffle` expects an input of rank 3, 4 or 5 whose number of channels is "
+                f"a multiple of groups={self.groups}. Received: input_shape={tuple(input_shape)}, "
                 f"data_format={self.data_format!r}"
             )
 
     def call(self, x: Any) -> Any:
-        axis = channel_axis(self.data_format, rank=4)
+        axis = channel_axis(self.data_format, rank=len(x.shape))
         shape = list(ops.shape(x))
         split = [*shape[:axis], self.groups, x.shape[axis] // self.groups, *shape[axis + 1 :]]
         return ops.reshape(ops.swapaxes(ops.reshape(x, split), axis, axis + 1), shape)

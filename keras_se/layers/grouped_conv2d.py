@@ -37,8 +37,51 @@ def _tensorflow_groups_natively(dtype: str) -> bool:
     return True
 
 
+class Grouped:
+    """Overrides the call of Keras' convolution layers of any rank."""
+
+    def call(self: Any, inputs: Any) -> Any:
+        if not self.use_bias or keras.backend.backend() != "tensorflow":
+            return super().call(inputs)  # type: ignore[misc]
+        import tensorflow as tf
+
+        # Keras turns this sum into a BiasAdd, which TensorFlow without oneDNN would fuse with the
+        # activation into an operation that does not support groups.
+        rank = self.rank + 2
+        channels = channel_axis(self.data_format, rank=rank)
+        shape = [self.filters if axis == channels else 1 for axis in range(rank)]
+        bias = tf.reshape(tf.convert_to_tensor(self.bias), shape)
+        return self.activation(self.convolution_op(inputs, self.kernel) + bias)
+
+    def convolution_op(self: Any, inputs: Any, kernel: Any) -> Any:
+        # TensorFlow's own gives an empty batch the input's shape.
+        if not self._native or inputs.shape[0] == 0:
+            return super().convolution_op(inputs, kernel)  # type: ignore[misc]
+        return self._convolved(inputs, kernel)
+
+    def _convolved(self: Any, inputs: Any, kernel: Any) -> Any:
+        import tensorflow as tf
+
+        convolution = tf.nn.conv1d if self.rank == 1 else tf.nn.conv2d
+        return convolution(
+            inputs,
+            tf.convert_to_tensor(kernel),
+            self.strides,
+            self.padding.upper(),
+            dilations=self.dilation_rate,
+        )
+
+    @property
+    def _native(self: Any) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.data_format == "channels_last"
+            and _tensorflow_groups_natively(self.compute_dtype)
+        )
+
+
 @keras.saving.register_keras_serializable(package="keras_se")
-class GroupedConv2D(keras.layers.Conv2D):
+class GroupedConv2D(Grouped, keras.layers.Conv2D):
     """`keras.layers.Conv2D` for `groups > 1`, with the same weights, configuration and results.
 
     On TensorFlow with `"channels_last"` it calls TensorFlow's own grouped convolution where that
@@ -64,37 +107,3 @@ class GroupedConv2D(keras.layers.Conv2D):
     Reference:
         Xie et al., Aggregated Residual Transformations (arXiv:1611.05431), Fig. 3c.
     """
-
-    def call(self, inputs: Any) -> Any:
-        if not self.use_bias or keras.backend.backend() != "tensorflow":
-            return super().call(inputs)
-        import tensorflow as tf
-
-        # Keras turns this sum into a BiasAdd, which TensorFlow without oneDNN would fuse with the
-        # activation into an operation that does not support groups.
-        channels = channel_axis(self.data_format, rank=4)
-        shape = [self.filters if axis == channels else 1 for axis in range(4)]
-        bias = tf.reshape(tf.convert_to_tensor(self.bias), shape)
-        return self.activation(self.convolution_op(inputs, self.kernel) + bias)
-
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        # TensorFlow's own gives an empty batch the input's shape.
-        if not self._native or inputs.shape[0] == 0:
-            return super().convolution_op(inputs, kernel)
-        import tensorflow as tf
-
-        return tf.nn.conv2d(
-            inputs,
-            tf.convert_to_tensor(kernel),
-            strides=self.strides,
-            padding=self.padding.upper(),
-            dilations=self.dilation_rate,
-        )
-
-    @property
-    def _native(self) -> bool:
-        return (
-            keras.backend.backend() == "tensorflow"
-            and self.data_format == "channels_last"
-            and _tensorflow_groups_natively(self.compute_dtype)
-        )

@@ -12,6 +12,7 @@ from keras import ops
 from keras_se.checks import one_of
 from keras_se.layers import _records
 from keras_se.layers._arguments import HALF_PRECISION, channel_axis
+from keras_se.layers._ranks import rank_of
 
 CHANNEL_ORDERS = ("RGB", "BGR")
 # These determine the function that a network computes; the others say how to prepare an image.
@@ -40,8 +41,8 @@ class PictureNormalization(keras.layers.Layer):
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` under Keras' `"channels_first"`; C is
-        one or the number of means.
+        `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` under Keras' `"channels_first"`; without
+        W for signals, with a further axis for volumes. C is one or the number of means.
 
     Output shape:
         The input's shape, with as many channels as there are means.
@@ -98,12 +99,12 @@ class PictureNormalization(keras.layers.Layer):
                 f"{self.name}: expected images with 1 or {len(self.mean)} channels. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
         self.built = True
 
     def call(self, inputs: Any) -> Any:
         axis = channel_axis(self.data_format)
-        shape = (-1, 1, 1) if axis == 1 else (-1,)
+        shape = (-1, *[1] * rank_of(inputs)) if axis == 1 else (-1,)
         # NumPy values: cached tensors would be missing from exported graphs.
         precise = "float32" if self.compute_dtype in HALF_PRECISION else self.compute_dtype
         mean, std = (

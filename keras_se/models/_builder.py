@@ -16,11 +16,19 @@ from keras import ops
 
 from keras_se.checks import boolean
 from keras_se.graph.trace import recursion
+from keras_se.inflation import inflated
 from keras_se.layers import SEConfig
 from keras_se.layers.attention import AttentionConfig
 from keras_se.layers.dense import HEAD
-from keras_se.models._ends import check_head, head, input_of, meaning_of, normalise
-from keras_se.models._network import NetworkDescription
+from keras_se.models._ends import (
+    check_head,
+    head,
+    input_of,
+    meaning_of,
+    normalise,
+    shape_of,
+)
+from keras_se.models._network import NetworkDescription, channel_axis
 from keras_se.models._pretrained import (
     TRAINING_ONLY,
     OwnFile,
@@ -29,6 +37,7 @@ from keras_se.models._pretrained import (
     check_file,
     check_fits,
     check_variant,
+    inflates,
     place_file,
     place_set,
     read_own_file,
@@ -81,7 +90,7 @@ Args:
         and class names. Defaults to {weights}.
     input_tensor: Keras tensor to use as the input. Defaults to `None`.
     input_shape: Shape of one image, `(H, W, C)` or `(C, H, W)`; H and W may be `None`, even with
-        the head, else at least {min_size}. Defaults to the shape of the weights, else
+        the head, else at least {min_size}.{ranks} Defaults to the shape of the weights, else
         `({size}, {size}, 3)`, or `(None, None, 3)` without the head. Weights adapt to another
         number of channels: with one channel the network computes the same as the RGB network on
         the grey image repeated in all three; otherwise the first kernels repeat, rescaled.
@@ -98,8 +107,8 @@ Args:
         `keras_se.models.{description}`. Defaults to `None`.
 {options}
 Returns:
-    A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)` to `(batch, classes)`; a
-    float32 output under any policy.
+    A functional `keras.Model` from `(batch, *input_shape)` to `(batch, classes)`; a float32 output
+    under any policy.
 
 Raises:
     ValueError: If an argument is not one of the above, or pretrained weights do not fit it.
@@ -115,6 +124,13 @@ Reference:
 """
 
 
+# Continues the documentation of `input_shape`.
+RANKS = """ `(length, C)` makes a network of 1-D
+        layers for signals, `(depth, H, W, C)` one of 3-D layers for volumes; a 3x3 kernel becomes
+        3 or 3x3x3. Weights for images inflate to volumes, see `keras_se.inflate`; signals need
+        `weights=None`, and mostly `include_preprocessing=False`."""
+
+
 class Builder(Protocol):
     """A function that builds a network; all networks have the same arguments."""
 
@@ -128,7 +144,7 @@ class Builder(Protocol):
         include_top: bool = True,
         weights: str | Path | Weights | None = ...,
         input_tensor: Any = None,
-        input_shape: tuple[int | None, int | None, int] | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: str | Callable[[Any], Any] | None = "softmax",
@@ -173,7 +189,7 @@ def network_builder(
         include_top: bool = True,
         weights: str | Path | Weights | None = defaults.weights,
         input_tensor: Any = None,
-        input_shape: tuple[int | None, int | None, int] | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: str | Callable[[Any], Any] | None = "softmax",
@@ -197,7 +213,9 @@ def network_builder(
         found = resolve(weights, said)
         boolean("include_preprocessing", include_preprocessing)
         check_head(include_top, pooling, classes, classifier_activation)
+        shape = shape_of(input_tensor, input_shape, builder_name, net.ranks)
         source: Weights | OwnFile | None = None
+        asked_se = se
         if isinstance(found, Weights):
             source = found
             if se is DEFAULT_SE:
@@ -221,7 +239,14 @@ def network_builder(
             check_file(source, include_top, classes)
             check_architecture(source, architecture)
         least = min(defaults.min_size, net.stride or defaults.min_size)
-        inputs = input_of(input_tensor, input_shape, include_top, source, defaults, least)
+        inputs = input_of(input_tensor, shape, include_top, source, defaults, least)
+        if inflates(source, shape):
+            images = (shape[0], *shape[2:]) if channel_axis() == 1 else shape[1:]
+            plane = build(
+                include_top, found, None, images, pooling, classes, classifier_activation,
+                include_preprocessing, name, se=asked_se, variant=variant, **chosen,
+            )  # fmt: skip
+            return inflated(plane, inputs)
         if isinstance(source, Weights):
             source.fetch()
 
@@ -251,6 +276,7 @@ def network_builder(
         weights=f'`"{defaults.weights}"`' if defaults.weights else "`None`",
         dataset=defaults.weights or "fashion_mnist", classes=defaults.classes, size=defaults.size,
         min_size=defaults.min_size, description=type(network).__name__,
+        ranks="" if network.ranks == (2,) else RANKS,
         options="".join(f"    {key}: {text}\n" for key, text in options.items()),
     )  # fmt: skip
     signature = inspect.signature(build)

@@ -15,7 +15,7 @@ from keras_se.labels import has_names
 from keras_se.layers import Dense, PictureNormalization
 from keras_se.layers._arguments import HALF_PRECISION, get_activation
 from keras_se.layers.dense import HEAD
-from keras_se.models._network import NetworkDescription, channel_axis
+from keras_se.models._network import NetworkDescription, channel_axis, global_pool
 from keras_se.models._pretrained import OwnFile
 from keras_se.weights.entries import Weights
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from keras_se.models._builder import Defaults
 
 POOLINGS = (None, "avg", "max")
+# By the number of spatial axes.
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+EXTENTS = {1: "long", 2: "high and wide", 3: "deep, high and wide"}
 
 
 def check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
@@ -35,13 +38,8 @@ def check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -
         get_activation("classifier_activation", activation)
 
 
-def input_of(
-    input_tensor: Any, input_shape: Any, include_top: bool, source: Any, defaults: Defaults,
-    min_size: int,
-) -> Any:  # fmt: skip
-    """Return the network's input tensor, with a checked shape."""
-    trained_on = source.input_shape if isinstance(source, Weights) else None
-    channels = trained_on[-1] if trained_on else 3
+def shape_of(input_tensor: Any, input_shape: Any, builder: str, ranks: Sequence[int]) -> Any:
+    """Return the checked shape of the input without the batch; `None` if neither is given."""
     if input_tensor is not None:
         if not keras.utils.is_keras_tensor(input_tensor):
             raise ValueError(
@@ -56,28 +54,42 @@ def input_of(
                 f"Received: input_shape={input_shape}"
             )
         input_shape = shape
-    first = channel_axis() == 1
     if input_shape is None:
-        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
-        input_shape = (channels, height, width) if first else (height, width, channels)
-    expected = "(channels, height, width)" if first else "(height, width, channels)"
+        return None
+    first = channel_axis() == 1
     try:
-        input_shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
-        *size, count = (*input_shape[1:], input_shape[0]) if first else input_shape
-        valid = len(size) == 2 and count is not None
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
+        shape = tuple(None if n is None else positive_integer("", n) for n in input_shape)
+        channels, rank = shape[0 if first else -1], len(shape) - 1
+    except (TypeError, ValueError, IndexError):
+        channels, rank = None, 0
+    if channels is None or rank not in ranks:
+        named = [("channels", *AXES[n]) if first else (*AXES[n], "channels") for n in ranks]
+        forms = " or ".join(f"({', '.join(names)})" for names in named)
         raise ValueError(
-            f"`input_shape` must be {expected} with a known number of channels; height and width "
-            f"may be None. Received: input_shape={input_shape}"
+            f"`input_shape` of {builder} must be {forms} with a known number of channels; the "
+            f"others may be None. Received: input_shape={input_shape}"
         )
-    if any(n is not None and n < min_size for n in size):
+    return shape
+
+
+def input_of(
+    input_tensor: Any, shape: Any, include_top: bool, source: Any, defaults: Defaults,
+    min_size: int,
+) -> Any:  # fmt: skip
+    """Return the network's input tensor; `shape` comes from `shape_of`."""
+    trained_on = source.input_shape if isinstance(source, Weights) else None
+    first = channel_axis() == 1
+    if shape is None:
+        channels = trained_on[-1] if trained_on else 3
+        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
+        shape = (channels, height, width) if first else (height, width, channels)
+    sizes = shape[1:] if first else shape[:-1]
+    if any(n is not None and n < min_size for n in sizes):
         raise ValueError(
-            f"`input_shape` must be at least {min_size} high and wide. "
-            f"Received: input_shape={input_shape}"
+            f"`input_shape` must be at least {min_size} {EXTENTS[len(sizes)]}. "
+            f"Received: input_shape={shape}"
         )
-    return layers.Input(input_shape) if input_tensor is None else input_tensor
+    return layers.Input(shape) if input_tensor is None else input_tensor
 
 
 def normalise(x: Any, source: Any, defaults: Defaults, architecture: Mapping[str, Any]) -> Any:
@@ -127,9 +139,9 @@ def head(
             name=HEAD,
         )(x)
     if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return global_pool(x, "Average", "avg_pool")
     if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+        return global_pool(x, "Max", "max_pool")
     return x
 
 

@@ -18,21 +18,43 @@ from keras import layers
 
 from keras_se.checks import number, unknown_choice
 from keras_se.fields import check_fields
-from keras_se.layers import BatchNormalization, GroupedConv2D
+from keras_se.layers import (
+    BatchNormalization,
+    DepthwiseConv3D,
+    EdgePadding3D,
+    GroupedConv1D,
+    GroupedConv2D,
+    GroupedConv3D,
+)
 from keras_se.layers._arguments import channel_axis
+from keras_se.layers._ranks import rank_of, ranked
 from keras_se.layers.attention import AttentionConfig
 
 # Keras' equivalent of 0.1 in Caffe and Torch.
 BATCH_NORM_MOMENTUM = 0.9
 # Width multipliers.
 MULTIPLIER = number("above 0, at most 100", lambda value: 0 < value <= 100)
+# By the number of spatial axes.
+GROUPED: Mapping[int, Any] = {1: GroupedConv1D, 2: GroupedConv2D, 3: GroupedConv3D}
+DEPTHWISE: Mapping[int, Any] = {
+    1: layers.DepthwiseConv1D,
+    2: layers.DepthwiseConv2D,
+    3: DepthwiseConv3D,
+}
+EDGE_PADDING = {1: layers.ZeroPadding1D, 2: layers.ZeroPadding2D, 3: EdgePadding3D}
 
 
 @dataclass(frozen=True)
 class NetworkDescription(ABC):
-    """The base class of all descriptions."""
+    """The base class of all descriptions.
+
+    Attributes:
+        placements: Placements of attention blocks that the network supports.
+        ranks: Numbers of spatial axes that it supports: 1 for signals, 2 for images, 3 for volumes.
+    """
 
     placements: ClassVar[tuple[str, ...]] = ("standard",)
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -71,13 +93,13 @@ class NetworkDescription(ABC):
         """Build the feature maps before global pooling, from normalised images.
 
         Args:
-            x: `(batch, H, W, C)` or `(batch, C, H, W)`.
+            x: `(batch, *spatial, C)` or `(batch, C, *spatial)`, of one of the `ranks`.
             se: The network's Squeeze-and-Excitation, or `None` for the plain network.
         """
 
     def vector(self, x: Any) -> Any:
         """Build the classifier's input from the feature maps."""
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return global_pool(x, "Average", "avg_pool")
 
     def varied(self, variant: Mapping[str, Any] | None) -> Self:
         """Return this description with some fields changed and checked."""
@@ -158,17 +180,18 @@ def conv(
     `padding` is `"symmetric"` (half the kernel on every side, as in Caffe and Torch), Keras'
     `"same"`, which differs at stride 2, or `"valid"`.
     """
+    rank = rank_of(x)
     if padding == "symmetric":
         padding = "same"
         if stride > 1:
             padding = "valid"
             if kernel != 1:
                 half = kernel // 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
-                x = layers.ZeroPadding2D(half, name=f"{name}_pad")(x)
+                x = ranked("ZeroPadding", rank)(half, name=f"{name}_pad")(x)
         elif kernel == 1:
             padding = "valid"
     options: dict[str, Any] = {"groups": groups} if groups > 1 else {}
-    return (GroupedConv2D if groups > 1 else layers.Conv2D)(
+    return (GROUPED[rank] if groups > 1 else ranked("Conv", rank))(
         filters,
         kernel,
         strides=stride,
@@ -177,6 +200,18 @@ def conv(
         kernel_initializer="he_uniform",
         name=name,
         **options,
+    )(x)
+
+
+def depthwise_conv(x: Any, name: str, stride: int = 1) -> Any:
+    """Apply a depthwise convolution of size 3; with a stride above 1 the input is padded."""
+    return DEPTHWISE[rank_of(x)](
+        3,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        depthwise_initializer="he_uniform",
+        name=name,
     )(x)
 
 
@@ -204,5 +239,37 @@ def ceil_max_pool(x: Any, name: str) -> Any:
 
     Zero padding equals minus infinity here, since the input comes from a ReLU.
     """
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name=name)(x)
+    return pool(edge_pad(x, (0, 1), f"{name}_pad"), "Max", 3, name, stride=2)
+
+
+def pad(x: Any, padding: int | tuple[int, int], name: str) -> Any:
+    """Pad every axis with zeros, before a convolution; `padding` may be (before, after)."""
+    rank = rank_of(x)
+    return ranked("ZeroPadding", rank)(_sides(padding, rank), name=name)(x)
+
+
+def edge_pad(x: Any, padding: int | tuple[int, int], name: str) -> Any:
+    """Pad every axis with zeros, but the depth of a volume with its outer slices, before a pool.
+
+    So an inflated network treats equal slices as the network for images treats one.
+    """
+    rank = rank_of(x)
+    return EDGE_PADDING[rank](_sides(padding, rank), name=name)(x)
+
+
+def _sides(padding: int | tuple[int, int], rank: int) -> Any:
+    """Padding as Keras' layers of that rank take it."""
+    return padding if isinstance(padding, int) or rank == 1 else (padding,) * rank
+
+
+def pool(
+    x: Any, kind: str, size: int, name: str, *, stride: int | None = None, padding: str = "valid"
+) -> Any:
+    """Apply pooling of a kind, `"Average"` or `"Max"`; the stride defaults to the size."""
+    layer = ranked(f"{kind}Pooling", rank_of(x))
+    return layer(size, strides=stride, padding=padding, name=name)(x)
+
+
+def global_pool(x: Any, kind: str, name: str) -> Any:
+    """Apply global pooling of a kind, `"Average"` or `"Max"`."""
+    return ranked(f"Global{kind}Pooling", rank_of(x))(name=name)(x)

@@ -20,11 +20,14 @@ from keras_se.layers.dense import HEAD
 from keras_se.models._network import NetworkDescription
 from keras_se.surgery.insertion import start_neutral
 from keras_se.weights.entries import Weights
+from keras_se.weights.kernels import adapt_kernel
 from keras_se.weights.variable_file import named_variables, place_variables
 
 PRETRAINED_ACTIVATIONS = ("softmax", None)
 # Fields of a description that only matter in training.
 TRAINING_ONLY = ("dropout", "stochastic_depth", "zero_last_gamma")
+# Names of convolutions in a file, with their number of spatial axes.
+CONVOLUTION = re.compile(r"^(?:grouped_)?conv([123])d")
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class OwnFile:
         normalization: Arguments of `PictureNormalization`, or `None` if not in the file.
         head: `labels` and `scores` of the classifier, empty if not in the file.
         classes: Number of outputs of the last dense layer, or `None` if there is none.
+        rank: Number of spatial axes of its convolutions, or `None` if there are none.
     """
 
     path: Path
     normalization: dict[str, Any] | None
     head: dict[str, Any]
     classes: int | None
+    rank: int | None = None
 
     @property
     def variant(self) -> dict[str, Any]:
@@ -74,11 +79,13 @@ def read_own_file(path: Path) -> OwnFile:
             last = max(names, key=lambda name: int(name.partition("_")[2] or 0), default=None)
             kernel = None if last is None else file[f"layers/{last}/vars"].get("0")
             classes = None if kernel is None else int(kernel.shape[-1])
+            ranks = [int(n) for name in layers or () for n in CONVOLUTION.findall(name)]
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from None
     found = [record for record in records if "mean" in record]
     heads = [record for record in records if "scores" in record]
-    return OwnFile(path, found[0] if found else None, heads[-1] if heads else {}, classes)
+    rank = ranks[0] if ranks else None
+    return OwnFile(path, found[0] if found else None, heads[-1] if heads else {}, classes, rank)
 
 
 def architecture_of(
@@ -139,6 +146,29 @@ def check_fits(
         )
 
 
+def inflates(source: Weights | OwnFile | None, shape: Any) -> bool:
+    """Whether weights for images have to be inflated for volumes of a shape, or `None`.
+
+    Raises:
+        ValueError: If the weights do not fit inputs of that rank.
+    """
+    if source is None:
+        return False
+    rank = 2 if shape is None else len(shape) - 1
+    name, trained = (
+        (source.name, 2) if isinstance(source, Weights) else (str(source.path), source.rank)
+    )
+    if trained is None or trained == rank:
+        return False
+    if trained == 2 and rank == 3:
+        return True
+    kinds = {1: "signals", 2: "images or volumes", 3: "volumes"}
+    raise ValueError(
+        f"`input_shape` must be that of {kinds[trained]} for weights={name!r}; use weights=None "
+        f"for another rank. Received: input_shape={shape}"
+    )
+
+
 def check_file(file: OwnFile, include_top: bool, classes: int) -> None:
     """Raise a `ValueError` unless the file's classifier has that many classes."""
     if include_top and file.classes is not None and file.classes != classes:
@@ -192,27 +222,6 @@ def place_set(
         place_variables(model, arrays, () if include_top else (HEAD,), added)
     if added:
         start_neutral(model, {name.split("/")[0] for name in added})
-
-
-def adapt_kernel(kernel: np.ndarray, channels: int, reverse: bool = False) -> np.ndarray:
-    """Adapt the first kernel to another number of channels.
-
-    One channel: sum the kernel, so that a grey image counts as one with equal channels. Otherwise
-    repeat the kernel in order and rescale it, so that equal channels have the same effect.
-
-    Args:
-        kernel: `(height, width, channels, filters)`.
-        channels: New number of channels.
-        reverse: Whether the kernel takes blue first; the result takes red first.
-    """
-    published = kernel.shape[-2]
-    if channels == 1:
-        return kernel.sum(axis=-2, keepdims=True)
-    kernel = kernel[..., ::-1, :] if reverse else kernel
-    repeated = np.arange(channels) % published
-    # Copies of the same channel share its weight.
-    share = max(1, published / channels) / np.bincount(repeated)[repeated]
-    return (kernel[..., repeated, :] * share[:, None]).astype(kernel.dtype)
 
 
 def place_file(model: keras.Model, file: OwnFile) -> None:

@@ -24,6 +24,8 @@ from keras_se.models._network import (
     ceil_max_pool,
     channel_axis,
     conv,
+    edge_pad,
+    pool,
     relu,
     same_length,
 )
@@ -232,10 +234,10 @@ def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
     if net.stem_pool == "ceil":
         return ceil_max_pool(x, "stem_pool")
     if net.stem_pool == "pad1":
-        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        x = edge_pad(x, 1, "stem_pool_pad")
+        return pool(x, "Max", 3, "stem_pool", stride=2)
     if net.stem_pool == "average":
-        return layers.AveragePooling2D(2, name="stem_pool")(x)
+        return pool(x, "Average", 2, "stem_pool")
     return x
 
 
@@ -245,12 +247,12 @@ def _shortcut(x: KerasTensor, net: ResidualNetwork, filters: int, stride: int, n
     if net.shortcut == "zero_pad":
         missing = filters - x.shape[channel_axis()]
         if stride > 1:
-            x = layers.AveragePooling2D(1, strides=stride, name=f"{name}_pool")(x)
-        padding = [[0, 0]] * 4
+            x = pool(x, "Average", 1, f"{name}_pool", stride=stride)
+        padding = [[0, 0]] * len(x.shape)
         padding[channel_axis()] = [0, missing]
         return ops.pad(x, padding) if missing else x
     if net.shortcut == "average_pool" and stride > 1:
-        x = layers.AveragePooling2D(2, strides=stride, padding="same", name=f"{name}_pool")(x)
+        x = pool(x, "Average", 2, f"{name}_pool", stride=stride, padding="same")
         stride = 1
     kernel = 3 if net.shortcut == "3x3" and stride > 1 else 1
     x = conv(x, filters, kernel, f"{name}_conv", stride=stride)
@@ -321,7 +323,7 @@ def _unit(
             if index == squeezed:
                 x = excited(x, "conv3x3")
         if pooled:
-            x = layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
+            x = pool(x, "Average", 2, f"{name}_pool", padding="same")
     x = excited(x, "standard")
     if rate:
         x = StochasticDepth(rate, name=f"{name}_stochastic_depth")(x)

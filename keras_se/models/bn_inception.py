@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras import layers
-
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import IMAGENET, network_builder
 from keras_se.models._inception import Branch, Conv, Pool, module, narrowest
@@ -20,6 +18,8 @@ from keras_se.models._network import (
     batch_norm,
     ceil_max_pool,
     conv,
+    edge_pad,
+    pool,
     relu,
 )
 
@@ -103,11 +103,10 @@ def _conv(x: Any, step: Conv, name: str) -> Any:
 def _pool(x: Any, step: Pool, name: str) -> Any:
     if step.kind == "avg":
         # Caffe counts the padding in its averages.
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        return layers.AveragePooling2D(3, strides=1, name=f"{name}_pool")(x)
+        return pool(edge_pad(x, 1, f"{name}_pad"), "Average", 3, f"{name}_pool", stride=1)
     # For even sizes this is Caffe's ceil mode; for odd ones, where Caffe fails because the
     # branches would differ in size, it matches the convolutions of the other branches.
-    return layers.MaxPooling2D(3, strides=step.stride, padding="same", name=f"{name}_pool")(x)
+    return pool(x, "Max", 3, f"{name}_pool", stride=step.stride, padding="same")
 
 
 SEBNInception = network_builder(

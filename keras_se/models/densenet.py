@@ -15,7 +15,15 @@ from keras_se.checks import one_of, positive_integer
 from keras_se.fields import INTEGERS, checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import WARM_START, Builder, network_builder
-from keras_se.models._network import NetworkDescription, batch_norm, channel_axis, conv, relu
+from keras_se.models._network import (
+    NetworkDescription,
+    batch_norm,
+    channel_axis,
+    conv,
+    edge_pad,
+    pool,
+    relu,
+)
 
 EPSILON = 1.001e-5
 
@@ -65,8 +73,7 @@ class DenseNet(NetworkDescription):
     def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = conv(x, self.stem_width, 7, "stem_conv", stride=2)
         x = relu(batch_norm(x, "stem_bn", epsilon=EPSILON), "stem_relu")
-        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        x = pool(edge_pad(x, 1, "stem_pool_pad"), "Max", 3, "stem_pool", stride=2)
         for stage, count in self.units.items():
             for n in range(1, count + 1):
                 x = self._layer(x, se, stage, n)
@@ -90,7 +97,7 @@ class DenseNet(NetworkDescription):
         name = f"transition{stage}"
         x = relu(batch_norm(x, f"{name}_bn", epsilon=EPSILON), f"{name}_relu")
         x = conv(x, x.shape[channel_axis()] // 2, 1, f"{name}_conv")
-        x = layers.AveragePooling2D(2, name=f"{name}_pool")(x)
+        x = pool(x, "Average", 2, f"{name}_pool")
         if "transition" in self.se_position:
             x = self.squeeze_excite(x, se, stage, f"{name}_se")
         return x

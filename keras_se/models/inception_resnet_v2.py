@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import layers
 
@@ -87,6 +87,9 @@ class InceptionResNetV2(NetworkDescription):
         stem: `"large"`: an eighth of the resolution; `"small"`: half of it, by the same
             convolutions without pools, for pictures of at least 16 x 16.
     """
+
+    # Kernels such as 1x7 have one form only for images.
+    ranks: ClassVar[tuple[int, ...]] = (2,)
 
     se_position: str = checked(one_of("branch", "concat"), "branch")
     se_on_mixed: bool = checked(boolean, True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import layers
 
@@ -126,6 +126,9 @@ class InceptionV3(NetworkDescription):
             network the scale absorbs the factor of two that compensates for the gates.
         se_on_reductions: Whether SE is also on the modules that halve the resolution.
     """
+
+    # Kernels such as 1x7 have one form only for images.
+    ranks: ClassVar[tuple[int, ...]] = (2,)
 
     norm_scale: bool = checked(boolean, False)
     se_on_reductions: bool = checked(boolean, True)

@@ -16,7 +16,14 @@ from keras_se.checks import one_of
 from keras_se.fields import INTEGERS, SHARE, checked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import BACKBONE, Defaults, network_builder
-from keras_se.models._network import MULTIPLIER, NetworkDescription, batch_norm, conv
+from keras_se.models._network import (
+    MULTIPLIER,
+    NetworkDescription,
+    batch_norm,
+    conv,
+    depthwise_conv,
+    pad,
+)
 from keras_se.models._signatures import MobileNetBuilder
 
 EPSILON = 1e-3
@@ -102,15 +109,8 @@ class MobileNet(NetworkDescription):
             return self.squeeze_excite(x, se, stage, f"{name}_se") if here else x
 
         if stride > 1:
-            x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_depthwise_pad")(x)
-        x = layers.DepthwiseConv2D(
-            3,
-            strides=stride,
-            padding="same" if stride == 1 else "valid",
-            use_bias=False,
-            depthwise_initializer="he_uniform",
-            name=f"{name}_depthwise_conv",
-        )(x)
+            x = pad(x, (0, 1), f"{name}_depthwise_pad")
+        x = depthwise_conv(x, f"{name}_depthwise_conv", stride)
         x = batch_norm(x, f"{name}_depthwise_bn", epsilon=EPSILON)
         x = excited(relu6(x, f"{name}_depthwise_relu"), "depthwise")
         x = conv(x, filters, 1, f"{name}_pointwise_conv")

@@ -20,6 +20,7 @@ from keras import layers
 
 from keras_se.checks import boolean, one_of, positive_integer
 from keras_se.fields import INTEGERS, checked
+from keras_se.layers._ranks import rank_of, ranked
 from keras_se.layers.attention import AttentionConfig
 from keras_se.layers.shake_shake import BACKWARD, ShakeShake
 from keras_se.models._builder import UNTRAINED_CIFAR, network_builder
@@ -28,6 +29,7 @@ from keras_se.models._network import (
     batch_norm,
     channel_axis,
     conv,
+    edge_pad,
     relu,
     same_length,
 )
@@ -121,11 +123,19 @@ class ShakeShakeNetwork(NetworkDescription):
         return x
 
 
+def _cropped(x: Any, name: str) -> Any:
+    """Remove the last position of every axis."""
+    rank = rank_of(x)
+    if rank == 1:
+        # Keras' layer for signals takes only channels last.
+        return x[:, :, :-1] if channel_axis() == 1 else layers.Cropping1D((0, 1), name=name)(x)
+    return ranked("Cropping", rank)(((0, 1),) * rank, name=name)(x)
+
+
 def _shortcut(x: Any, width: int, stride: int, name: str) -> Any:
     """Build two 1x1 convolutions, on the pixels and on those one step up and to the left."""
     name = f"{name}_shortcut"
-    shifted = layers.Cropping2D(((0, 1), (0, 1)), name=f"{name}_crop")(x)
-    shifted = layers.ZeroPadding2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
+    shifted = edge_pad(_cropped(x, f"{name}_crop"), (1, 0), f"{name}_shift")
     halves = [
         conv(y, width // 2, 1, f"{name}_conv{n}", stride=stride)
         for n, y in enumerate((x, shifted), start=1)

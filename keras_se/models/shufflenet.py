@@ -23,6 +23,10 @@ from keras_se.models._network import (
     batch_norm,
     channel_axis,
     conv,
+    depthwise_conv,
+    edge_pad,
+    pad,
+    pool,
     relu,
 )
 from keras_se.models._signatures import ShuffleNetBuilder
@@ -85,8 +89,7 @@ class ShuffleNet(NetworkDescription):
     def feature_maps(self, x: Any, se: AttentionConfig | None) -> Any:
         x = conv(x, STEM_WIDTH, 3, "stem_conv", stride=2)
         x = relu(batch_norm(x, "stem_bn"), "stem_relu")
-        x = layers.ZeroPadding2D(1, name="stage2_pool_pad")(x)
-        x = layers.MaxPooling2D(3, strides=2, name="stage2_pool")(x)
+        x = pool(edge_pad(x, 1, "stage2_pool_pad"), "Max", 3, "stage2_pool", stride=2)
         for stage, width in self.widths.items():
             for n in range(1, BLOCKS[stage] + 1):
                 x = self._unit(x, se, width, stage, n)
@@ -98,23 +101,16 @@ class ShuffleNet(NetworkDescription):
         axis = channel_axis()
         shortcut, filters = x, width
         if stride > 1:
-            shortcut = layers.ZeroPadding2D(1, name=f"{name}_shortcut_pad")(x)
-            shortcut = layers.AveragePooling2D(3, strides=2, name=f"{name}_shortcut_pool")(shortcut)
+            shortcut = edge_pad(x, 1, f"{name}_shortcut_pad")
+            shortcut = pool(shortcut, "Average", 3, f"{name}_shortcut_pool", stride=2)
             filters -= x.shape[axis]
         groups = 1 if (stage, n) == (3, 1) else self.groups
         x = conv(x, width // 4, 1, f"{name}_conv1", groups=groups)
         x = relu(batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
         x = ChannelShuffle(self.groups, name=f"{name}_shuffle")(x)
         if stride > 1:
-            x = layers.ZeroPadding2D(1, name=f"{name}_conv2_pad")(x)
-        x = layers.DepthwiseConv2D(
-            3,
-            strides=stride,
-            padding="same" if stride == 1 else "valid",
-            use_bias=False,
-            depthwise_initializer="he_uniform",
-            name=f"{name}_conv2",
-        )(x)
+            x = pad(x, 1, f"{name}_conv2_pad")
+        x = depthwise_conv(x, f"{name}_conv2", stride)
         x = batch_norm(x, f"{name}_bn2")
         x = conv(x, filters, 1, f"{name}_conv3", groups=self.groups)
         x = batch_norm(x, f"{name}_bn3")

@@ -13,13 +13,30 @@ from keras import layers
 
 from keras_se.checks import boolean
 from keras_se.fields import INTEGERS, SHARE, checked
-from keras_se.layers import AdaptiveAveragePooling2D
+from keras_se.layers import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+)
+from keras_se.layers._ranks import rank_of
 from keras_se.layers.attention import AttentionConfig
 from keras_se.models._builder import UNTRAINED, network_builder
-from keras_se.models._network import NetworkDescription, batch_norm, conv, relu, same_length
+from keras_se.models._network import (
+    NetworkDescription,
+    batch_norm,
+    conv,
+    pool,
+    relu,
+    same_length,
+)
 
-# Size of the feature maps at 224 pixels, the input of the fully connected layers.
-POOLED = 7
+# Size of the feature maps at 224 pixels, the input of the fully connected layers. Volumes are
+# averaged over their depth, else the first of these layers would have 719 million weights.
+POOLING: Mapping[int, Any] = {
+    1: (AdaptiveAveragePooling1D, 7),
+    2: (AdaptiveAveragePooling2D, 7),
+    3: (AdaptiveAveragePooling3D, (1, 7, 7)),
+}
 
 
 @dataclass(frozen=True)
@@ -70,12 +87,13 @@ class VGG(NetworkDescription):
                 x = conv(x, width, 3, f"{name}_conv{n}", use_bias=self.conv_bias)
                 x = relu(batch_norm(x, f"{name}_bn{n}"), f"{name}_relu{n}")
                 x = self.squeeze_excite(x, se, stage, f"{name}_se{n}")
-            x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+            x = pool(x, "Max", 2, f"{name}_pool")
         return x
 
     def vector(self, x: Any) -> Any:
         # At other sizes, average the maps to the size that the weights expect.
-        x = AdaptiveAveragePooling2D(POOLED, name="avg_pool")(x)
+        pooling, size = POOLING[rank_of(x)]
+        x = pooling(size, name="avg_pool")(x)
         x = layers.Flatten(name="flatten")(x)
         for n, width in enumerate(self.fully_connected, start=1):
             x = layers.Dense(

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 OPSET = 18
 INPUT, OUTPUT = "images", "predictions"
-DIMENSIONS = ("batch", "height", "width")
+# By the number of spatial axes.
+DIMENSIONS = {
+    1: ("batch", "length"),
+    2: ("batch", "height", "width"),
+    3: ("batch", "depth", "height", "width"),
+}
 
 
 def _frozen(network: ServedNetwork) -> Any:
@@ -68,8 +73,9 @@ def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
         tensors_to_rename={f"{INPUT}:0": INPUT}
         | {y.name: name for y, name in zip(function.outputs, names(network), strict=True)},
     )
+    dimensions = DIMENSIONS[len(network.shape) - 1]
     for value in (*proto.graph.input, *proto.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, DIMENSIONS, strict=False):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions, strict=False):
             if not dimension.HasField("dim_value"):
                 dimension.dim_param = name
     onnx.helper.set_model_props(proto, {"labels": json.dumps(_labels(network))})

@@ -38,6 +38,11 @@ def network_of(
     `transform` is `None` if files are not taken.
     """
     known = describe(model)
+    if transform is not None and len(known.spatial) != 2:
+        raise ValueError(
+            "`image_bytes` must be False for a model of signals or volumes, which have no files. "
+            f"Received: image_bytes=True, input_shape={model.input_shape}"
+        )
     if transform is not None and known.channels not in (1, 3):
         raise ValueError(
             "`image_bytes` is only supported for models with one or three input channels. "
@@ -60,7 +65,7 @@ def network_of(
     named = _labels(labels, known, width, scores)
     return ServedNetwork(
         model=model,
-        shape=(known.height, known.width, known.channels),
+        shape=(*known.spatial, known.channels),
         channels_first=known.channels_first,
         outputs=names,
         scores=scores,
@@ -145,19 +150,20 @@ def transform_of(
     return transform
 
 
-def any_size(network: ServedNetwork) -> tuple[int | None, int | None, int]:
-    """The input shape, with height and width `None` if the network takes any size."""
-    height, width, channels = network.shape
-    if height is None or width is None:
+def any_size(network: ServedNetwork) -> tuple[int | None, ...]:
+    """The input shape, with sizes `None` if the network takes any size."""
+    channels: Any
+    *sizes, channels = network.shape
+    other = [2 * n + 1 for n in sizes if n is not None]
+    if len(other) < len(sizes):
         return network.shape
-    other = (2 * height + 1, 2 * width + 1)
     shape = (channels, *other) if network.channels_first else (*other, channels)
     try:
         outputs = trace(network.model, shape).outputs
     except ValueError:
         return network.shape
     same = tuple(outputs[0].shape) == tuple(network.model.outputs[0].shape)
-    return (None, None, channels) if same else network.shape
+    return (*[None] * len(sizes), channels) if same else network.shape
 
 
 def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) -> np.ndarray:
@@ -165,6 +171,11 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
     if isinstance(representative, str | Path):
         if representative == "":
             raise ValueError("`representative` must be images, or a folder of them. Received: ''")
+        if len(shape) != 3:
+            raise ValueError(
+                f"`representative` must be an array or a stream of it for inputs {shape}. "
+                f"Received: representative={str(representative)!r}"
+            )
         folder = Path(representative)
         files = [path for path in sorted(folder.rglob("*")) if _is_picture(path, folder)]
         chosen = files[:: max(1, len(files) // REPRESENTATIVE)][:REPRESENTATIVE]
@@ -178,8 +189,12 @@ def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) 
             if error:
                 raise ValueError(f"{path}: {error.decode()}")
         return np.asarray(images)
-    images = _taken(representative) if _is_stream(representative) else np.asarray(representative)
-    if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
+    images = (
+        _taken(representative, len(shape))
+        if _is_stream(representative)
+        else np.asarray(representative)
+    )
+    if images.ndim != 1 + len(shape) or not len(images) or images.shape[1:] != shape:
         raise ValueError(
             f"`representative` must be images of shape (n, {', '.join(map(str, shape))}). "
             f"Received: shape {images.shape}"
@@ -200,13 +215,16 @@ def _is_stream(representative: Any) -> bool:
     return not isinstance(representative, list | tuple) and not hasattr(representative, "shape")
 
 
-def _taken(stream: Iterable[Any]) -> np.ndarray:
-    """The first images of a stream of images or batches, with or without labels."""
+def _taken(stream: Iterable[Any], rank: int) -> np.ndarray:
+    """The first images of a stream of images or batches, with or without labels.
+
+    One image has `rank` axes.
+    """
     pictures: list[np.ndarray] = []
     for element in stream:
         first = element[0] if isinstance(element, tuple | list) else element
         array = np.asarray(first)
-        pictures.extend(array[None] if array.ndim == 3 else array)
+        pictures.extend(array[None] if array.ndim == rank else array)
         if len(pictures) >= REPRESENTATIVE:
             break
     return np.stack(pictures[:REPRESENTATIVE]) if pictures else np.zeros((0,))

@@ -30,6 +30,8 @@ from keras_se.weights.entries import Preprocessing, Weights
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
 # Reordered rounding has more effect than one change of the input by a millionth.
 ROUNDINGS = 10
+# Size of a signal or volume for a network that takes any size.
+PROBE = 32
 # Bytes of weights that become constants by default, and the most that a graph can hold: a protobuf
 # message is limited to 2 GiB.
 SMALL, LARGEST_GRAPH = 2**27, 2**31 - 2**27
@@ -128,7 +130,8 @@ def export(
       answers are the outputs by name, `outputs` if there is one. A network that gives class scores
       for every pixel gets the whole picture, resized to its size without a crop.
     - `serve_images` and `serve_images_uint8`: `images`, `(N, H, W, C)` in 0..255, to the same
-      without `error`. H and W are free if the network takes any size.
+      without `error`. H and W are free if the network takes any size. Networks of signals and
+      volumes take `(N, length, C)` and `(N, depth, H, W, C)`, and need `image_bytes=False`.
     - `features`: `images` to the classifier's input, float32 `(N, features)`; only if the last
       layer with weights is a layer of the model itself.
 
@@ -136,7 +139,8 @@ def export(
     answer `predictions`, or several outputs by name.
 
     Args:
-        model: A functional or Sequential model with one input, images in 0..255, and any outputs.
+        model: A functional or Sequential model with one input, images in 0..255, signals or
+            volumes, and any outputs.
             The file gives the model's outputs; known logits, as of a run or a published set,
             become probabilities.
         path: Output path, which must not exist: a folder, or a file that ends in `.onnx`, `.xml`
@@ -198,8 +202,11 @@ def export(
     transform = transform_of(model, preprocessing, max_pixels, boolean("strict", strict))
     files = transform if folder and image_bytes else None
     network = network_of(model, labels, top_k, scores, files)
-    height, width, channels = network.shape
-    fixed = (height or transform.height, width or transform.width, channels)
+    rank = len(network.shape) - 1
+    usual = (transform.height, transform.width) if rank == 2 else (PROBE,) * rank
+    fixed = tuple(
+        own or other for own, other in zip(network.shape, (*usual, transform.channels), strict=True)
+    )
     images = None if representative is None else pictures(representative, transform, fixed)
     if images is not None:
         warn_of_range(model, images)

@@ -15,7 +15,7 @@ from keras_se.graph.nodes import Copy, constant_of
 from keras_se.graph.trace import recursion
 from keras_se.inspection import layers_of
 from keras_se.labels import probabilities
-from keras_se.layers import GroupedConv2D
+from keras_se.layers import GroupedConv1D, GroupedConv2D, GroupedConv3D
 from keras_se.layers._arguments import HALF_PRECISION
 from keras_se.layers.attention import recorded_gates
 from keras_se.serving.decoding import Transform
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 BATCH = 32
 # Activations that turn logits into probabilities.
 SCORES = (None, "softmax", "sigmoid")
+GROUPED = {
+    keras.layers.Conv1D: GroupedConv1D,
+    keras.layers.Conv2D: GroupedConv2D,
+    keras.layers.Conv3D: GroupedConv3D,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ServedNetwork:
 
     Attributes:
         model: A model whose one input is images.
-        shape: Shape of one image, channels last; height and width may be `None`.
+        shape: Shape of one image, signal or volume, channels last; sizes may be `None`.
         channels_first: Whether the model itself takes channels first.
         outputs: Names of the outputs in the file.
         scores: Activation applied to the one output: `"softmax"`, `"sigmoid"` or `None`.
@@ -49,7 +54,7 @@ class ServedNetwork:
     """
 
     model: keras.Model
-    shape: tuple[int | None, int | None, int]
+    shape: tuple[int | None, ...]
     channels_first: bool
     outputs: tuple[str, ...]
     scores: str | None
@@ -67,7 +72,8 @@ class ServedNetwork:
         """Convert images with channels last to the model's data format."""
         import tensorflow as tf
 
-        return tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
+        rank = len(self.shape)
+        return tf.transpose(images, (0, rank, *range(1, rank))) if self.channels_first else images
 
     def given(self, images: np.ndarray) -> np.ndarray:
         """`ordered` for arrays."""
@@ -160,13 +166,13 @@ def with_native_groups(model: keras.Model) -> keras.Model:
     """The model, or a copy whose grouped convolutions run without XLA on every build."""
 
     def changes(layer: Any) -> bool:
-        return type(layer) is keras.layers.Conv2D and layer.groups > 1
+        return type(layer) in GROUPED and layer.groups > 1
 
     if not any(map(changes, layers_of(model))):
         return model
     return _copy(
         model,
-        lambda layer: (GroupedConv2D if changes(layer) else type(layer), layer.get_config()),
+        lambda layer: (GROUPED[type(layer)] if changes(layer) else type(layer), layer.get_config()),
     )
 
 

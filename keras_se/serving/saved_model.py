@@ -105,7 +105,7 @@ def _functions(network: ServedNetwork) -> dict[str, Any]:
     def at_least_one(images: tf.Tensor) -> tf.Tensor:
         """Pad an empty batch: convolutions of no images fail on some builds."""
         missing = tf.cast(tf.equal(tf.shape(images)[0], 0), tf.int32)
-        return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        return tf.pad(images, [[0, missing], *[[0, 0]] * len(network.shape)])
 
     def answers_of(images: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(images)[0]

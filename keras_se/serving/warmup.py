@@ -14,7 +14,7 @@ from keras_se.serving.network import ServedNetwork
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def write(network: ServedNetwork, folder: Path, shape: tuple[int, int, int]) -> None:
+def write(network: ServedNetwork, folder: Path, shape: tuple[int, ...]) -> None:
     """Write a request with one image for each signature of the SavedModel in `folder`."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2

@@ -21,7 +21,7 @@ def compile_for_training(
         model: The network.
         recipe: Provides the loss and the optimizer.
         steps_per_epoch: Steps of an epoch.
-        labels: Classes of the training pictures.
+        labels: Classes of the training pictures, `(count,)` or multi-hot `(count, classes)`.
     """
     loss: keras.losses.Loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     metric: keras.metrics.Metric = keras.metrics.CategoricalAccuracy("top1")
@@ -38,7 +38,8 @@ def compile_for_training(
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
-        metrics=[metric],
+        # A picture with several labels has no top-1.
+        metrics=[metric] if labels.ndim == 1 else [],
         weighted_metrics=[],
     )
     model.optimizer.build(model.trainable_variables)

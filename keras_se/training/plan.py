@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras_se
+from keras_se.training.distillation import load_teacher
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data
@@ -27,6 +28,7 @@ def plan(recipe: Recipe, strategy: str, report: Callable[[str], None]) -> dict[s
     """
     chosen = resolve_strategy(strategy)
     training, validation, test = split(load_data(recipe, report), recipe)
+    load_teacher(recipe, training, report)
     model = network(recipe, training)
     cost = keras_se.cost(model)
     outputs = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)

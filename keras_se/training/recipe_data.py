@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from keras_se.data.encoded import EncodedPictures
+from keras_se.data.label_format import LabelFormat
 from keras_se.data.labelled import Data, Pictures
 from keras_se.data.loading import DataRequest, load
 from keras_se.data.masked import MaskedPictures
@@ -30,6 +31,7 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
         recipe.image_size,
         functools.partial(encoded_as, recipe),
         recipe.bad_pictures == "skip",
+        LabelFormat(recipe.labels, recipe.separator),
     )
     return load(request, report)
 

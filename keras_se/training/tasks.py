@@ -1,4 +1,4 @@
-"""What a recipe's network is trained for: the class of a picture, or of every pixel."""
+"""What a recipe's network is trained for: classes or labels of a picture, or of every pixel."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ class Task:
     Attributes:
         score: The figure that chooses the best network.
         title: Its name in words.
-        training: The metric of the training batches.
-        training_title: Its name in words.
+        training: The metric of the training batches, or `None` if only the loss is measured.
+        training_title: Its name in words, or that of the score.
         measure: Figures of a network on some pictures, with so many per step; those that are not
             numbers are only in the results.
     """
 
     score: str
     title: str
-    training: str
+    training: str | None
     training_title: str
     measure: Callable[[keras.Model, Any, int], dict[str, Any]]
 
 
 def class_figures(model: keras.Model, data: Data, batch: int) -> dict[str, Any]:
-    """Cross-entropy, top-1 and top-5 of a network on some pictures."""
+    """Figures of a network on some pictures; see `figures`."""
     return figures(logits(model, data, batch), data.labels)
 
 
+PRECISION = "mean average precision"
 PICTURES = Task("top1", "top-1", "top1", "top-1", class_figures)
+LABELS = Task("mean_average_precision", PRECISION, None, PRECISION, class_figures)
 PIXELS = Task("mean_iou", "mean IoU", "pixel_accuracy", "pixel accuracy", mask_figures)
 
 
 def task_of(recipe: Recipe) -> Task:
     """The task of a recipe."""
-    return PICTURES if recipe.head is None else PIXELS
+    if recipe.head is not None:
+        return PIXELS
+    return PICTURES if recipe.labels == "one" else LABELS

@@ -180,11 +180,13 @@ def test_se_activation_of_a_network(activation: Any, no_layers: None) -> None:
 
 # Each with the argument that the message must name and the value as it must be shown.
 BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], str, object]] = {
-    "no channels": ({"input_shape": (32, 32)}, "input_shape", (32, 32)),
+    "no channels": ({"input_shape": (32,)}, "input_shape", (32,)),
+    "too short": ({"input_shape": (7, 32)}, "input_shape", (7, 32)),
     "unknown channels": ({"input_shape": (32, 32, None)}, "input_shape", (32, 32, None)),
     "too low": ({"input_shape": (7, 32, 3)}, "input_shape", (7, 32, 3)),
     "too narrow": ({"input_shape": (None, 7, 3)}, "input_shape", (None, 7, 3)),
-    "rank too high": ({"input_shape": (1, 32, 32, 3)}, "input_shape", (1, 32, 32, 3)),
+    "too flat": ({"input_shape": (1, 32, 32, 3)}, "input_shape", (1, 32, 32, 3)),
+    "rank too high": ({"input_shape": (8, 8, 8, 8, 3)}, "input_shape", (8, 8, 8, 8, 3)),
     "empty shape": ({"input_shape": ()}, "input_shape", ()),
     "negative": ({"input_shape": (32, -32, 3)}, "input_shape", (32, -32, 3)),
     "zero": ({"input_shape": (0, 32, 3)}, "input_shape", (0, 32, 3)),

@@ -9,7 +9,16 @@ PACKAGE = Path(keras_se.__file__).parent
 # From the bottom to the top; a room or module imports only from those before it.
 ORDER = [
     *("checks", "fields", "files", "labels", "layer_names", "tables", "tiff", "views", "layers"),
-    *("weights", "graph", "surgery", "models", "complexity", "description", "inspection"),
+    *(
+        "weights",
+        "graph",
+        "inflation",
+        "surgery",
+        "models",
+        "complexity",
+        "description",
+        "inspection",
+    ),
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
     *("pictures", "pyramid", "segmentation", "data", "inference", "analysis", "pruning", "serving"),
     *("training", "recipes", "benchmarking", "commands", "cli"),

@@ -288,3 +288,13 @@ def test_signals_and_volumes(head, rank):
     y = np.asarray(model(np.random.default_rng(0).random((2, *size, 2))))
     assert y.shape == (2, *size, 3)
     np.testing.assert_allclose(y.sum(-1), 1, rtol=0, atol=SUM)
+
+
+@pytest.mark.parametrize("size", [(97, 2), (33, 40, 32, 1)])
+def test_networks_for_signals_and_volumes(size):
+    network = keras_se.SEResNet18(
+        include_top=False, weights=None, input_shape=size, variant={"blocks": (1, 1, 1, 1)}
+    )
+    model = small("unet", 2, network, attention="se")
+    assert model.output_shape == (None, *size[:-1], 2)
+    assert np.asarray(model(np.ones((1, *size)))).shape == (1, *size[:-1], 2)

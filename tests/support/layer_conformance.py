@@ -14,12 +14,18 @@ from keras import ops
 
 from keras_se import SqueezeExcite
 from keras_se.layers import (
+    AdaptiveAveragePooling1D,
     AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
     BatchNormalization,
     ChannelShuffle,
     Dense,
+    DepthwiseConv3D,
+    EdgePadding3D,
     EfficientChannelAttention,
+    GroupedConv1D,
     GroupedConv2D,
+    GroupedConv3D,
     MatchSize,
     MultiplyAdd,
     PictureNormalization,
@@ -33,6 +39,7 @@ from keras_se.layers import (
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.1, "float16": 0.02}
 POLICIES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 SHAPE = (2, 6, 5, 8)
+SIGNAL, VOLUME = (2, 6, 8), (2, 4, 6, 5, 8)
 # A way to shuffle eight channels in two groups.
 SHUFFLED = [0, 4, 1, 5, 2, 6, 3, 7]
 
@@ -111,7 +118,19 @@ def _pooled(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
 
 def _convolved(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     parts = zip(np.split(x, 4, -1), np.split(w["kernel"], 4, -1), strict=True)
-    return np.concatenate([part @ kernel[0, 0] for part, kernel in parts], -1) + w["bias"]
+    products = [part @ kernel.reshape(kernel.shape[-2:]) for part, kernel in parts]
+    return np.concatenate(products, -1) + w["bias"]
+
+
+def _slices_convolved(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    x = np.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
+    kernel = w["kernel"][:, 0, 0, :, 0]
+    return sum(x[:, n : n + 4] * kernel[n] for n in range(3)) + w["bias"]
+
+
+def _padded(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    x = np.concatenate([x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+    return np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
 
 
 CASES = {
@@ -135,6 +154,22 @@ CASES = {
             "expand_bias": (8,), "position_kernel": (8, 1), "position_bias": (1,),
         },
     ),
+    "AdaptiveAveragePooling1D": Case(
+        AdaptiveAveragePooling1D,
+        lambda x, w: x.reshape(len(x), 3, 2, 8).mean(2),
+        {"output_size": 3},
+        output=(3, 8),
+        shapes=(SIGNAL,),
+        masks=False,
+    ),
+    "AdaptiveAveragePooling3D": Case(
+        AdaptiveAveragePooling3D,
+        lambda x, w: _pooled(x.mean(1), w)[:, None],
+        {"output_size": (1, 2, 3)},
+        output=(1, 2, 3, 8),
+        shapes=(VOLUME,),
+        masks=False,
+    ),
     "AdaptiveAveragePooling2D": Case(
         AdaptiveAveragePooling2D,
         _pooled,
@@ -155,6 +190,41 @@ CASES = {
         {"units": 3, "labels": ("ant", "bee", "cat"), "scores": "softmax"},
         {"kernel": (8, 3), "bias": (3,)},
         output=(6, 5, 3),
+    ),
+    "DepthwiseConv3D": Case(
+        DepthwiseConv3D,
+        _slices_convolved,
+        {"kernel_size": (3, 1, 1), "padding": "same"},
+        {"kernel": (3, 1, 1, 8, 1), "bias": (8,)},
+        output=VOLUME[1:],
+        shapes=(VOLUME,),
+        masks=False,
+    ),
+    "EdgePadding3D": Case(
+        EdgePadding3D,
+        _padded,
+        {"padding": ((1, 2), (0, 1), (0, 0))},
+        output=(7, 7, 5, 8),
+        shapes=(VOLUME,),
+        masks=False,
+    ),
+    "GroupedConv1D": Case(
+        GroupedConv1D,
+        _convolved,
+        {"filters": 16, "kernel_size": 1, "groups": 4},
+        {"kernel": (1, 2, 16), "bias": (16,)},
+        output=(6, 16),
+        shapes=(SIGNAL,),
+        masks=False,
+    ),
+    "GroupedConv3D": Case(
+        GroupedConv3D,
+        _convolved,
+        {"filters": 16, "kernel_size": 1, "groups": 4},
+        {"kernel": (1, 1, 1, 2, 16), "bias": (16,)},
+        output=(4, 6, 5, 16),
+        shapes=(VOLUME,),
+        masks=False,
     ),
     "GroupedConv2D": Case(
         GroupedConv2D,
@@ -251,18 +321,20 @@ def _values(case: Case, policy: str) -> None:
 
 def _sizes(case: Case) -> None:
     """What is known of the shape of symbolic tensors, and what comes of real ones."""
-    for height, width in ((None, None), (6, None), (6, 5)):
+    whole = case.shapes[-1][1:-1]
+    for unknown in range(len(whole), -1, -1):
+        # The last ones are unknown.
+        known = [n if axis < len(whole) - unknown else None for axis, n in enumerate(whole)]
         inputs = [
-            keras.Input((height if s[1] > 1 else 1, width if s[2] > 1 else 1, s[3]))
+            keras.Input((*(n if m > 1 else 1 for n, m in zip(known, s[1:-1], strict=True)), s[-1]))
             for s in case.shapes
         ]
         layer = case.layer()
         outputs = layer(inputs if len(inputs) > 1 else inputs[0])
-        shape = [n if n != m else m for n, m in zip(case.output, SHAPE[1:], strict=True)]
-        known = [height, width, None]
-        for n, (found, size) in enumerate(zip(outputs.shape[1:], shape, strict=True)):
-            fixed = n == 2 or size != SHAPE[1 + n]
-            assert found == (size if fixed else known[n])
+        fixed = "output_size" in layer.get_config()
+        for found, size, given in zip(outputs.shape[1:-1], case.output, known, strict=False):
+            assert found == (size if fixed or given else None)
+        assert outputs.shape[-1] == case.output[-1]
         model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
         x = case.inputs()
         y = model(x if len(x) > 1 else x[0])

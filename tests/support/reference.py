@@ -359,8 +359,8 @@ def trained_like(model, seed):
         last = role.isdigit() and unit != "stem" and f"{unit}_bn{int(role) + 1}" not in names
         for variable in layer.weights:
             shape = tuple(variable.shape)
-            depthwise = type(layer).__name__ == "DepthwiseConv2D"
-            fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
+            depthwise = type(layer).__name__.startswith("DepthwiseConv")
+            fan_in = np.prod(shape[:-2] if depthwise else shape[:-1])
             if variable.name.endswith("kernel"):
                 gain = 0.5 if layer.name == "predictions" or variable.name == "reduce_kernel" else 2
                 value = random.normal(0, np.sqrt(gain / fan_in), shape)

@@ -328,9 +328,10 @@ def test_a_class_number_out_of_range(tmp_path):
         (["head=null"], "`head` must be 'unet' or 'fpn' with data='masks'"),
         (["data=folder"], r"`head` must be .* null with other data"),
         (["head=fpn", "attention=se"], "`attention` is only supported with head='unet'"),
-        (["loss=sigmoid"], "`loss` must be \"softmax\" with data='masks'"),
-        (["mixup=0.2"], "`mixup` must be 0.0 with data='masks'"),
-        (["sampling=balanced"], "`sampling` must be \"shuffled\" with data='masks'"),
+        (["loss=sigmoid"], "`loss` must be 'softmax' with data='masks'"),
+        (["mixup=0.2"], "`mixup` must be 0 with data='masks'"),
+        (["sampling=balanced"], "`sampling` must be 'shuffled' with data='masks'"),
+        (["teacher=se_resnet20.fashion_mnist", "distillation=0.5"], "`teacher` must be null with"),
         (["head=linknet"], "`head` must be one of"),
     ],
 )
