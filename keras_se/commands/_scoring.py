@@ -9,6 +9,13 @@ import click
 from keras_se.commands._output import print_json
 
 
+def is_table(out: Path) -> bool:
+    """Whether a path has the suffix of a table."""
+    from keras_se.scoring.tables import FORMATS
+
+    return out.suffix.lower() in FORMATS
+
+
 def score_files(
     images: tuple[str, ...], weights: str, out: Path, features: bool, strict: bool,
     batch_size: int, shard: str | None, as_json: bool,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keras_se.commands._masks import print_masks
 from keras_se.commands._output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ def evaluate(
     """
     from keras_se.training.evaluation import evaluate
     from keras_se.training.label_figures import LabelEvaluation
+    from keras_se.training.mask_evaluation import MaskEvaluation
 
     report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures, tta=tta)
     if as_json:
         print_json(asdict(report))
+        return
+    if isinstance(report, MaskEvaluation):
+        print_masks(report)
         return
     if isinstance(report, LabelEvaluation):
         _print_labels(report)

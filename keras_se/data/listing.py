@@ -80,7 +80,7 @@ def list_folder(
                 "Received: none"
             )
         return _of_table(table, skip, report, labels, folder)
-    places = _parts(folder, folders, report)
+    places = part_folders(folder, folders, report)
     classes = folders if places is None else [p for p in visible(places["train"]) if p.is_dir()]
     if len(classes) < 2 and (table := _table_of(folder, inside)):
         return _of_table(table, skip, report, labels, folder)
@@ -96,7 +96,7 @@ def list_folder(
     return listing
 
 
-def _parts(
+def part_folders(
     folder: Path, folders: Sequence[Path], report: Callable[[str], None]
 ) -> dict[str, Path] | None:
     """The folder of each part; `None` if the folders are classes."""

@@ -20,7 +20,7 @@ class DataRequest:
     """A data set, and how to load it.
 
     Attributes:
-        data: A key of `DATASETS`, `"folder"`, or `"tfds:NAME"`.
+        data: A key of `DATASETS`, `"folder"`, `"masks"`, or `"tfds:NAME"`.
         data_dir: Folder of its files, or `None` for the usual place.
         image_size: Height and width to resize to; `None`: pictures of one size keep it.
         encoding: Returns the input shape `(size, size, channels)` and the share of the shorter side
@@ -50,13 +50,17 @@ def load(request: DataRequest, report: Callable[[str], None]) -> Mapping[str, Da
         from keras_se.data.folder import load_folder
 
         return load_folder(request, report)
+    if request.data == "masks":
+        from keras_se.data.mask_folder import load_masks
+
+        return load_masks(request, report)
     if request.data.startswith(TFDS):
         from keras_se.data.tfds import load_tfds
 
         return load_tfds(request, report)
     if request.data not in DATASETS:
         more = f"'{TFDS}<name>' of TensorFlow Datasets"
-        raise ValueError(unknown_choice("data", request.data, [*DATASETS, "folder"], more))
+        raise ValueError(unknown_choice("data", request.data, [*DATASETS, "folder", "masks"], more))
     if request.image_size is not None:
         raise ValueError(
             f"`image_size` must be null for {request.data}, whose pictures have a fixed size. "

@@ -21,8 +21,7 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     Without `"test"`, a fifth of `"train"` is held out for it. If too little is left to train on, a
     `ValueError` names the data set, `where`.
     """
-    # Shuffled, so that held-out and test pictures cover all classes.
-    parts = {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
+    parts = shuffled(parts)
     every = parts["train"]
     present = classes_of(every.labels)
     if len(present) < 2:
@@ -30,8 +29,19 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
             f"{where}: expected training pictures of at least two classes. "
             f"Received: {len(every)} picture(s) of {len(present)}"
         )
+    return with_held_out_test(where, parts)
+
+
+def shuffled(parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
+    """The parts, each in a fixed random order: held-out and test pictures cover all classes."""
+    return {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
+
+
+def with_held_out_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
+    """`with_test` for shuffled parts of any classes."""
     if "test" in parts:
-        return parts
+        return dict(parts)
+    every = parts["train"]
     count = len(every) // TEST
     if not count:
         raise ValueError(f"{where}: expected at least {TEST} pictures. Received: {len(every)}")

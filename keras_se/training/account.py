@@ -34,6 +34,7 @@ INDEPENDENT = "logits, whose sigmoids are independent probabilities"
 FIGURES = {
     "top1": {"top1": "top-1", "top5": "top-5"},
     "mean_average_precision": {"mean_average_precision": "mean average precision"},
+    "mean_iou": {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"},
 }
 
 
@@ -45,14 +46,14 @@ def card(
     task, test = task_of(recipe), results["test"]
     shown = FIGURES[task.score]
     return CARD.format(
-        model=recipe.model,
+        model=recipe.model if recipe.head is None else f"{recipe.model}, {recipe.head}",
         data=recipe.data,
         shape=data.shape,
         classes=", ".join(data.names),
         parameters=results["parameters_trainable"],
         averaged=in_words(recipe),
         validation=validation,
-        outputs="logits" if recipe.labels == "one" else INDEPENDENT,
+        outputs=_outputs(recipe),
         title=task.title,
         figures=", ".join(f"{title} {test[name]:.2%}" for name, title in shown.items()),
         cross_entropy=test["cross_entropy"],
@@ -60,6 +61,12 @@ def card(
         epochs=recipe.epochs,
         taught="" if recipe.teacher is None else f", distilled from {recipe.teacher}",
     )  # fmt: skip
+
+
+def _outputs(recipe: Recipe) -> str:
+    if recipe.head is not None:
+        return "logits of every pixel"
+    return "logits" if recipe.labels == "one" else INDEPENDENT
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path, task: Task) -> bool:

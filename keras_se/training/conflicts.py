@@ -58,8 +58,34 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "`class_weights` must be null with `teacher`", ("class_weights",)
     if recipe.ema is not None and recipe.swa is not None:
         yield "`ema` and `swa` are two averages of the weights: set one to null", ("ema", "swa")
+    if (recipe.head is None) == (recipe.data == "masks"):
+        yield (
+            "`head` must be 'unet' or 'fpn' with data='masks', and null with other data",
+            ("head", "data"),
+        )
+    if recipe.attention is not None and recipe.head != "unet":
+        yield "`attention` is only supported with head='unet'", ("attention", "head")
+    for name, value in MASKS.items() if recipe.head is not None else ():
+        if getattr(recipe, name) != value:
+            yield f"`{name}` must be {_json(value)} with data='masks'", (name,)
 
 
+# The value that settings must have with masks, whose pictures have no class of their own.
+MASKS = {
+    "labels": "one",
+    "folds": None,
+    "sampling": "shuffled",
+    "class_weights": None,
+    "loss": "softmax",
+    "label_smoothing": 0,
+    "teacher": None,
+    "shift": 0,
+    "rand_augment": 0,
+    "cutout": 0,
+    "random_erasing": 0,
+    "mixup": 0,
+    "cutmix": 0,
+}
 # The value that settings must have with several labels per picture.
 SEVERAL_LABELS = {
     "data": "folder",

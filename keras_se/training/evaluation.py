@@ -17,6 +17,7 @@ from keras_se.checks import unknown_choice
 from keras_se.data.datasets import DATASETS, load_pictures
 from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import check_channels_last
+from keras_se.data.masked import MaskedPictures
 from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
 from keras_se.inspection import describe
@@ -26,6 +27,7 @@ from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
 from keras_se.training.figures import TINY, averaged, figures, logits
 from keras_se.training.label_figures import LabelEvaluation, evaluation_of_labels
+from keras_se.training.mask_evaluation import MaskEvaluation, evaluate_masks
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.views import View, check_margin, views_of
 
@@ -72,8 +74,10 @@ def evaluate(
     data_dir: str | Path | None = None,
     bad_pictures: str = "refuse",
     tta: str | None = None,
-) -> Evaluation | LabelEvaluation:
+) -> Evaluation | LabelEvaluation | MaskEvaluation:
     """Evaluate a set of weights, a run or a model's file.
+
+    A run with masks is measured over the pixels of its test pictures, without `data` and `tta`.
 
     Args:
         what: As for `keras_se.get_model`; a run folder means its last network.
@@ -123,6 +127,11 @@ def evaluate(
         scores = averaged(np.stack([logits(model, test, BATCH, view) for view in views]), "softmax")
         return _account(str(what), test.names, scores, test.labels, [])
     model = None if entry is not None else get_model(what)
+    if model is not None and len(model.output_shape) != 2:
+        raise ValueError(
+            "`what` must answer (batch, classes) with `data`; a run with masks is evaluated "
+            f"without it. Received: what={str(what)!r}, which answers {model.output_shape}"
+        )
     known = describe_set(entry) if entry is not None else describe(model)
     if known.classes is None:
         raise ValueError(
@@ -136,10 +145,16 @@ def evaluate(
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
-def _evaluate_run(folder: Path, tta: str | None) -> Evaluation | LabelEvaluation:
+def _evaluate_run(
+    folder: Path, tta: str | None
+) -> Evaluation | LabelEvaluation | MaskEvaluation:  # fmt: skip
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
+    if recipe.head is not None and tta is not None:
+        raise ValueError(f"`tta` must be None for a run with masks. Received: tta={tta!r}")
     test = load_test(folder, recipe, skipped.append)
+    if isinstance(test, MaskedPictures):
+        return evaluate_masks(folder, recipe, test)
     if not isinstance(test, EncodedPictures) or test.crop == 1:
         check_margin(tta, "pictures of the network's own size, or with crop=1.0")
     model = get_model(folder)

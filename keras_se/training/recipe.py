@@ -68,15 +68,18 @@ class Recipe:
     Attributes:
         model: Name of the builder.
         data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"folder"` for
-            your own pictures, or `"tfds:<name>"` for a data set prepared by TensorFlow Datasets,
-            with config and version as TFDS spells them.
+            your own pictures, `"masks"` for pictures with masks, or `"tfds:<name>"` for a data set
+            prepared by TensorFlow Datasets, with config and version as TFDS spells them.
         data_dir: Folder of the data set's files, or `None` for the usual place. For `"folder"`: one
             folder of pictures per class, or these in folders `train`, `val`, `test` (also
             `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file with
             the columns `file,label` and optionally `split`, or the flat folder that it is in or
             beside. Without `test`, `val` is also the test set; without both, a fifth of the
-            pictures is. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the
-            test set is `test` if it has labels, else `validation`, else a fifth of `train`.
+            pictures is. For `"masks"`: folders `pictures` and `masks`, or these in `train`, `val`,
+            `test`; a mask is a PNG of class numbers with its picture's stem and size, in which 255
+            means that a pixel does not count; `classes.txt` may name the classes, one a line. For
+            `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the test set is `test`
+            if it has labels, else `validation`, else a fifth of `train`.
         labels: For `"folder"`, the labels in the CSV file. `"one"`: one per picture, in the column
             `label`; `"separated"`: the names of any number of labels in it; `"columns"`: any number
             of labels, 0 or 1 in a column for each class, which are all columns except `file` and
@@ -87,6 +90,9 @@ class Recipe:
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
             class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
             those of the weights.
+        head: With `data="masks"`, the decoder on the network: `"unet"` for `keras_se.UNet`,
+            `"fpn"` for `keras_se.FPN`; else `None`.
+        attention: Attention in the U-Net's decoder, `"se"` or `"scse"`; `None`: none.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random weights.
         new_head: Whether to replace the classifier, for weights of other classes.
@@ -169,6 +175,8 @@ class Recipe:
     labels: str = checked(one_of(*FORMATS), "one")
     separator: str = checked(TEXT, ";")
     se: Mapping[str, Any] | None = field(default_factory=dict, metadata={CHECK: SE})
+    head: str | None = checked(one_of(None, "unet", "fpn"), None)
+    attention: str | None = checked(one_of(None, "se", "scse"), None)
     variant: Mapping[str, Any] = field(default_factory=dict, metadata={CHECK: VARIANT})
     weights: str | None = checked(_or_null(TEXT), None)
     new_head: bool = checked(TRUTH, False)

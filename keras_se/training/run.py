@@ -217,7 +217,7 @@ class Run:
             )
             row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
-            row |= {f"val_{name}": value for name, value in evaluated.items()}
+            row |= {f"val_{n}": value for n, value in evaluated.items() if isinstance(value, float)}
             self.history.append(row)
             self._write_weights()
             epoch, first = epoch + 1, 0
