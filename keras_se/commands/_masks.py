@@ -41,8 +41,8 @@ def write_masks(
     if not answers_pixels(network):
         if out is not None:
             raise ValueError(
-                "`--out` must end in .csv or .parquet unless the network answers for every "
-                f"pixel. Received: --out={out}, --weights={weights}"
+                "`out` must be a .csv or .parquet file unless the network answers for every "
+                f"pixel. Received: out={str(out)!r}, weights={weights!r}"
             )
         return False
     if out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,11 +10,9 @@ import click
 from keras_se.commands._output import print_json
 
 
-def is_table(out: Path) -> bool:
-    """Whether a path has the suffix of a table."""
-    from keras_se.scoring.tables import FORMATS
-
-    return out.suffix.lower() in FORMATS
+def is_table(out: Path, images: tuple[str, ...]) -> bool:
+    """Whether `--out` is a table, not a folder for masks, which are of files only."""
+    return bool(out.suffix and not out.is_dir()) or any(map(os.path.isdir, images))
 
 
 def score_files(

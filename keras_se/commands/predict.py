@@ -45,7 +45,7 @@ def predict(
         raise ValueError(
             "`out` must be given with --embeddings, --shard and --batch-size. Received: none"
         )
-    if out is not None and (of_tables or is_table(out)):
+    if out is not None and (of_tables or is_table(out, images)):
         if heatmap is not None or top is not None:
             raise ValueError(
                 "`out` cannot be given with --heatmap or --top: a table has all classes. "

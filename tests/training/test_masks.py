@@ -140,7 +140,7 @@ def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     heat = ("--out", tmp_path / "out", "--heatmap", tmp_path / "heat.png")
     assert_mistake(run("predict", picture, "--weights", place, *heat), "`--heatmap` needs")
     classifier = ("--weights", "se_resnet20.fashion_mnist", "--out", tmp_path / "out")
-    assert_mistake(run("predict", picture, *classifier), "`--out` needs a network")
+    assert_mistake(run("predict", picture, *classifier), "`out` must be a .csv or .parquet file")
     assert not list(tmp_path.iterdir())
 
 
