@@ -55,6 +55,8 @@ from .pruning.pruning import prune as prune
 from .pruning.stages import drop_stage as drop_stage
 from .pyramid import feature_pyramid as feature_pyramid
 from .resolve import get_model as get_model
+from .segmentation.fpn import FPN as FPN
+from .segmentation.unet import UNet as UNet
 from .serving.exporting import export as export
 from .surgery.insertion import add_squeeze_excite as add_squeeze_excite
 from .training.strategies import synchronized as synchronized

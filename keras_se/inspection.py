@@ -13,7 +13,7 @@ from keras import ops
 from keras_se.description import Description
 from keras_se.graph.trace import Call, Graph, is_functional, recalled, recursion, trace
 from keras_se.labels import class_names
-from keras_se.layers import Dense, PictureNormalization
+from keras_se.layers import Dense, MatchSize, PictureNormalization
 
 # Activations that give probabilities, and their names in `export`.
 PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
@@ -23,6 +23,13 @@ ELEMENTWISE = (
     keras.layers.Dropout,
     keras.layers.Rescaling,
     keras.layers.Softmax,
+)
+# Layers after a classifier of every pixel that change only the size of its maps.
+RESIZING = (
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.UpSampling3D,
+    MatchSize,
 )
 
 
@@ -187,9 +194,10 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
             graph = _graph(layer)
             x = graph.outputs[0]
             continue
-        last = last or layer
-        if not isinstance(layer, ELEMENTWISE) or not step.inputs:
-            break
+        if not isinstance(layer, RESIZING):
+            last = last or layer
+            if not isinstance(layer, ELEMENTWISE) or not step.inputs:
+                break
         x = step.inputs[0]
     return last, layer
 
@@ -218,7 +226,7 @@ def without_classifier(model: keras.Model) -> keras.Model:
             if is_functional(step.layer) and ends_in_dense(step.layer):
                 inner = without_classifier(step.layer)
                 return keras.Model(graph.inputs, inner(*step.args, **step.kwargs))
-            if not isinstance(step.layer, ELEMENTWISE) or not step.inputs:
+            if not isinstance(step.layer, (*ELEMENTWISE, *RESIZING)) or not step.inputs:
                 break
             x = step.inputs[0]
         return keras.Model(graph.inputs, graph.outputs)

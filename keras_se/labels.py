@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -26,6 +28,12 @@ def class_names(dataset: str) -> tuple[tuple[str, str], ...]:
 def has_names(dataset: str) -> bool:
     """Whether the class names of a data set are known."""
     return resources.files("keras_se").joinpath("class_names", f"{dataset}.txt").is_file()
+
+
+def class_places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """Index of each class by identifier, and by name where it is unique."""
+    shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
+    return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
 
 
 def probabilities(outputs: Any, scores: str | None) -> np.ndarray:

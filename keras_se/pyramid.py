@@ -27,6 +27,31 @@ def _missing() -> Any:
     )
 
 
+def stage_layers(model: Any, argument: str) -> dict[int, Any]:
+    """The last layer of each stage of a network, by stage.
+
+    Args:
+        model: The network.
+        argument: Name of the argument, for the error.
+
+    Raises:
+        ValueError: If it is not a functional network with one input and the stages 2 to 5.
+    """
+    # Layers are in topological order, so the last one of a stage is its output.
+    last = {
+        name.stage: layer
+        for layer in getattr(model, "layers", ())
+        if (name := parse(layer.name)) and name.part == "stage"
+    }
+    if not last.keys() >= set(STAGES) or len(model.inputs) != 1:
+        raise ValueError(
+            f"`{argument}` must be a functional network with one input and layers named stage2_... "
+            "to stage5_..., such as keras_se.SEResNet50(). Received: "
+            f"{argument}={getattr(model, 'name', model)!r} with stages {sorted(last)}"
+        )
+    return last
+
+
 @keras.saving.register_keras_serializable(package="keras_se")
 class FeaturePyramid(keras.Model):
     """A model from pictures to a dictionary of feature maps, made by `feature_pyramid`.
@@ -83,18 +108,7 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     Reference:
         Lin et al., Feature Pyramid Networks for Object Detection (arXiv:1612.03144), Section 3.
     """
-    # Layers are in topological order, so the last one of a stage is its output.
-    last = {
-        name.stage: layer
-        for layer in getattr(model, "layers", ())
-        if (name := parse(layer.name)) and name.part == "stage"
-    }
-    if not last.keys() >= set(STAGES) or len(model.inputs) != 1:
-        raise ValueError(
-            "`model` must be a functional network with one input and layers named stage2_... to "
-            "stage5_..., such as keras_se.SEResNet50(). Received: "
-            f"model={getattr(model, 'name', model)!r} with stages {sorted(last)}"
-        )
+    last = stage_layers(model, "model")
     (inputs,) = model.inputs
     outputs = {f"P{stage}": last[stage].output for stage in STAGES}
 

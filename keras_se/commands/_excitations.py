@@ -63,8 +63,10 @@ def _of_run(folder: Path, per_class: int | None) -> tuple[keras.Model, Excitatio
         (batch,) = test[indices].evaluation(len(indices))
         return np.asarray(keras.tree.flatten(batch)[0])
 
-    source, model = Samples(test.labels, load, len(test.names)), get_model(folder)
-    return model, measure(Gates(model), source, per_class, list(test.names))
+    # A picture with a mask has no class of its own.
+    names = list(test.names) if recipe.head is None else ["pictures"]
+    source, model = Samples(test.labels, load, len(names)), get_model(folder)
+    return model, measure(Gates(model), source, per_class, names)
 
 
 def _of_set(

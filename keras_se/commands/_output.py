@@ -40,11 +40,14 @@ def figure(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
 
-def flat(report: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = []
+def flat(report: dict[str, Any], digits: int | None = None) -> list[tuple[str, str]]:
+    """The rows of a report; figures in mappings have four digits, `None` is empty."""
+    rows: list[tuple[str, str]] = []
     for key, value in report.items():
         if isinstance(value, dict):
-            rows += [(f"{key} {name}", f"{part:.4f}") for name, part in value.items()]
-        else:
+            rows += [(f"{key} {name}", text) for name, text in flat(value, 4)]
+        elif digits is None:
             rows.append((key, figure(value)))
+        else:
+            rows.append((key, "" if value is None else f"{value:.{digits}f}"))
     return rows

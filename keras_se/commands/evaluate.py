@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from keras_se.commands._masks import print_masks
 from keras_se.commands._output import as_json, print_json, print_table
+
+if TYPE_CHECKING:
+    from keras_se.training.evaluation import Evaluation
+    from keras_se.training.label_figures import LabelEvaluation
 
 
 @click.command()
@@ -27,15 +33,38 @@ def evaluate(
     transform.
     """
     from keras_se.training.evaluation import evaluate
+    from keras_se.training.label_figures import LabelEvaluation
+    from keras_se.training.mask_evaluation import MaskEvaluation
 
     report = evaluate(what, data, data_dir=data_dir, bad_pictures=bad_pictures, tta=tta)
     if as_json:
         print_json(asdict(report))
         return
-    figures = ("cross_entropy", "top1", "top5")
-    rows = [(name, f"{getattr(report, name):.4f}") for name in figures]
-    print_table([("weights", report.what), ("pictures", f"{report.pictures:,}"), *rows])
-    click.echo()
+    if isinstance(report, MaskEvaluation):
+        print_masks(report)
+        return
+    if isinstance(report, LabelEvaluation):
+        _print_labels(report)
+    else:
+        _print_classes(report)
+    for path in report.skipped:
+        click.echo(f"skipped, not a picture: {path}")
+
+
+def _print_labels(report: LabelEvaluation) -> None:
+    _print_figures(report, "cross_entropy", "mean_average_precision")
+    triples = zip(report.classes, report.positives, report.average_precisions, strict=True)
+    print_table(
+        [
+            (name, count, "left out" if value is None else f"{value:.4f}")
+            for name, count, value in triples
+        ],
+        ("class", "pictures", "average precision"),
+    )
+
+
+def _print_classes(report: Evaluation) -> None:
+    _print_figures(report, "cross_entropy", "top1", "top5")
     table = [
         (name, count, "" if top1 is None else f"{top1:.2%}", _mistaken(report.confusion[n], n))
         for n, (name, count, top1) in enumerate(report.per_class())
@@ -43,8 +72,12 @@ def evaluate(
     ]
     most = [(*row[:3], "" if row[3] is None else report.classes[row[3]]) for row in table]
     print_table(most, ("class", "pictures", "top-1", "most often mistaken for"))
-    for path in report.skipped:
-        click.echo(f"skipped, not a picture: {path}")
+
+
+def _print_figures(report: Evaluation | LabelEvaluation, *names: str) -> None:
+    rows = [(name, f"{getattr(report, name):.4f}") for name in names]
+    print_table([("weights", report.what), ("pictures", f"{report.pictures:,}"), *rows])
+    click.echo()
 
 
 def _mistaken(row: list[int], own: int) -> int | None:

@@ -44,7 +44,7 @@ class EncodedPictures:
     Attributes:
         source: Provides their bytes.
         chosen: Indices in `source`, `(count,)`.
-        labels: int64 from 0 to less than `classes`, `(count,)`.
+        labels: int64 from 0 to less than `classes`, `(count,)`, or multi-hot, `(count, classes)`.
         names: Names of the classes.
         shape: Input shape of the network: `(size, size, channels)`, grey or RGB.
         crop: Share of the shorter side kept by the centre crop for evaluation.
@@ -79,10 +79,11 @@ class EncodedPictures:
         return (self.source.entry(index)[0] for index in self.chosen.tolist())
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """The key of each picture; its size in bytes and its class."""
-        for index, label in zip(self.chosen.tolist(), self.labels.tolist(), strict=True):
+        """The key of each picture; its size in bytes and its classes."""
+        for index, label in zip(self.chosen.tolist(), self.labels, strict=True):
             key, size = self.source.entry(index)
-            yield key, f"{size} {self.names[label]}"
+            own = [label] if self.labels.ndim == 1 else np.flatnonzero(label).tolist()
+            yield key, f"{size} {', '.join(self.names[n] for n in own)}"
 
     def bad(self) -> Iterator[str]:
         """A line for each bad picture: its name, and what is wrong."""

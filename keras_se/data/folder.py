@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_se.data.encoded import EncodedPictures
+from keras_se.data.label_format import classes_of
 from keras_se.data.listing import list_folder
 from keras_se.data.loading import DataRequest
 from keras_se.data.splits import with_test
@@ -69,18 +70,18 @@ def load_folder(request: DataRequest, report: Callable[[str], None]) -> dict[str
     if request.data_dir is None:
         raise ValueError("`data_dir` must be given with data='folder'. Received: data_dir=None")
     shape, crop = request.encoding(3)
-    listing = list_folder(Path(request.data_dir), request.skip, report)
+    listing = list_folder(Path(request.data_dir), request.skip, report, request.labels)
     parts = {}
     for part, files in listing.parts.items():
         paths, sizes = [path for path, _, _ in files], [size for _, size, _ in files]
-        labels = np.array([label for _, _, label in files], np.int64)
+        labels = request.labels.array([own for _, _, own in files], len(listing.names))
         pictures = EncodedPictures(
             Files(paths, sizes, listing.root), np.arange(len(paths)), labels, listing.names, shape,
             crop, listing.origins[part],
         )  # fmt: skip
         if request.skip:
             pictures = pictures.sound(report)
-        empty = sorted(set(range(len(listing.names))) - set(pictures.labels.tolist()))
+        empty = np.setdiff1d(np.arange(len(listing.names)), classes_of(pictures.labels)).tolist()
         if part != "train" and len(pictures):
             empty = []
         if empty:

@@ -30,7 +30,7 @@ class Data(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels, int64 from 0 to less than `classes`."""
+        """Labels, int64 from 0 to less than `classes`, or multi-hot, `(count, classes)`."""
 
     @property
     def names(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keras_se.data.label_format import LabelFormat
 from keras_se.pictures import SUFFIXES, class_folders, printable, visible
 
 # Folder names of each part; upper or lower case.
@@ -29,7 +30,6 @@ COLUMNS = {
 }
 # Name of a table beside the folder, if it does not have the folder's name.
 TABLE = "labels.csv"
-SEVERAL = ";"
 
 
 @dataclass
@@ -38,41 +38,52 @@ class Listing:
 
     Attributes:
         root: The folder that keys of files are relative to.
-        names: Names of the classes, sorted.
-        parts: Path, size in bytes and class of each file in `"train"` and, if given, `"validation"`
-            and `"test"`.
+        names: Names of the classes: sorted, or in the order of their columns.
+        parts: Path, size in bytes and classes of each file in `"train"` and, if given,
+            `"validation"` and `"test"`.
         origins: Where each part is from, in words.
     """
 
     root: Path
     names: list[str]
-    parts: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
+    parts: dict[str, list[tuple[str, int, tuple[int, ...]]]] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
 
 
-def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> Listing:
+def list_folder(
+    folder: Path, skip: bool, report: Callable[[str], None], labels: LabelFormat | None = None
+) -> Listing:
     """The files of a folder of folders, or of a flat folder with a table.
 
     Args:
         folder: The folder, or the table.
         skip: Whether to skip files that cannot be read; else they are errors.
         report: Called with a line for each thing left out.
+        labels: The form of a table's labels; several labels need a table. Defaults to `None`, for
+            one label in a column.
 
     Raises:
         ValueError: If it is neither, has fewer than two classes, or a file cannot be read.
         OSError: If a folder cannot be read.
     """
-    shown = printable(folder)
+    shown, labels = printable(folder), labels or LabelFormat()
     if folder.is_file() and folder.suffix.lower() == ".csv":
-        return _of_table(folder, skip, report)
+        return _of_table(folder, skip, report, labels)
     if not folder.is_dir():
         raise ValueError(f"`data_dir` must be a folder or a CSV file. Received: data_dir={shown!r}")
     inside = visible(folder)
     folders = [path for path in inside if path.is_dir()]
-    places = _parts(folder, folders, report)
+    if labels.several:
+        if (table := _table_of(folder, inside)) is None:
+            raise ValueError(
+                f"{shown}: expected a CSV file with labels={labels.kind!r}, in it or beside it. "
+                "Received: none"
+            )
+        return _of_table(table, skip, report, labels, folder)
+    places = part_folders(folder, folders, report)
     classes = folders if places is None else [p for p in visible(places["train"]) if p.is_dir()]
     if len(classes) < 2 and (table := _table_of(folder, inside)):
-        return _of_table(table, skip, report, folder)
+        return _of_table(table, skip, report, labels, folder)
     if places is None:
         places = {"train": folder}
     else:
@@ -85,7 +96,7 @@ def list_folder(folder: Path, skip: bool, report: Callable[[str], None]) -> List
     return listing
 
 
-def _parts(
+def part_folders(
     folder: Path, folders: Sequence[Path], report: Callable[[str], None]
 ) -> dict[str, Path] | None:
     """The folder of each part; `None` if the folders are classes."""
@@ -155,7 +166,7 @@ def _class_names(place: Path, folders: Sequence[Path]) -> list[str]:
 
 def _of_classes(
     place: Path, names: Sequence[str], skip: bool, report: Callable[[str], None]
-) -> Iterator[tuple[str, int, int]]:
+) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """Path, size and class of the pictures in folders of classes."""
     inside = visible(place)
     extra = sorted({path.name for path in inside if path.is_dir()} - set(names))
@@ -171,7 +182,7 @@ def _of_classes(
             if path.suffix.lower() not in SUFFIXES:
                 others.append(path)
             elif (size := readable_size(path, skip, report)) is not None:
-                yield str(path), size, label
+                yield str(path), size, (label,)
     _report_left_out(place, others, report)
 
 
@@ -212,8 +223,9 @@ def _report_left_out(place: Path, paths: Sequence[Path], report: Callable[[str],
 
 
 def _of_table(
-    table: Path, skip: bool, report: Callable[[str], None], folder: Path | None = None
-) -> Listing:
+    table: Path, skip: bool, report: Callable[[str], None], labels: LabelFormat,
+    folder: Path | None = None,
+) -> Listing:  # fmt: skip
     """The files that a table lists.
 
     They are searched for in its folder, in `folder`, and in `folder`'s only subfolder, if any.
@@ -222,14 +234,20 @@ def _of_table(
     folder = folder or table.parent
     below = [path for path in visible(folder) if path.is_dir()]
     roots = list(dict.fromkeys((table.parent, folder, *(below if len(below) == 1 else ()))))
-    rows = list(_rows(table))
-    names = sorted({label for _, _, label, _ in rows})
+    columns: list[str] = []
+    rows = list(_rows(table, labels, columns))
+    if labels.kind == "separated" and all(len(own) < 2 for _, _, own, _ in rows):
+        raise ValueError(
+            f"{shown}: expected a picture with several labels, with {labels.separator!r} between "
+            "them; `separator` sets another, labels=one reads one each. Received: none"
+        )
+    names = columns or sorted({name for _, _, own, _ in rows for name in own})
     if len(names) < 2:
         raise ValueError(f"{shown}: expected at least two classes. Received: {_some(names)}")
     listing = Listing(table.parent, names)
     label_of = {name: label for label, name in enumerate(names)}
     seen: dict[Path, int] = {}
-    for line, file, label, part in rows:
+    for line, file, own, part in rows:
         path = next((root / file for root in roots if (root / file).exists()), roots[0] / file)
         where = f"{shown}, line {line}"
         if path in seen:
@@ -241,7 +259,9 @@ def _of_table(
             )
         size = readable_size(path, skip, report)
         if size is not None:
-            listing.parts.setdefault(part, []).append((str(path), size, label_of[label]))
+            listing.parts.setdefault(part, []).append(
+                (str(path), size, tuple(label_of[name] for name in own))
+            )
     if "train" not in listing.parts:
         raise ValueError(f"{shown}: expected training pictures. Received: none")
     whole = len(listing.parts) == 1
@@ -259,43 +279,58 @@ def _of_table(
     return listing
 
 
-def _rows(table: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Line, file, label and part of each row of a table."""
+def _rows(
+    table: Path, labels: LabelFormat, columns: list[str]
+) -> Iterator[tuple[int, str, tuple[str, ...], str]]:
+    """Line, file, labels and part of each row of a table.
+
+    With a column for each class, their names are added to `columns`.
+    """
     shown = printable(table)
     try:
         text = table.read_text("utf-8-sig")
         head = text.partition("\n")[0]
         delimiter = next((mark for mark in ",;\t" if mark in head), ",")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        header = [name.strip().lower() for name in next(reader, [])]
+        given = [name.strip() for name in next(reader, [])]
+        header = [name.lower() for name in given]
         places = {
             column: next((n for n, name in enumerate(header) if name in words), None)
             for column, words in COLUMNS.items()
         }
         file, label, split = places["file"], places["label"], places["split"]
-        if file is None or label is None:
+        wide = labels.kind == "columns"
+        if file is None or (label is None and not wide):
+            kind = "the classes" if wide else "label"
             raise ValueError(
-                f"{shown}: expected the header file,label (and split, if there are several). "
+                f"{shown}: expected the header file,{kind} (and split, if there are several). "
                 f"Received: {_some(header)}"
             )
+        if wide:
+            columns += labels.columns(shown, given, (file, split))
         for row in reader:
             if not any(value.strip() for value in row):
                 continue
             where = f"{shown}, line {reader.line_num}"
-            if len(row) != len(header) or not row[file].strip() or not row[label].strip():
+            cell = "" if wide or label is None or len(row) != len(header) else row[label]
+            if (
+                len(row) != len(header)
+                or not row[file].strip()
+                or not (labels.several or cell.strip())
+            ):
                 raise ValueError(
                     f"{where}: expected {len(header)} values, with a file and a label. "
                     f"Received: {_some(row)}"
                 )
-            if SEVERAL in row[label]:
-                raise ValueError(
-                    f"{where}: expected one label per picture; several are not supported. "
-                    f"Received: {row[label][:60]}"
-                )
+            if wide:
+                marks = [row[n] for n in range(len(row)) if n not in (file, split)]
+                own = labels.marked(where, columns, marks)
+            else:
+                own = labels.found(where, cell)
             word = "train" if split is None else row[split].strip().lower()
             if word not in PART_OF:
                 raise ValueError(f"{where}: expected a split of {WORDS}. Received: {word[:60]!r}")
-            yield reader.line_num, row[file].strip(), row[label].strip(), PART_OF[word]
+            yield reader.line_num, row[file].strip(), own, PART_OF[word]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{shown}: expected a CSV file in UTF-8. Received: {error}") from None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_se.checks import unknown_choice
 from keras_se.data.datasets import DATASETS, load_pictures
+from keras_se.data.label_format import LabelFormat
 from keras_se.data.labelled import Data
 
 # Prefix of a data set that TensorFlow Datasets prepares.
@@ -19,12 +20,13 @@ class DataRequest:
     """A data set, and how to load it.
 
     Attributes:
-        data: A key of `DATASETS`, `"folder"`, or `"tfds:NAME"`.
+        data: A key of `DATASETS`, `"folder"`, `"masks"`, or `"tfds:NAME"`.
         data_dir: Folder of its files, or `None` for the usual place.
         image_size: Height and width to resize to; `None`: pictures of one size keep it.
         encoding: Returns the input shape `(size, size, channels)` and the share of the shorter side
             that is evaluated, for encoded pictures of so many channels.
         skip: Whether to skip files that are not pictures; else they are errors.
+        labels: The form of a folder's labels. Defaults to one label per picture.
     """
 
     data: str
@@ -32,6 +34,7 @@ class DataRequest:
     image_size: int | None
     encoding: Callable[[int], tuple[tuple[int, int, int], float]]
     skip: bool
+    labels: LabelFormat = field(default_factory=LabelFormat)
 
 
 def load(request: DataRequest, report: Callable[[str], None]) -> Mapping[str, Data]:
@@ -47,13 +50,17 @@ def load(request: DataRequest, report: Callable[[str], None]) -> Mapping[str, Da
         from keras_se.data.folder import load_folder
 
         return load_folder(request, report)
+    if request.data == "masks":
+        from keras_se.data.mask_folder import load_masks
+
+        return load_masks(request, report)
     if request.data.startswith(TFDS):
         from keras_se.data.tfds import load_tfds
 
         return load_tfds(request, report)
     if request.data not in DATASETS:
         more = f"'{TFDS}<name>' of TensorFlow Datasets"
-        raise ValueError(unknown_choice("data", request.data, [*DATASETS, "folder"], more))
+        raise ValueError(unknown_choice("data", request.data, [*DATASETS, "folder", "masks"], more))
     if request.image_size is not None:
         raise ValueError(
             f"`image_size` must be null for {request.data}, whose pictures have a fixed size. "

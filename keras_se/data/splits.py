@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-import numpy as np
-
+from keras_se.data.label_format import classes_of
 from keras_se.data.labelled import Data
 from keras_se.data.randomness import PARTS, permutation
 
@@ -22,17 +21,27 @@ def with_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
     Without `"test"`, a fifth of `"train"` is held out for it. If too little is left to train on, a
     `ValueError` names the data set, `where`.
     """
-    # Shuffled, so that held-out and test pictures cover all classes.
-    parts = {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
+    parts = shuffled(parts)
     every = parts["train"]
-    present = np.unique(every.labels)
+    present = classes_of(every.labels)
     if len(present) < 2:
         raise ValueError(
             f"{where}: expected training pictures of at least two classes. "
             f"Received: {len(every)} picture(s) of {len(present)}"
         )
+    return with_held_out_test(where, parts)
+
+
+def shuffled(parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
+    """The parts, each in a fixed random order: held-out and test pictures cover all classes."""
+    return {name: data[permutation(len(data), PARTS)] for name, data in parts.items()}
+
+
+def with_held_out_test(where: str, parts: Mapping[str, AnyData]) -> dict[str, AnyData]:
+    """`with_test` for shuffled parts of any classes."""
     if "test" in parts:
-        return parts
+        return dict(parts)
+    every = parts["train"]
     count = len(every) // TEST
     if not count:
         raise ValueError(f"{where}: expected at least {TEST} pictures. Received: {len(every)}")

@@ -15,6 +15,7 @@ from keras_se.layers.efficient_channel_attention import ECAConfig, EfficientChan
 from keras_se.layers.grouped_conv1d import GroupedConv1D
 from keras_se.layers.grouped_conv2d import GroupedConv2D
 from keras_se.layers.grouped_conv3d import GroupedConv3D
+from keras_se.layers.match_size import MatchSize
 from keras_se.layers.multiply_add import MultiplyAdd, ScaleOffset
 from keras_se.layers.picture_normalization import PictureNormalization
 from keras_se.layers.shake_shake import ShakeShake
@@ -42,6 +43,7 @@ __all__ = [
     "GroupedConv1D",
     "GroupedConv2D",
     "GroupedConv3D",
+    "MatchSize",
     "MultiplyAdd",
     "PictureNormalization",
     "SCSEConfig",

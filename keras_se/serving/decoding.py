@@ -44,7 +44,8 @@ class Transform:
     """The preprocessing of a picture for a network.
 
     It is resized to cover `floor(height / crop)` x `floor(width / crop)` pixels, then
-    centre-cropped: for a square this is the transform of `load_image`.
+    centre-cropped: for a square this is the transform of `load_image`. With `whole` it is resized
+    to the result's size instead, also if that changes its aspect ratio.
 
     Attributes:
         height: Rows of the result.
@@ -54,6 +55,7 @@ class Transform:
         interpolation: `"bilinear"` or `"bicubic"`, both with anti-aliasing.
         max_pixels: Larger pictures are refused before they are decoded.
         strict: Whether to refuse pictures that need conversion.
+        whole: Whether nothing is cropped. Defaults to `False`.
     """
 
     height: int
@@ -63,6 +65,7 @@ class Transform:
     interpolation: str
     max_pixels: int
     strict: bool = False
+    whole: bool = False
 
     @property
     def covered(self) -> tuple[int, int]:
@@ -78,6 +81,8 @@ class Transform:
         """Rows and columns after the resize; truncated, not rounded, as in `load_image`."""
         import tensorflow as tf
 
+        if self.whole:
+            return tf.constant(self.height, tf.int64), tf.constant(self.width, tf.int64)
         rows, columns = tf.unstack(tf.constant(self.covered, tf.int64))
         height, width = (tf.maximum(side, 1) for side in _turned_sides(header))
         flat = height * columns <= width * rows

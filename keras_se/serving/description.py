@@ -135,9 +135,12 @@ def transform_of(
     known = describe(model)
     chosen = preprocessing or known
     height, width = (side or chosen.size or SIZE for side in (known.height, known.width))
+    # A mask is of the whole picture.
+    pixels = len(model.outputs[0].shape) == 4 and known.answers != "values"
     transform = Transform(
-        height, width, known.channels, chosen.crop, chosen.interpolation, max_pixels, strict
-    )
+        height, width, known.channels, chosen.crop, chosen.interpolation, max_pixels, strict,
+        whole=pixels and preprocessing is None,
+    )  # fmt: skip
     least = math.prod(transform.covered)
     if max_pixels < least:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_se.training.mask_figures import PixelCrossentropy, pixel_accuracy
 from keras_se.training.optimizers import optimizer
 from keras_se.training.recipe import Recipe
 
@@ -20,9 +21,15 @@ def compile_for_training(
         model: The network.
         recipe: Provides the loss and the optimizer.
         steps_per_epoch: Steps of an epoch.
-        labels: Classes of the training pictures.
+        labels: Classes of the training pictures, `(count,)` or multi-hot `(count, classes)`.
     """
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    loss: keras.losses.Loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    metric: keras.metrics.Metric = keras.metrics.CategoricalAccuracy("top1")
+    # Keras creates a metric's variables on first use.
+    size = [1 if n is None else n for n in model.output_shape]
+    outputs = targets = keras.ops.zeros(size)
+    if recipe.head is not None:
+        loss, metric, targets = PixelCrossentropy(), pixel_accuracy(), outputs[..., 0]
     if recipe.loss == "sigmoid":
         loss = SummedSigmoid(recipe.target_threshold)
     if recipe.class_weights == "balanced":
@@ -31,13 +38,12 @@ def compile_for_training(
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
-        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        # A picture with several labels has no top-1.
+        metrics=[metric] if labels.ndim == 1 else [],
         weighted_metrics=[],
     )
     model.optimizer.build(model.trainable_variables)
-    # Keras creates a metric's variables on first use.
-    nothing = keras.ops.zeros((1, model.output_shape[-1]))
-    model.compute_metrics(None, nothing, nothing)
+    model.compute_metrics(None, targets, outputs)
     model.reset_metrics()
 
 

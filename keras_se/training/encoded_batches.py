@@ -40,6 +40,7 @@ def encoded_batches(
     shown = views(recipe, epoch, pictures.labels)[first:, chosen]
     indices, labels = tf.constant(pictures.chosen), tf.constant(pictures.labels)
     smoothing, classes = recipe.label_smoothing, pictures.classes
+    several = pictures.labels.ndim == 2
 
     def augmented(picture: np.ndarray, view: int) -> np.ndarray:
         return randomly_augmented(picture, recipe, epoch, view)
@@ -65,7 +66,8 @@ def encoded_batches(
             rounded = tf.cast(tf.round(picture), tf.uint8)
             done = tf.numpy_function(augmented, (rounded, view), tf.uint8, stateful=False)
             picture = tf.ensure_shape(tf.cast(done, tf.float32), pictures.shape)
-        target = tf.one_hot(labels[index], classes)
+        target = labels[index]
+        target = tf.cast(target, tf.float32) if several else tf.one_hot(target, classes)
         return picture, target * (1 - smoothing) + smoothing / classes
 
     data = tf.data.Dataset.from_tensor_slices(shown).map(with_numbers).unbatch()

@@ -1,10 +1,9 @@
-"""`keras-se evaluate`: accuracy of a network on labelled pictures."""
+"""`keras-se evaluate`: figures of a network on labelled pictures."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,14 +17,17 @@ from keras_se.checks import unknown_choice
 from keras_se.data.datasets import DATASETS, load_pictures
 from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import check_channels_last
+from keras_se.data.masked import MaskedPictures
 from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
 from keras_se.inspection import describe
-from keras_se.labels import class_names
+from keras_se.labels import class_names, class_places
 from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
 from keras_se.training.figures import TINY, averaged, figures, logits
+from keras_se.training.label_figures import LabelEvaluation, evaluation_of_labels
+from keras_se.training.mask_evaluation import MaskEvaluation, evaluate_masks
 from keras_se.training.recipe import BAD_PICTURES, from_dict
 from keras_se.views import View, check_margin, views_of
 
@@ -72,8 +74,10 @@ def evaluate(
     data_dir: str | Path | None = None,
     bad_pictures: str = "refuse",
     tta: str | None = None,
-) -> Evaluation:
+) -> Evaluation | LabelEvaluation | MaskEvaluation:
     """Evaluate a set of weights, a run or a model's file.
+
+    A run with masks is measured over the pixels of its test pictures, without `data` and `tta`.
 
     Args:
         what: As for `keras_se.get_model`; a run folder means its last network.
@@ -88,6 +92,9 @@ def evaluate(
         tta: Test-time augmentation: the mean of the probabilities of `"flip"`: the picture and its
             mirror image; `"five"`: the centre and the corners of the resized picture (Krizhevsky et
             al., 2012); `"ten"`: both. Defaults to `None`: the picture alone.
+
+    Returns:
+        An `Evaluation`; a `LabelEvaluation` of a run on pictures with several labels.
 
     Raises:
         ValueError: If there is no such network or data, its classes are not known, a run's data
@@ -120,6 +127,11 @@ def evaluate(
         scores = averaged(np.stack([logits(model, test, BATCH, view) for view in views]), "softmax")
         return _account(str(what), test.names, scores, test.labels, [])
     model = None if entry is not None else get_model(what)
+    if model is not None and len(model.output_shape) != 2:
+        raise ValueError(
+            "`what` must answer (batch, classes) with `data`; a run with masks is evaluated "
+            f"without it. Received: what={str(what)!r}, which answers {model.output_shape}"
+        )
     known = describe_set(entry) if entry is not None else describe(model)
     if known.classes is None:
         raise ValueError(
@@ -133,15 +145,22 @@ def evaluate(
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
-def _evaluate_run(folder: Path, tta: str | None) -> Evaluation:
+def _evaluate_run(
+    folder: Path, tta: str | None
+) -> Evaluation | LabelEvaluation | MaskEvaluation:  # fmt: skip
     skipped: list[str] = []
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
+    if recipe.head is not None and tta is not None:
+        raise ValueError(f"`tta` must be None for a run with masks. Received: tta={tta!r}")
     test = load_test(folder, recipe, skipped.append)
+    if isinstance(test, MaskedPictures):
+        return evaluate_masks(folder, recipe, test)
     if not isinstance(test, EncodedPictures) or test.crop == 1:
         check_margin(tta, "pictures of the network's own size, or with crop=1.0")
     model = get_model(folder)
     every = np.stack([logits(model, test, recipe.batch, view) for view in views_of(tta)])
-    return _account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
+    account: Any = _account if test.labels.ndim == 1 else evaluation_of_labels
+    return account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
 
 
 def _set_model(entry: Any) -> keras.Model:
@@ -218,14 +237,16 @@ def _files(
     classes, batch = known.classes or (), -(-BATCH // len(views))
     transform, colours = preprocessing_of(known), colours_for(known)
     if not is_tfds(data):
-        items: list[tuple[Any, int]] = [*class_files(Path(data), _places(classes), "the network")]
+        items: list[tuple[Any, int]] = [
+            *class_files(Path(data), class_places(classes), "the network")
+        ]
         sides = sides_of(known)
         return _Files(
             items, lambda p: read_picture(p, transform, colours, sides=sides, views=views), str,
             batch,
         )  # fmt: skip
     records, chosen, names = evaluated_on(data, data_dir)
-    places = _places(classes)
+    places = class_places(classes)
     for identifier, name in classes:
         # TFDS numbers classes that have no names.
         if identifier.isdecimal() and identifier != name:
@@ -243,15 +264,9 @@ def _files(
     )
 
 
-def _places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Index of each class by identifier, and by name where it is unique."""
-    shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
-    return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
-
-
 def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
     """The pictures in a folder of folders, named by class identifiers or names."""
-    return class_files(folder, _places(class_names(dataset)), dataset)
+    return class_files(folder, class_places(class_names(dataset)), dataset)
 
 
 def _account(

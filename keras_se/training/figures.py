@@ -1,4 +1,4 @@
-"""Accuracy and cross-entropy of a network."""
+"""Figures of a network: accuracy and cross-entropy, or those of several labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_se.data.labelled import Data, streamed
 from keras_se.labels import probabilities
+from keras_se.training.label_figures import label_figures
 from keras_se.views import CENTRE, View
 
 # Stands for a probability of zero.
@@ -33,7 +34,14 @@ def averaged(logits: np.ndarray, scores: str) -> np.ndarray:
 
 
 def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Cross-entropy, top-1 and top-5 of logits `(count, classes)`."""
+    """Cross-entropy, top-1 and top-5 of logits `(count, classes)`; see also `label_figures`.
+
+    Args:
+        logits: `(count, classes)`.
+        labels: The class of each picture, `(count,)`, or multi-hot, `(count, classes)`.
+    """
+    if labels.ndim == 2:
+        return label_figures(logits, labels)
     rows = np.arange(len(labels))
     shifted = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]

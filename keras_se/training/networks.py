@@ -11,9 +11,12 @@ from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import Data
 from keras_se.inspection import tell
 from keras_se.models._builder import Builder, with_new_head
+from keras_se.segmentation.fpn import FPN
+from keras_se.segmentation.unet import UNet
 from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
+HEADS: dict[str, Any] = {"unet": UNet, "fpn": FPN}
 # Settings that apply only to pictures in memory.
 HELD_ONLY = ("shift", "cutout", "random_erasing")
 
@@ -40,6 +43,10 @@ def _network(recipe: Recipe, data: Data) -> keras.Model:
     }
     if recipe.se != {}:
         arguments["se"] = recipe.se_config()
+    if recipe.head is not None:
+        backbone = builder(include_top=False, **arguments)
+        own = {} if recipe.attention is None else {"attention": recipe.attention}
+        return HEADS[recipe.head](backbone, data.classes, classifier_activation=None, **own)
     if not recipe.new_head:
         return builder(classes=data.classes, classifier_activation=None, **arguments)
     known = weights_set(recipe)

@@ -18,7 +18,9 @@ from keras_se.checks import (
     tuple_of,
     unknown_choice,
 )
+from keras_se.data.label_format import FORMATS
 from keras_se.fields import CHECK, FRACTION, SHARE, check_fields, checked
+from keras_se.training.conflicts import check_together
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
@@ -66,25 +68,38 @@ class Recipe:
     Attributes:
         model: Name of the builder.
         data: Name of the data set: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"folder"` for
-            your own pictures, or `"tfds:<name>"` for a data set prepared by TensorFlow Datasets,
-            with config and version as TFDS spells them.
+            your own pictures, `"masks"` for pictures with masks, or `"tfds:<name>"` for a data set
+            prepared by TensorFlow Datasets, with config and version as TFDS spells them.
         data_dir: Folder of the data set's files, or `None` for the usual place. For `"folder"`: one
             folder of pictures per class, or these in folders `train`, `val`, `test` (also
             `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file with
             the columns `file,label` and optionally `split`, or the flat folder that it is in or
             beside. Without `test`, `val` is also the test set; without both, a fifth of the
-            pictures is. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the
-            test set is `test` if it has labels, else `validation`, else a fifth of `train`.
+            pictures is. For `"masks"`: folders `pictures` and `masks`, or these in `train`, `val`,
+            `test`; a mask is a PNG of class numbers with its picture's stem and size, in which 255
+            means that a pixel does not count; `classes.txt` may name the classes, one a line. For
+            `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the test set is `test`
+            if it has labels, else `validation`, else a fifth of `train`.
+        labels: For `"folder"`, the labels in the CSV file. `"one"`: one per picture, in the column
+            `label`; `"separated"`: the names of any number of labels in it; `"columns"`: any number
+            of labels, 0 or 1 in a column for each class, which are all columns except `file` and
+            `split`. Several labels need `loss="sigmoid"`; `best.keras` then has the best mean
+            average precision on the validation pictures.
+        separator: Text between the names of several labels, in the CSV file and in
+            `out_of_fold.csv`.
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
             class, such as `{"type": "ECAConfig"}`; `None` for the plain network. Empty (default):
             those of the weights.
+        head: With `data="masks"`, the decoder on the network: `"unet"` for `keras_se.UNet`,
+            `"fpn"` for `keras_se.FPN`; else `None`.
+        attention: Attention in the U-Net's decoder, `"se"` or `"scse"`; `None`: none.
         variant: Fields of the network's description that differ from the default.
         weights: Weights to start from, or `None` for random weights.
         new_head: Whether to replace the classifier, for weights of other classes.
         held_out: Number of training pictures held out for validation; with 0, the validation set is
             the data set's own, or else the test set.
         folds: Number of parts of the training pictures for cross-validation, each with the same
-            share of every class; `None`: none.
+            share of every class, or combination of labels; `None`: none.
         fold: The part that is validated and not trained on, from 1 to `folds`; the run also writes
             its predictions, `out_of_fold.csv`.
         sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many
@@ -120,6 +135,12 @@ class Recipe:
         target_threshold: With the sigmoid loss, targets above it become one and others zero, so
             that a mixed picture fully has each of its classes; `None`: they are unchanged.
         label_smoothing: Share of the target that is spread over all classes.
+        teacher: Network to distil (Hinton et al., 2015): the name of a set of weights, a run folder
+            or a `.keras` file, with the classes of the data. It answers the same augmented
+            pictures in inference mode; a run resumes only with the same teacher.
+        distillation: With `teacher`, the weight of the loss against its probabilities, from 0 to 1;
+            that against the labels has the rest.
+        temperature: Divides both networks' logits in that loss, which counts by its square.
         shift: Pixels of zero padding before a random crop.
         flip: Whether to mirror half of the pictures.
         repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
@@ -138,6 +159,10 @@ class Recipe:
             batches.
         ema: Decay per step of the weights' moving average, which is then validated and saved; or
             `None`.
+        swa: Stochastic weight averaging (Izmailov et al., 2018): share of the epochs after which
+            the weights are averaged, over the ends of all later epochs; from then on the mean is
+            validated and saved, with BatchNorm's statistics recomputed on 10,000 training pictures;
+            the learning rate stays that of `schedule`. `None`: no averaging.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or, to compare runs,
             `"float64"`.
         deterministic: Whether to use TensorFlow's bitwise reproducible operations, slower on a GPU.
@@ -147,7 +172,11 @@ class Recipe:
     model: str = field(metadata={CHECK: MODEL})
     data: str = field(metadata={CHECK: TEXT})
     data_dir: str | None = checked(_or_null(TEXT), None)
+    labels: str = checked(one_of(*FORMATS), "one")
+    separator: str = checked(TEXT, ";")
     se: Mapping[str, Any] | None = field(default_factory=dict, metadata={CHECK: SE})
+    head: str | None = checked(one_of(None, "unet", "fpn"), None)
+    attention: str | None = checked(one_of(None, "se", "scse"), None)
     variant: Mapping[str, Any] = field(default_factory=dict, metadata={CHECK: VARIANT})
     weights: str | None = checked(_or_null(TEXT), None)
     new_head: bool = checked(TRUTH, False)
@@ -177,6 +206,9 @@ class Recipe:
     loss: str = checked(one_of("softmax", "sigmoid"), "softmax")
     target_threshold: float | None = checked(_or_null(SHARE), None)
     label_smoothing: float = checked(SHARE, 0.0)
+    teacher: str | None = checked(_or_null(TEXT), None)
+    distillation: float | None = checked(_or_null(PROBABILITY), None)
+    temperature: float = checked(POSITIVE, 1.0)
     shift: int = checked(NATURAL, 0)
     flip: bool = checked(TRUTH, False)
     repeats: int = checked(COUNT, 1)
@@ -192,6 +224,7 @@ class Recipe:
     mixup: float = checked(NOT_NEGATIVE, 0.0)
     cutmix: float = checked(NOT_NEGATIVE, 0.0)
     ema: float | None = checked(_or_null(FRACTION), None)
+    swa: float | None = checked(_or_null(SHARE), None)
     precision: str = checked(
         one_of("float32", "float64", "mixed_bfloat16", "mixed_float16"), "float32"
     )
@@ -200,40 +233,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"`warmup_epochs` must be less than `epochs`, {self.epochs}. "
-                f"Received: warmup_epochs={self.warmup_epochs}"
-            )
-        if self.new_head and self.weights is None:
-            raise ValueError("`weights` must be given with new_head=true. Received: weights=None")
-        if self.schedule == "step" and not self.drops:
-            raise ValueError("`drops` must not be empty with schedule='step'. Received: drops=()")
-        if (self.fold is None) != (self.folds is None) or (self.fold or 0) > (self.folds or 0):
-            raise ValueError(
-                "`fold` must be from 1 to `folds`, and both given or both null. "
-                f"Received: fold={self.fold}, folds={self.folds}"
-            )
-        if self.fold is not None and self.held_out:
-            raise ValueError(
-                "`held_out` must be 0 with `fold`, which holds pictures out itself. "
-                f"Received: held_out={self.held_out}"
-            )
-        if self.sampling == "balanced" and self.class_weights == "balanced":
-            raise ValueError(
-                "`class_weights` must be null with sampling='balanced', which balances the classes "
-                "already. Received: class_weights='balanced'"
-            )
-        if self.batch % self.repeats:
-            raise ValueError(
-                f"`batch` must be a multiple of `repeats`, {self.repeats}. "
-                f"Received: batch={self.batch}"
-            )
-        if self.target_threshold is not None and self.loss != "sigmoid":
-            raise ValueError(
-                "`target_threshold` is only supported with loss='sigmoid'. "
-                f"Received: target_threshold={self.target_threshold}"
-            )
+        check_together(self)
         self.se_config()
 
     def se_config(self) -> AttentionConfig | None:

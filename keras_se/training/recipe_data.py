@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from keras_se.data.encoded import EncodedPictures
+from keras_se.data.label_format import LabelFormat
 from keras_se.data.labelled import Data, Pictures
 from keras_se.data.loading import DataRequest, load
+from keras_se.data.masked import MaskedPictures
 from keras_se.training.batches import TrainingBatches
 from keras_se.training.encoded_batches import encoded_batches
+from keras_se.training.mask_batches import MaskBatches
 from keras_se.training.networks import encoded_as
 from keras_se.training.recipe import Recipe
 
@@ -28,6 +31,7 @@ def load_data(recipe: Recipe, report: Callable[[str], None]) -> Mapping[str, Dat
         recipe.image_size,
         functools.partial(encoded_as, recipe),
         recipe.bad_pictures == "skip",
+        LabelFormat(recipe.labels, recipe.separator),
     )
     return load(request, report)
 
@@ -41,6 +45,8 @@ def training_batches(
 ) -> Any:
     """The batches of an epoch from step `first`: `(pictures in 0..255, targets)`, float32.
 
+    The targets of pictures with masks are the class numbers of their pixels, uint8.
+
     Args:
         data: The training pictures.
         recipe: Provides the batch size, the seed and the augmentation.
@@ -50,4 +56,6 @@ def training_batches(
     """
     if isinstance(data, EncodedPictures):
         return encoded_batches(data, recipe, epoch, first, part)
+    if isinstance(data, MaskedPictures):
+        return MaskBatches(data, recipe, epoch, first, part)
     return TrainingBatches(cast(Pictures, data), recipe, epoch, first, part)

@@ -17,9 +17,11 @@ import numpy as np
 from keras_se.data.encoded import EncodedPictures
 from keras_se.data.labelled import Data, check_channels_last
 from keras_se.training import checkpoints
+from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
-from keras_se.training.figures import figures, logits
+from keras_se.training.distillation import Student, Teacher, check_teacher, load_teacher
+from keras_se.training.figures import logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data, training_batches
@@ -28,6 +30,7 @@ from keras_se.training.run_folder import CHECKPOINTS, check_new, check_resumed, 
 from keras_se.training.signals import noted
 from keras_se.training.splits import described, lines, split
 from keras_se.training.strategies import Devices, distributed, resolve_strategy
+from keras_se.training.tasks import Task, task_of
 
 # Steps between checks of the loss, which make a GPU wait.
 LOOK = 50
@@ -92,12 +95,14 @@ class Run:
     ) -> None:
         check_channels_last()
         self.recipe, self.folder, self.report, self.progress = recipe, folder, report, progress
-        self.strategy = resolve_strategy(strategy)
+        self.strategy, self.task = resolve_strategy(strategy), task_of(recipe)
         self.history: list[dict[str, float]] = []
         self.signal = 0
         self.steps = 0
         self.devices = Devices()
         self.pending: list[np.ndarray] | None = None
+        self.average = WeightAverage(recipe)
+        self.teacher: Teacher | None = None
 
     def train(self, *, resume: bool = False) -> dict[str, Any]:
         """Train, from the beginning or from the newest checkpoint.
@@ -134,12 +139,20 @@ class Run:
         self.steps = len(training) // recipe.batch
         for line in lines(parts, recipe, training, validation, test):
             self.report(line)
+        self.teacher = load_teacher(recipe, training, self.report)
+        taught_by = None
+        if self.teacher is not None:
+            taught_by = self.teacher.record(recipe.teacher)
+            # Loading it drew numbers, but the student starts as it would without it.
+            keras.utils.set_random_seed(recipe.seed)
         if resume:
             self._check_data(parts)
+            check_teacher(self.folder, taught_by)
         try:
             with self.files.locked(), noted(self._note):
                 if not resume:
-                    self.files.begin(parts, described(training, validation, test))
+                    about = described(training, validation, test)
+                    self.files.begin(parts, about, taught_by)
                 return self._train(training, validation, test)
         except Interrupted:
             raise
@@ -175,6 +188,8 @@ class Run:
                 f"Received: batch={recipe.batch}"
             )
         self.model, self.stored = network(recipe, training), network(recipe, training)
+        if self.teacher is not None:
+            self.model = Student(self.model, self.teacher, recipe)
         self.devices.prepare(self.model)
         compile_for_training(self.model, recipe, self.steps, training.labels)
         epoch, first = self._position()
@@ -197,9 +212,12 @@ class Run:
             logs = self.model.get_metrics_result()
             row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
             seconds = time.monotonic() - began
+            self.average.update(
+                self.model, epoch, functools.partial(training_batches, training, recipe, epoch)
+            )
             row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
-            row |= {f"val_{name}": value for name, value in evaluated.items()}
+            row |= {f"val_{n}": value for n, value in evaluated.items() if isinstance(value, float)}
             self.history.append(row)
             self._write_weights()
             epoch, first = epoch + 1, 0
@@ -207,7 +225,7 @@ class Run:
             self.model.reset_metrics()
             self.save(epoch, 0)
             self.files.write_history(self.history)
-            self.report(_line(row, recipe.epochs))
+            self.report(_line(row, recipe.epochs, self.task))
             if self.stops():
                 raise Interrupted(self.signal)
         if self.pending is not None:
@@ -230,7 +248,8 @@ class Run:
         found = checkpoints.newest_checkpoint(self.folder / CHECKPOINTS, self.report)
         if found is None:
             return 0, 0
-        self.pending, state = found
+        values, state = found
+        self.pending = self.average.restore(values, state, len(self.model.weights))
         self.history = state["history"]
         self.files.write_history(self.history)
         self.report(f"resuming from epoch {state['epoch'] + 1}, step {state['step']}")
@@ -252,8 +271,8 @@ class Run:
         """Write a checkpoint after `step` steps of `epoch`."""
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        state = {"epoch": epoch, "step": step, "history": self.history}
-        values = checkpoints.values_of(self.variables())
+        state = {"epoch": epoch, "step": step, "history": self.history, **self.average.state()}
+        values = [*checkpoints.values_of(self.variables()), *self.average.values]
         if self.devices.chief:
             checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)
 
@@ -273,35 +292,23 @@ class Run:
             )
 
     def _logits(self, data: Data) -> np.ndarray:
-        with _averaged(self.model, self.recipe):
+        with self.average.swapped_in(self.model):
             return logits(self.model, data, self.recipe.batch)
 
-    def _evaluate(self, data: Data) -> dict[str, float]:
-        return figures(self._logits(data), data.labels)
+    def _evaluate(self, data: Data) -> dict[str, Any]:
+        with self.average.swapped_in(self.model):
+            return self.task.measure(self.model, data, self.recipe.batch)
 
     def _write_weights(self) -> None:
-        """Write the last and best networks, with the weights or their moving average."""
-        best = max(range(len(self.history)), key=lambda n: self.history[n]["val_top1"])
+        """Write the last and best networks, with the weights or their average."""
+        best = max(
+            range(len(self.history)), key=lambda n: self.history[n][f"val_{self.task.score}"]
+        )
         names = ["last", *(["best"] if best == len(self.history) - 1 else [])]
-        with _averaged(self.model, self.recipe):
+        with self.average.swapped_in(self.model):
             # `self.stored` is not compiled, so it is saved without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
         self.files.write_network(self.stored, names)
-
-
-@contextmanager
-def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
-    """Swap in the moving average of the weights, if the recipe has one."""
-    if recipe.ema is None:
-        yield
-        return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(model)
-    swap.on_test_begin()
-    try:
-        yield
-    finally:
-        swap.on_test_end()
 
 
 @contextmanager
@@ -320,8 +327,10 @@ def _prepared(recipe: Recipe) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
+def _line(row: dict[str, float], epochs: int, task: Task) -> str:
+    trained = f", {task.training_title} {row[task.training]:.2%}" if task.training else ""
     return (
-        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}, top-1 {row['top1']:.2%}, "
-        f"validation top-1 {row['val_top1']:.2%}, {row['pictures_per_second']:.0f} pictures/s"
+        f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4f}{trained}, "
+        f"validation {task.title} {row[f'val_{task.score}']:.2%}, "
+        f"{row['pictures_per_second']:.0f} pictures/s"
     )

@@ -27,9 +27,11 @@ from keras_se.training.run_folder import (
     EVENTS,
     LOCK,
     RECIPE,
+    TEACHER,
     check_new,
     remove_half_written,
 )
+from keras_se.training.tasks import task_of
 
 
 class Taken(ValueError):  # noqa: N818
@@ -58,8 +60,11 @@ class RunFiles:
             remove_half_written(self.folder)
             yield
 
-    def begin(self, parts: Mapping[str, Data], described: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the recipe, the environment and the record of the data."""
+    def begin(
+        self, parts: Mapping[str, Data], described: Mapping[str, Mapping[str, Any]],
+        teacher: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Write the recipe, the environment and the records of the data and of the teacher."""
         if not self.chief:
             return
         # Again, now locked: another process may have started a run.
@@ -68,6 +73,8 @@ class RunFiles:
         self._write(ENVIRONMENT, _json(environment()))
         self._write(DATA, _json(data_account(parts, described), ensure_ascii=False))
         self._write(FILES, packed(contents_of(parts)))
+        if teacher is not None:
+            self._write(TEACHER, _json(teacher))
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the figures of all epochs: `metrics.csv` and TensorBoard's events."""
@@ -101,7 +108,9 @@ class RunFiles:
         writer.writerow(["picture", "class", *data.names])
         scores = probabilities(logits, self.recipe.loss)
         for key, label, row in zip(data.keys(), data.labels, scores, strict=True):
-            writer.writerow([key, data.names[label], *(f"{score:.7g}" for score in row)])
+            own = [label] if data.labels.ndim == 1 else np.flatnonzero(label).tolist()
+            shown = self.recipe.separator.join(data.names[n] for n in own)
+            writer.writerow([key, shown, *(f"{score:.7g}" for score in row)])
         self._write("out_of_fold.csv", text.getvalue())
 
     def finish(
@@ -113,7 +122,7 @@ class RunFiles:
             return True
         self._write("results.json", _json(results))
         self._write("README.md", card(self.recipe, data, validation, history, results))
-        return draw_curves(history, self.folder / "curves.png")
+        return draw_curves(history, self.folder / "curves.png", task_of(self.recipe))
 
     def _write(self, name: str, content: str | bytes) -> None:
         path = self.folder / name

@@ -16,13 +16,13 @@ from keras_se.training.environment import environment
 from keras_se.training.recipe import Recipe, difference, from_dict
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.json", "environment.json", "lock"
-CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
+CHECKPOINTS, EVENTS, TEACHER = "checkpoints", "tensorboard", "teacher.json"
 # Files that a run writes before its first step.
-BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, EVENTS, LOCK}
+BEFORE_STEPS = {RECIPE, ENVIRONMENT, DATA, FILES, TEACHER, EVENTS, LOCK}
 # Temporary files of a killed process: a run's file, the process id, the type.
 WRITTEN = "|".join(
     [
-        *map(re.escape, (RECIPE, ENVIRONMENT, DATA, FILES)),
+        *map(re.escape, (RECIPE, ENVIRONMENT, DATA, FILES, TEACHER)),
         r"metrics\.csv|results\.json|README\.md|curves\.png|out_of_fold\.csv|(last|best)\.(keras|weights\.h5)",
     ]
 )

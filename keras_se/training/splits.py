@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_se.data.label_format import classes_of
 from keras_se.data.labelled import Data
 from keras_se.data.randomness import FOLDS, permutation
 from keras_se.training.recipe import Recipe
@@ -25,7 +26,7 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
             f"fold {recipe.fold} of {recipe.folds} of {training.origin}"
         )
         training = training[np.flatnonzero(~own)].called(f"the other folds of {training.origin}")
-        if not len(validation) or len(np.unique(training.labels)) < 2:
+        if not len(validation) or len(classes_of(training.labels)) < 2:
             raise ValueError(
                 "`folds` must leave pictures to validate and at least two classes to train on. "
                 f"Received: folds={recipe.folds}, {len(training) + len(validation)} pictures"
@@ -43,14 +44,23 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
         )
     if held_out:
         validation = training[count:].called(f"held out of {training.origin}")
+    for data in (validation, test):
+        if not len(classes_of(data.labels)):
+            raise ValueError(
+                f"{data.origin}: expected a picture with a label. "
+                f"Received: {len(data)} picture(s) without one"
+            )
     return training[:count], validation, test
 
 
 def folds_of(labels: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each picture, from 0; neither folds nor a class's shares differ by more than one.
 
-    They depend only on the order of the pictures, so all folds of a data set fit together.
+    With several labels this holds for each combination of labels instead of each class. The folds
+    depend only on the order of the pictures, so all folds of a data set fit together.
     """
+    if labels.ndim == 2:
+        labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
     order = permutation(len(labels), FOLDS)
     order = order[np.argsort(labels[order], kind="stable")]
     found = np.empty(len(labels), int)
@@ -83,7 +93,11 @@ def lines(
     yield f"{training.classes} classes: {first_names(training.names)}"
     for part, about in described(training, validation, test).items():
         yield f"{part}: {about['pictures']:,} pictures, {about['from']}"
-    missing = [training.names[n] for n in np.setdiff1d(parts["train"].labels, training.labels)]
+    if training.labels.ndim == 2:
+        count = training.labels.sum(axis=1)
+        yield f"labels: {count.mean():.2f} per training picture, none on {(count == 0).sum():,}"
+    before, now = classes_of(parts["train"].labels), classes_of(training.labels)
+    missing = [training.names[n] for n in np.setdiff1d(before, now)]
     if missing:
         yield f"no training pictures, since all are held out: {first_names(missing)}"
     unused = parts.get("validation", validation)

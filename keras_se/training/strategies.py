@@ -93,17 +93,17 @@ def synchronized(model: keras.Model) -> keras.Model:
         raise ValueError(
             f"`model` must be a Keras model. Received: model of type {type(model).__name__}"
         )
-    for layer in _within(model):
+    for layer in within(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
     return model
 
 
-def _within(layer: Any) -> Iterator[Any]:
+def within(layer: Any) -> Iterator[Any]:
     """A layer and all layers nested in it, in models and wrappers."""
     yield layer
     for inner in (*getattr(layer, "layers", ()), *filter(None, [getattr(layer, "layer", None)])):
-        yield from _within(inner)
+        yield from within(inner)
 
 
 def _devices(backend: str) -> list[Any]:

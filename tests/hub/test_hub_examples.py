@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,11 @@ from PIL import Image
 from places import EXAMPLES
 
 PICTURES = {"detect": "found.png", "segment": "masks.png"}
+# What is compared; the last two differ by SE alone.
+TITLES = {
+    "detect": ("SE-ResNet-18", "ResNet-18"),
+    "segment": ("U-Net, scSE", "U-Net", "DeepLabV3+", "DeepLabV3+, no SE"),
+}
 
 
 class TinyScenes(tfds.core.GeneratorBasedBuilder):
@@ -70,17 +76,19 @@ def run(name, folder, *arguments, tfds_folder=""):
     )  # fmt: skip
 
 
-def figures(result):
+def figures(result, name):
     """The numbers of the table's rows, by network."""
     assert result.returncode == 0, result.stderr
-    rows = [line.split() for line in result.stdout.splitlines()]
+    rows = [re.split(" {2,}", line.strip()) for line in result.stdout.splitlines()]
     table = {
         row[0]: [float(cell.replace(",", "")) for cell in row[1:]]
         for row in rows
-        if len(row) > 2 and row[0] in ("SE-ResNet-18", "ResNet-18")
+        if len(row) > 2 and row[0] in TITLES[name]
     }
+    assert list(table) == list(TITLES[name])
+    with_se, plain = list(table)[-2:]
     # SE adds 87 thousand values: 2 C^2 / 16 + C / 16 + C in each of two units a stage.
-    assert table["SE-ResNet-18"][0] - table["ResNet-18"][0] == sum(
+    assert table[with_se][0] - table[plain][0] == sum(
         2 * (2 * c * (c // 16) + c // 16 + c) for c in (64, 128, 256, 512)
     )
     return table
@@ -90,7 +98,7 @@ def figures(result):
 def test_garments(name, tmp_path):
     data = fashion_mnist_files.write(tmp_path / "data")
     result = run(name, tmp_path, "--data", data)
-    for _, *values in figures(result).values():
+    for _, *values in figures(result, name).values():
         assert all(0 <= value <= 1 for value in values)
     assert Image.open(tmp_path / "out" / PICTURES[name]).size[0] > 900
 
@@ -98,7 +106,7 @@ def test_garments(name, tmp_path):
 @pytest.mark.parametrize("name", PICTURES)
 def test_prepared_data_set(name, tmp_path, prepared):
     result = run(name, tmp_path, "--tfds", "tiny_scenes", tfds_folder=prepared)
-    assert figures(result)
+    assert figures(result, name)
     assert "8 pictures" in result.stdout
     assert (tmp_path / "out" / PICTURES[name]).is_file()
 

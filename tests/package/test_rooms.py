@@ -20,8 +20,9 @@ ORDER = [
         "inspection",
     ),
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
-    *("pictures", "pyramid", "data", "inference", "analysis", "pruning", "serving", "training"),
-    *("recipes", "benchmarking", "commands", "cli"),
+    *("pictures", "scoring", "pyramid", "segmentation", "data", "inference", "analysis"),
+    *("pruning", "serving"),
+    *("training", "recipes", "benchmarking", "commands", "cli"),
 ]
 
 

@@ -26,6 +26,7 @@ from keras_se.layers import (
     GroupedConv1D,
     GroupedConv2D,
     GroupedConv3D,
+    MatchSize,
     MultiplyAdd,
     PictureNormalization,
     ScaleOffset,
@@ -233,6 +234,8 @@ CASES = {
         output=(6, 5, 16),
         masks=False,
     ),
+    # Sizes that differ: `test_match_size.py`.
+    "MatchSize": Case(MatchSize, lambda x, y, w: x, shapes=(SHAPE, SHAPE), masks=False),
     "MultiplyAdd": Case(
         MultiplyAdd, lambda x, y, z, w: x * y + z, shapes=(SHAPE, (2, 1, 1, 8), SHAPE)
     ),

@@ -40,12 +40,15 @@ def final_values(folder):
     return values | {"metrics": rows}
 
 
-def whole_and_resumed(recipe, folder):
-    """Final values of a run that nobody stops, and of one that is told to end, which goes on."""
+def whole_and_resumed(recipe, folder, at=(1, 3)):
+    """Final values of a run that nobody stops, and of one that is told to end, which goes on.
+
+    It is told after a step of an epoch, `at`.
+    """
     from keras_se.training.run import Interrupted, Run
 
     def step(run, epoch, done):
-        if (epoch, done) == (1, 3):
+        if (epoch, done) == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     Run(recipe, folder / "whole").train()

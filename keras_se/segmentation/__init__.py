@@ -1,0 +1,1 @@
+"""Networks that answer for every pixel, on the package's networks as backbones."""

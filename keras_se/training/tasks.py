@@ -1,0 +1,52 @@
+"""What a recipe's network is trained for: classes or labels of a picture, or of every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_se.data.labelled import Data
+from keras_se.training.figures import figures, logits
+from keras_se.training.mask_figures import mask_figures
+from keras_se.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a run measures its network.
+
+    Attributes:
+        score: The figure that chooses the best network.
+        title: Its name in words.
+        training: The metric of the training batches, or `None` if only the loss is measured.
+        training_title: Its name in words, or that of the score.
+        measure: Figures of a network on some pictures, with so many per step; those that are not
+            numbers are only in the results.
+    """
+
+    score: str
+    title: str
+    training: str | None
+    training_title: str
+    measure: Callable[[keras.Model, Any, int], dict[str, Any]]
+
+
+def class_figures(model: keras.Model, data: Data, batch: int) -> dict[str, Any]:
+    """Figures of a network on some pictures; see `figures`."""
+    return figures(logits(model, data, batch), data.labels)
+
+
+PRECISION = "mean average precision"
+PICTURES = Task("top1", "top-1", "top1", "top-1", class_figures)
+LABELS = Task("mean_average_precision", PRECISION, None, PRECISION, class_figures)
+PIXELS = Task("mean_iou", "mean IoU", "pixel_accuracy", "pixel accuracy", mask_figures)
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task of a recipe."""
+    if recipe.head is not None:
+        return PIXELS
+    return PICTURES if recipe.labels == "one" else LABELS

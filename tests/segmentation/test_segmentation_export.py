@@ -1,0 +1,62 @@
+"""`export` of U-Nets and FPNs: every format gives the network's own masks."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+import keras_se
+from keras_se.serving.exporting import FORMATS
+
+# float32 sums in another order, in logits of the order of ten, whose probabilities are compared.
+TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def networks():
+    keras.utils.set_random_seed(0)
+    made = {}
+    for name, size, build in (
+        ("unet", (40, 56), keras_se.UNet),
+        ("fpn", (40, 56), keras_se.FPN),
+        ("any size", (None, None), keras_se.UNet),
+    ):
+        backbone = keras_se.SEResNet18(
+            include_top=False, weights=None, input_shape=(*size, 3),
+            variant={"blocks": [1, 1, 1, 1], "widths": [16, 16, 32, 32]},
+        )  # fmt: skip
+        narrow = {"pyramid_filters": 16, "segmentation_filters": 8}
+        if build is keras_se.UNet:
+            narrow = {"decoder_filters": (16, 16, 8, 8, 8), "attention": "scse"}
+        made[name] = build(backbone, 3, **narrow)
+    return made
+
+
+CASES = [
+    pytest.param(name, format, marks=() if n == 0 else pytest.mark.export)
+    for n, (name, format) in enumerate(itertools.product(("unet", "fpn"), FORMATS))
+]
+
+
+@pytest.mark.parametrize(("name", "format"), CASES)
+def test_formats(networks, format, name, tmp_path):
+    model, path = networks[name], tmp_path / f"model{FORMATS[format].suffix}"
+    exported = keras_se.export(model, path, format)
+    assert exported.labels == ()
+    x = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3)).astype("float32")
+    answer = FORMATS[format].run(path, x)
+    answer = answer["outputs"] if isinstance(answer, dict) else answer[0]
+    np.testing.assert_allclose(answer, model.predict(x, verbose=0), rtol=0, atol=TOLERANCE)
+
+
+def test_a_saved_model_of_any_size(networks, tmp_path):
+    import tensorflow as tf
+
+    model, path = networks["any size"], tmp_path / "model"
+    keras_se.export(model, path)
+    served = tf.saved_model.load(str(path)).signatures["serve_images"]
+    for height, width in ((64, 64), (33, 71)):
+        x = np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype("float32")
+        answer = served(images=tf.constant(x))["outputs"]
+        np.testing.assert_allclose(answer, model(x), rtol=0, atol=TOLERANCE)

@@ -1,0 +1,132 @@
+"""The mean of the weights over the last epochs."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import training_runs
+
+from keras_se.data.datasets import load_pictures
+from keras_se.training.averaging import first_averaged
+from keras_se.training.checkpoints import values_of
+from keras_se.training.figures import figures
+from keras_se.training.recipe import Recipe
+from keras_se.training.recipe_data import load_data, training_batches
+from keras_se.training.run import Run
+from keras_se.training.splits import split
+
+# Sums of float32 in another order.
+CLOSE = 1e-5
+SETTINGS = ("ema=null", "epochs=4", "swa=0.5")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    import fashion_mnist_files
+
+    return fashion_mnist_files.write(tmp_path_factory.mktemp("data") / "fashion")
+
+
+@pytest.fixture(scope="module")
+def averaged(data, tmp_path_factory):
+    """A run, its weights after each epoch, and its figures on the test pictures."""
+    after = []
+
+    def step(run, _, done):
+        if done == run.steps:
+            after.append(values_of(run.model.trainable_variables))
+
+    run = Run(
+        training_runs.recipe(data, *SETTINGS), tmp_path_factory.mktemp("runs") / "averaged",
+        progress=step,
+    )  # fmt: skip
+    return run, after, run.train()["test"]
+
+
+def test_mean_of_the_last_epochs(averaged):
+    run, after, _ = averaged
+    saved = keras.saving.load_model(run.folder / "last.keras")
+    assert len(after) == 4
+    for variable, third, fourth in zip(saved.trainable_variables, *after[2:], strict=True):
+        np.testing.assert_allclose(variable, (third + fourth) / 2, atol=CLOSE)
+    assert "their mean over the ends of the last 2 epochs" in (run.folder / "README.md").read_text()
+
+
+def test_statistics_are_recomputed(averaged, data):
+    """Those of the first BatchNorm are the mean over the batches of what goes into it."""
+    run, _, _ = averaged
+    saved = keras.saving.load_model(run.folder / "last.keras")
+    norms = [x for x in saved.layers if isinstance(x, keras.layers.BatchNormalization)]
+    training, _, _ = split(load_data(run.recipe, pytest.fail), run.recipe)
+    before = keras.Model(saved.inputs, norms[0].input)
+    batches = training_batches(training, run.recipe, 3)
+    found = [before.predict(batches[n][0], verbose=0) for n in range(len(batches))]
+    assert len(found) == run.steps
+    means, variances = (
+        np.mean([f(x, axis=(0, 1, 2)) for x in found], 0) for f in (np.mean, np.var)
+    )
+    np.testing.assert_allclose(norms[0].moving_mean, means, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(norms[0].moving_variance, variances, rtol=1e-4)
+    # All others differ from those that training itself has gathered.
+    own = [x for x in run.model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    for mean, other in zip(norms, own, strict=True):
+        assert not np.allclose(mean.moving_variance, other.moving_variance, rtol=1e-3)
+    assert {x.momentum for x in own} == {x.momentum for x in norms}
+
+
+def test_what_is_saved_is_what_is_evaluated(averaged, data):
+    run, _, test = averaged
+    saved = keras.saving.load_model(run.folder / "last.keras")
+    for part, row in (
+        (load_pictures("fashion_mnist", data)["test"], test),
+        (
+            split(load_data(run.recipe, pytest.fail), run.recipe)[1],
+            {k.removeprefix("val_"): v for k, v in run.history[-1].items()},
+        ),
+    ):
+        logits = saved.predict(part.pictures.astype("float32"), verbose=0).astype("float64")
+        for name, value in figures(logits, part.labels).items():
+            assert row[name] == pytest.approx(value, rel=1e-4)
+
+
+def test_training_is_the_same_without_it(averaged, data, tmp_path):
+    """Averaging changes neither the weights, nor the random numbers, nor the first epochs."""
+    run, _, _ = averaged
+    plain = Run(training_runs.recipe(data, *SETTINGS, "swa=null"), tmp_path / "plain")
+    plain.train()
+    values = [sorted((r.folder / "checkpoints").glob("*.h5"))[-1] for r in (plain, run)]
+    with h5py.File(values[0]) as one, h5py.File(values[1]) as other:
+        assert len(other) == len(one) + len(run.model.weights)
+        for name in one:
+            np.testing.assert_array_equal(one[name][()], other[name][()])
+    rows = [[row["val_cross_entropy"] for row in r.history] for r in (plain, run)]
+    assert rows[0][:2] == rows[1][:2]
+    assert rows[0][2] != rows[1][2]
+
+
+def test_first_averaged_epoch():
+    recipe = Recipe(model="SEResNet20", data="fashion_mnist")
+    shares = {"0.75": 75, "0": 0, "0.29": 29, "0.995": 99, "null": None}
+    for share, first in shares.items():
+        assert first_averaged(recipe.changed([f"swa={share}"])) == first
+
+
+def test_mistakes():
+    recipe = Recipe(model="SEResNet20", data="fashion_mnist")
+    with pytest.raises(ValueError, match=r"`ema` and `swa` .* Received: ema=0.9, swa=0.5"):
+        recipe.changed(["ema=0.9", "swa=0.5"])
+    with pytest.raises(ValueError, match="`swa` must be null or a number from 0 to less than 1"):
+        recipe.changed(["swa=1"])
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("share", ["0.5", "0"])
+def test_resumed_bit_for_bit(share, data, tmp_path):
+    """Killed before the first mean is taken, and after it; once more, when nothing is left."""
+    chosen = training_runs.recipe(data, "ema=null", f"swa={share}")
+    whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path)
+    assert whole == resumed
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert Run(chosen, tmp_path / "run").train(resume=True) == results
