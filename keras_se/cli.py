@@ -19,6 +19,7 @@ from keras_se.commands.evaluate import evaluate
 from keras_se.commands.excitations import excitations
 from keras_se.commands.export import export
 from keras_se.commands.info import info
+from keras_se.commands.join import join
 from keras_se.commands.list import list_command
 from keras_se.commands.predict import predict
 from keras_se.commands.train import train
@@ -39,6 +40,7 @@ for command in (
     info,
     cost,
     predict,
+    join,
     download,
     verify,
     convert,

@@ -51,6 +51,20 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
     (1, 64)
     """
     positive_integer("batch_size", batch_size)
+    network = feature_network(model)
+    vectors: list[np.ndarray] = []
+    for batch in _batches(images, batch_size):
+        check_images(model, batch)
+        if not vectors:
+            warn_of_range(model, batch)
+        vectors.append(np.asarray(network.predict_on_batch(batch), "float32"))
+    if not vectors:
+        raise ValueError("`images` must hold at least one image. Received: none")
+    return np.concatenate(vectors)
+
+
+def feature_network(model: keras.Model) -> keras.Model:
+    """The network from the images of a model to the vectors of `embeddings`."""
     check_one_output(model)
     if ends_in_dense(model) and answers_of(model) == "values":
         raise ValueError(
@@ -65,16 +79,7 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
         axes = tuple(axis for axis in range(1, len(features.shape)) if axis != last)
         features = ops.mean(features, axis=axes)
     with recursion(2 * len(model.layers)):
-        network = keras.Model(headless.inputs, features)
-    vectors: list[np.ndarray] = []
-    for batch in _batches(images, batch_size):
-        check_images(model, batch)
-        if not vectors:
-            warn_of_range(model, batch)
-        vectors.append(np.asarray(network.predict_on_batch(batch), "float32"))
-    if not vectors:
-        raise ValueError("`images` must hold at least one image. Received: none")
-    return np.concatenate(vectors)
+        return keras.Model(headless.inputs, features)
 
 
 def _batches(images: Any, batch_size: int) -> Iterator[np.ndarray]:

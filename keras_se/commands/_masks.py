@@ -42,8 +42,8 @@ def write_masks(
     if not answers_pixels(network):
         if out is not None:
             raise ValueError(
-                "`--out` needs a network that answers for every pixel. "
-                f"Received: --weights={weights}, which answers {network.output_shape}"
+                "`out` must be a .csv or .parquet file unless the network answers for every "
+                f"pixel. Received: out={str(out)!r}, weights={weights!r}"
             )
         return False
     if out is None:

@@ -11,6 +11,7 @@ import click
 import keras_se
 from keras_se.commands._masks import write_masks
 from keras_se.commands._output import as_json, print_json
+from keras_se.commands._scoring import is_table, score_files
 from keras_se.labels import probabilities
 
 
@@ -18,18 +19,40 @@ from keras_se.labels import probabilities
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--weights", required=True,
               help="A set (see `keras-se list`), run folder or .keras file.")  # fmt: skip
-@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Classes.")
+@click.option("--top", type=click.IntRange(min=1), help="Classes to print.  [default: 5]")
 @click.option("--strict", is_flag=True, help="Refuse pictures that are not 8-bit RGB (or grey).")
 @click.option("--heatmap", type=click.Path(path_type=Path),
               help="Draw where the network looks (Grad-CAM) into this .png file.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
-              help="Folder for the masks of a network that answers for every pixel.")  # fmt: skip
+              help="Write a table, .csv or .parquet, with a row per picture; or the folder for "
+                   "the masks of a network that answers for every pixel.")  # fmt: skip
+@click.option("--embeddings", is_flag=True, help="In a table: write embeddings, not scores.")
+@click.option("--shard", metavar="K/N", help="Of a table: only the K-th of N parts; see `join`.")
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Of a table: pictures per batch.  [default: 32]")  # fmt: skip
 @as_json
 def predict(
-    images: tuple[str, ...], weights: str, top: int, strict: bool, heatmap: Path | None,
-    out: Path | None, as_json: bool,
+    images: tuple[str, ...], weights: str, top: int | None, strict: bool, heatmap: Path | None,
+    out: Path | None, embeddings: bool, shard: str | None, batch_size: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Classify each IMAGE, print the network's output values, or write masks."""
+    """Classify each IMAGE, print the network's output values, or write masks.
+
+    With --out TABLE, IMAGE may be a folder, for all pictures below it, of any number. A picture
+    that cannot be read gets a row with the error. The same command resumes a run that was killed.
+    """
+    of_tables = embeddings or shard is not None or batch_size is not None
+    if out is None and of_tables:
+        raise ValueError(
+            "`out` must be given with --embeddings, --shard and --batch-size. Received: none"
+        )
+    if out is not None and (of_tables or is_table(out, images)):
+        if heatmap is not None or top is not None:
+            raise ValueError(
+                "`out` cannot be given with --heatmap or --top: a table has all classes. "
+                f"Received: out={str(out)!r}"
+            )
+        score_files(images, weights, out, embeddings, strict, batch_size or 32, shard, as_json)
+        return
     import numpy as np
 
     from keras_se.analysis.heat_maps import check_drawable, draw_heat_maps
@@ -63,7 +86,7 @@ def predict(
         return
     predictions = probabilities(outputs, known.scores)
     labels = known.classes or tuple((str(n), str(n)) for n in range(predictions.shape[1]))
-    best = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
+    best = np.argsort(-predictions, axis=1, kind="stable")[:, : top or 5]
     decoded = [
         [(*labels[n], float(row[n])) for n in order]
         for row, order in zip(predictions, best, strict=True)

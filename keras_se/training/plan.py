@@ -22,18 +22,20 @@ OPTIMIZER_VALUES = {"sgd": 1, "lamb": 2, "adamw": 2}
 def plan(recipe: Recipe, strategy: str, report: Callable[[str], None]) -> dict[str, Any]:
     """The resolved recipe, the network's cost, the steps and an estimate of the memory.
 
-    The memory covers weights, gradients, optimizer and all layers' outputs: an upper bound on what
-    a backend keeps for the gradient, without workspace. `report` is called with a line for each
-    skipped file.
+    The memory covers weights, also a teacher's, gradients, optimizer and all layers' outputs: an
+    upper bound on what a backend keeps for the gradient, without workspace. `report` is called with
+    a line for each skipped file.
     """
     chosen = resolve_strategy(strategy)
     training, validation, test = split(load_data(recipe, report), recipe)
-    load_teacher(recipe, training, report)
+    teacher = load_teacher(recipe, training, report)
     model = network(recipe, training)
     cost = keras_se.cost(model)
     outputs = sum(math.prod(layer.output.shape[1:]) for layer in model.layers)
     copies = 2 + OPTIMIZER_VALUES[recipe.optimizer] + (recipe.ema is not None)
     memory = 4 * copies * cost.params_trainable + BYTES[recipe.precision] * recipe.batch * outputs
+    if teacher is not None:
+        memory += 4 * teacher.network.count_params()
     steps = len(training) // recipe.batch
     return {
         **recipe.as_dict(),

@@ -202,6 +202,47 @@ def test_backends(backend: str, layer: str, network: keras.Model, tmp_path) -> N
     np.testing.assert_allclose(np.load(tmp_path / "maps.npy"), expected, atol=1e-3)
 
 
+BY_HAND = """
+import sys
+import keras
+import numpy as np
+import torch
+import keras_se
+model = keras.models.load_model(sys.argv[1])
+x = np.load(sys.argv[2]).astype("float32")
+layer, classes = model.get_layer(sys.argv[3]), [4, 1, 6]
+model.layers[-1].activation = keras.activations.linear
+features, scores = keras.Model(model.inputs, [layer.output, model.output])(x, training=False)
+(gradient,) = torch.autograd.grad(scores[range(len(x)), classes].sum(), features)
+maps = torch.relu((gradient.mean((1, 2), keepdim=True) * features).sum(3))
+maps = torch.nn.functional.interpolate(maps[:, None], x.shape[1:3], mode="bilinear")[:, 0]
+maps = maps / maps.amax((1, 2), keepdim=True)
+found = keras_se.grad_cam(model, x, classes, layer=sys.argv[3])
+np.savez(sys.argv[4], expected=maps.detach().numpy(), found=found)
+"""
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("layer", ["stage2_block2_conv1", "stage3_block1_se", "stage4_block3_relu"])
+def test_beside_autograd_of_torch(layer: str, network: keras.Model, tmp_path) -> None:
+    """The definition, written with Torch alone: gradients, their means, ReLU, resize, division."""
+    import subprocess
+    import sys
+
+    pictures = noise_pictures(3, 29, 32)
+    network.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", pictures)
+    subprocess.run(
+        [sys.executable, "-c", BY_HAND, "m.keras", "x.npy", layer, "maps.npz"],
+        cwd=tmp_path, env=environment("torch"), check=True,
+    )  # fmt: skip
+    with np.load(tmp_path / "maps.npz") as maps:
+        # Two float32 sums of the same gradient, divided by their maximum.
+        np.testing.assert_allclose(maps["found"], maps["expected"], rtol=0, atol=1e-4)
+        assert maps["expected"].min() < 0.5
+        assert maps["expected"].max() == 1
+
+
 def test_a_nested_gate_keeps_its_sigmoid() -> None:
     """Only the activation at the network's end is left out."""
     keras.utils.set_random_seed(2)

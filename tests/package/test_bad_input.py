@@ -423,8 +423,8 @@ def test_option_given_twice(alpha: float, no_layers: None) -> None:
     [
         ((None, 8, 8, 10), {}),
         ((None, 8, 8, None), {}),
-        ((None, 8, 12), {}),
-        ((None, 8, 8, 8, 12), {}),
+        ((None, 12), {}),
+        ((None, 8, 8, 8, 8, 12), {}),
         ((None, 12, 8, 10), {"data_format": "channels_last"}),
         ((None, 8, 8, 12), {"data_format": "channels_first"}),
     ],
@@ -466,7 +466,7 @@ def test_input_shape_against_input_tensor(input_shape: Any, request: pytest.Fixt
     )
 
 
-@pytest.mark.parametrize("shape", [(32, 3), (32, 32, None), (7, 7, 3)])
+@pytest.mark.parametrize("shape", [(32,), (7, 3), (32, 32, None), (7, 7, 3)])
 def test_shape_of_input_tensor(
     shape: tuple[int | None, ...], request: pytest.FixtureRequest
 ) -> None:

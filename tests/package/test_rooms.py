@@ -20,7 +20,8 @@ ORDER = [
         "inspection",
     ),
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
-    *("pictures", "pyramid", "segmentation", "data", "inference", "analysis", "pruning", "serving"),
+    *("pictures", "scoring", "pyramid", "segmentation", "data", "inference", "analysis"),
+    *("pruning", "serving"),
     *("training", "recipes", "benchmarking", "commands", "cli"),
 ]
 

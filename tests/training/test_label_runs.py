@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 import keras_se
+from keras_se.commands._excitations import excitations_of
 from keras_se.training.contents import load_test
 from keras_se.training.evaluation import evaluate
 from keras_se.training.figures import figures, logits
@@ -133,6 +134,15 @@ def test_predict_and_export(trained, run, tmp_path):
         )
     )
     assert served == pytest.approx(scores, abs=TOLERANCE)
+
+
+def test_excitations(trained):
+    """A picture counts for each of its labels."""
+    folder, _, _ = trained
+    _, found = excitations_of(str(folder), None, "all")
+    test = load_test(folder, recipe_of(folder), pytest.fail)
+    assert list(found.classes) == NAMES
+    assert found.counts.tolist() == test.labels.sum(0).tolist()
 
 
 def test_changed_labels(trained):

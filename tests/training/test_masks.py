@@ -144,7 +144,7 @@ def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     strict = run("predict", grey, "--weights", place, "--out", tmp_path / "out", "--strict")
     assert_mistake(strict, "grey.png: expected an RGB picture")
     classifier = ("--weights", "se_resnet20.fashion_mnist", "--out", tmp_path / "out")
-    assert_mistake(run("predict", picture, *classifier), "`--out` needs a network")
+    assert_mistake(run("predict", picture, *classifier), "`out` must be a .csv or .parquet file")
     assert list(tmp_path.iterdir()) == [grey]
 
 

@@ -1,0 +1,76 @@
+"""The account beside a table: what run its rows are of, and how many of them are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_se.files import atomic, writing
+from keras_se.pictures import printable
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_se.description import Description
+
+FORMAT = 1
+LIST = "list of files, or one of their sizes"
+# What must agree between the parts of a run, in words.
+COMPARED = {
+    "format": "format",
+    "answers": "kind of answers",
+    "strict": "value of strict",
+    "batch_size": "batch size",
+    "backend": "backend of Keras",
+    "files": LIST,
+    "names": LIST,
+    "list": LIST,
+    "network": "network",
+}
+
+
+def account_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.run.json")
+
+
+def write_account(out: Path, account: Mapping[str, Any]) -> None:
+    path = account_path(out)
+    with writing(path), atomic(path) as temporary:
+        temporary.write_text(json.dumps(account, indent=2) + "\n", "utf-8")
+
+
+def read_account(out: Path) -> dict[str, Any]:
+    """The account of a table; a `ValueError` if the file is something else."""
+    path = account_path(out)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if {*COMPARED, "shard", "done"} <= found.keys():
+            return dict(found)
+    except (ValueError, AttributeError):
+        pass
+    raise ValueError(
+        f"give another --out: {printable(path)!r} must be the account of a run. "
+        f"Received: out={printable(out)!r}"
+    )
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first thing that must agree and differs, in words."""
+    return next((words for key, words in COMPARED.items() if one[key] != other[key]), None)
+
+
+def network_hash(model: keras.Model, known: Description) -> str:
+    """SHA-256 of a network's weights and description."""
+    from keras import ops
+
+    digest = hashlib.sha256(repr(known).encode())
+    # Not `variables`, which include the states of random draws.
+    for variable in model.weights:
+        value = np.ascontiguousarray(ops.convert_to_numpy(variable))
+        digest.update(f"{value.dtype} {value.shape}\n".encode() + value.tobytes())
+    return digest.hexdigest()
