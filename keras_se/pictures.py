@@ -216,7 +216,9 @@ def read_picture(
         return cropped(upright, box, resized, sides, preprocessing.interpolation, views)
 
 
-def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Image.Image:
+def decoded(
+    data: bytes, colours: str = "RGB", label: str = "the bytes", strict: bool = False
+) -> Image.Image:  # fmt: skip
     """The whole picture, converted and rotated as in `load_image`; errors call it `label`."""
     with _opened(data, label) as (image, orientation):
         if image.width * image.height > MAX_PIXELS:
@@ -224,6 +226,8 @@ def decoded(data: bytes, colours: str = "RGB", label: str = "the bytes") -> Imag
                 f"{label}: expected at most {MAX_PIXELS} pixels. "
                 f"Received: {image.width} x {image.height}"
             )
+        if strict:
+            require(image, colours, label, orientation)
         return _upright(image, orientation, colours, label)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def write_masks(
     network: Any, images: Sequence[str], out: Path | None, weights: str, heatmap: Path | None,
-    as_json: bool,
+    as_json: bool, strict: bool = False,
 ) -> bool:  # fmt: skip
     """Write the mask of each image and an overlay into a folder, and print their classes.
 
@@ -28,6 +28,7 @@ def write_masks(
         weights: The name of the network in messages.
         heatmap: The file for heat maps, which such a network has not.
         as_json: Whether to print JSON.
+        strict: Whether to refuse images that need conversion. Defaults to `False`.
 
     Returns:
         Whether the network answers for every pixel; if not, nothing is done.
@@ -64,7 +65,7 @@ def write_masks(
     labels = keras_se.describe(network).labels
     found: list[dict[str, Any]] = []
     for image, (mask_path, overlay_path) in zip(images, places, strict=True):
-        picture, mask = predict_mask(network, image)
+        picture, mask = predict_mask(network, image, strict)
         drawings = ((mask_path, mask_image(mask)), (overlay_path, overlay(picture, mask)))
         for path, drawing in drawings:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ def predict(
         network = keras_se.get_model(entry)
     else:
         network = keras_se.get_model(weights)
-    if write_masks(network, images, out, weights, heatmap, as_json):
+    if write_masks(network, images, out, weights, heatmap, as_json, strict):
         return
     if entry is None:
         load = [keras_se.load_image(image, network, strict=strict) for image in images]

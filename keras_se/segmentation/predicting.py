@@ -23,7 +23,9 @@ def answers_pixels(model: Any) -> bool:
     return isinstance(shape, tuple) and len(shape) == 4
 
 
-def predict_mask(model: keras.Model, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def predict_mask(
+    model: keras.Model, path: str | Path, strict: bool = False
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The mask of a picture in its own size.
 
     The whole picture is resized to the network's size, as in training with masks, and the mask
@@ -32,6 +34,8 @@ def predict_mask(model: keras.Model, path: str | Path) -> tuple[np.ndarray, np.n
     Args:
         model: A network that answers `(batch, H, W, classes)`.
         path: The picture's file.
+        strict: Whether to refuse a picture that needs conversion, as `load_image` does. Defaults to
+            `False`.
 
     Returns:
         The picture, upright, uint8 RGB `(height, width, 3)`, and the class numbers, uint8
@@ -47,7 +51,7 @@ def predict_mask(model: keras.Model, path: str | Path) -> tuple[np.ndarray, np.n
             "`model` must have at most 256 classes for masks of 8 bits. "
             f"Received: {model.output_shape[-1]}"
         )
-    image = decoded(Path(path).read_bytes(), colours_for(known), printable(path))
+    image = decoded(Path(path).read_bytes(), colours_for(known), printable(path), strict)
     free = known.size is None and (known.height is None or known.width is None)
     height, width = image.size[::-1] if free else sides_of(known)
     x = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), "float32")

@@ -139,9 +139,13 @@ def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     assert_mistake(twice, "names of their own")
     heat = ("--out", tmp_path / "out", "--heatmap", tmp_path / "heat.png")
     assert_mistake(run("predict", picture, "--weights", place, *heat), "`--heatmap` needs")
+    grey = tmp_path / "grey.png"
+    Image.new("L", (40, 40)).save(grey)
+    strict = run("predict", grey, "--weights", place, "--out", tmp_path / "out", "--strict")
+    assert_mistake(strict, "grey.png: expected an RGB picture")
     classifier = ("--weights", "se_resnet20.fashion_mnist", "--out", tmp_path / "out")
     assert_mistake(run("predict", picture, *classifier), "`out` must be a .csv or .parquet file")
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [grey]
 
 
 def test_the_served_mask_is_that_of_predict(run, place, tmp_path):
