@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from keras_se.data.listing import SPELLINGS, WORDS, part_folders, readable_size
@@ -35,7 +36,8 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
 
     Raises:
         ValueError: If there is no such folder, a picture has no mask or a mask no picture, their
-            sizes differ, or there are fewer than two classes.
+            sizes differ, a class number is out of range, or the training masks have fewer than two
+            classes.
         OSError: If a file cannot be read.
     """
     if request.data_dir is None or not Path(request.data_dir).is_dir():
@@ -48,7 +50,7 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
     places = part_folders(root, [path for path in visible(root) if path.is_dir()], report)
     places = places or {"train": root}
     pairs = {part: _pairs(root, places[part], report) for part in SPELLINGS if part in places}
-    names = _names(root, [pair for several in pairs.values() for pair in several])
+    names = _names(root, pairs, report)
     parts = {
         part: MaskedPictures(several, names, shape, printable(places[part]))
         for part, several in pairs.items()
@@ -127,23 +129,42 @@ def _picture_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _names(root: Path, pairs: list[Pair]) -> list[str]:
-    """The names of the classes: those of `classes.txt`, else the numbers in all masks."""
+def _names(
+    root: Path, pairs: dict[str, list[Pair]], report: Callable[[str], None]
+) -> list[str]:  # fmt: skip
+    """The names of the classes: those of `classes.txt`, else the numbers in all masks.
+
+    All masks are read. Masks of 0 and 255, which other programs write for two classes, have one
+    class here; a network trained on them would learn nothing.
+    """
     path = root / NAMES
-    if path.is_file():
-        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        if len(set(names)) != len(names) or not 2 <= len(names) <= IGNORED:
-            raise ValueError(
-                f"{printable(path)}: expected 2 to {IGNORED} different names, one a line. "
-                f"Received: {len(names)}"
-            )
-        return names
+    names = _listed(path) if path.is_file() else None
+    classes = None if names is None else len(names)
 
-    def highest(pair: Pair) -> int:
-        mask = read_mask(pair.mask)
-        return int(mask[mask != IGNORED].max(initial=0))
+    def numbers(pair: Pair) -> set[int]:
+        return {*np.unique(read_mask(pair.mask, classes)).tolist()} - {IGNORED}
 
-    count = 1 + max(threaded(highest, pairs))
-    if count < 2:
-        raise ValueError(f"{printable(root)}: expected masks of at least two classes. Received: 1")
-    return [str(number) for number in range(count)]
+    found = {part: set().union(*threaded(numbers, several)) for part, several in pairs.items()}
+    if len(found["train"]) < 2:
+        raise ValueError(
+            f"{printable(root)}: expected training masks with pixels of at least two classes; "
+            f"{IGNORED} is no class, but marks pixels to ignore. "
+            f"Received: class numbers {sorted(found['train'])}"
+        )
+    if names is None:
+        names = [str(number) for number in range(1 + max(set().union(*found.values())))]
+    for number, name in enumerate(names):
+        if number not in found["train"]:
+            report(f"no pixel of the training masks is of class {number}, {printable(name)}")
+    return names
+
+
+def _listed(path: Path) -> list[str]:
+    """The names in a file, one a line."""
+    names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    if len(set(names)) != len(names) or not 2 <= len(names) <= IGNORED:
+        raise ValueError(
+            f"{printable(path)}: expected 2 to {IGNORED} different names, one a line. "
+            f"Received: {len(names)}"
+        )
+    return names

@@ -293,6 +293,16 @@ def _two_files(folder):
     Image.new("L", (9, 9)).save(folder / "train" / "pictures" / "scene1.png")
 
 
+def _white_for_one(folder):
+    for path in (folder / "train" / "masks").iterdir():
+        mask = read_mask(path)
+        Image.fromarray(np.where(mask == 0, 0, 255).astype("uint8")).save(path)
+
+
+def _too_high(folder):
+    Image.fromarray(np.full((41, 62), 7, "uint8")).save(folder / "train" / "masks" / "scene1.png")
+
+
 def _bad_names(folder):
     (folder / "classes.txt").write_text("one\n")
 
@@ -307,6 +317,8 @@ def _bad_names(folder):
         (_no_png, r"expected a PNG with a palette, or with one channel.* no PNG"),
         (_no_folder, r"expected the folders pictures and masks.* Received: no masks"),
         (_two_files, "expected one file per name. Received: scene1.jpg, scene1.png"),
+        (_white_for_one, r"255 is no class, but marks .* Received: class numbers \[0\]"),
+        (_too_high, r"scene1.png: expected class numbers from 0 to 2, or 255"),
         (_bad_names, "classes.txt: expected 2 to 255 different names, one a line. Received: 1"),
     ],
 )
@@ -319,11 +331,12 @@ def test_bad_folders(spoil, expected, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_number_out_of_range(tmp_path):
+def test_a_class_without_pixels_is_told(tmp_path):
     folder = mask_folders.write(tmp_path / "data")
-    Image.fromarray(np.full((41, 62), 7, "uint8")).save(folder / "train" / "masks" / "scene1.png")
-    with pytest.raises(ValueError, match=r"scene1.png: expected class numbers from 0 to 2, or 255"):
-        Run(recipe(folder, "epochs=1", "batch=10"), tmp_path / "run").train()
+    (folder / "classes.txt").write_text("ground\nred\ngreen\nblue\n")
+    told = []
+    load_data(recipe(folder), told.append)
+    assert told == ["no pixel of the training masks is of class 3, blue"]
 
 
 @pytest.mark.parametrize(
