@@ -259,6 +259,7 @@ def test_backbones_without_the_stages(head):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.training
 def test_it_learns_bright_and_dark():
     """Two classes of pixels that only their brightness tells apart."""
     keras.utils.set_random_seed(1)

@@ -372,7 +372,7 @@ def trained_like(model, seed):
                 value = random.uniform(0.5, 2, shape)
             elif variable.name == "reduce_bias":
                 value = random.uniform(-0.1, 1.5, shape)
-            elif variable.name in ("expand_bias", "bias"):
+            elif variable.name in ("expand_bias", "position_bias", "bias"):
                 value = random.normal(0, 0.5, shape)
             else:
                 raise ValueError(f"Unknown variable: {layer.name}/{variable.name}")

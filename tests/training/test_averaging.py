@@ -91,6 +91,7 @@ def test_what_is_saved_is_what_is_evaluated(averaged, data):
             assert row[name] == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.training
 def test_training_is_the_same_without_it(averaged, data, tmp_path):
     """Averaging changes neither the weights, nor the random numbers, nor the first epochs."""
     run, _, _ = averaged

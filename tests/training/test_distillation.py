@@ -101,6 +101,7 @@ def test_loss_of_a_step(data, tmp_path):
     assert seen[0] == pytest.approx(0.3 * hard + 0.7 * soft, rel=CLOSE)
 
 
+@pytest.mark.training
 def test_teacher_alone_and_not_at_all(data, tmp_path):
     """A student of weight 1 comes near its teacher; of weight 0 it learns as without one."""
     path = tmp_path / "teacher.keras"

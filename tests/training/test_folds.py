@@ -71,6 +71,7 @@ def out_of_fold(folder) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+@pytest.mark.training
 def test_predictions_of_a_fold(tmp_path) -> None:
     """Each with the picture's name; the same bytes in a second run."""
     write(tmp_path / "data", count=8)

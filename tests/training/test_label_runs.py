@@ -61,6 +61,7 @@ def trained(tmp_path_factory):
     return folder / "run", run.train(), lines
 
 
+@pytest.mark.training
 def test_figures_of_a_run(trained):
     folder, results, lines = trained
     with open(folder / "metrics.csv", encoding="utf-8") as file:
@@ -87,6 +88,7 @@ def test_figures_of_a_run(trained):
     assert "independent probabilities" in card
 
 
+@pytest.mark.training
 def test_evaluate(trained, run):
     folder, results, _ = trained
     found = evaluate(folder)
@@ -109,6 +111,7 @@ def test_evaluate(trained, run):
     assert json.loads(out)["average_precisions"][0] > 0.5
 
 
+@pytest.mark.training
 def test_predict_and_export(trained, run, tmp_path):
     """Probabilities of each label for itself."""
     folder, _, _ = trained
@@ -136,6 +139,7 @@ def test_predict_and_export(trained, run, tmp_path):
     assert served == pytest.approx(scores, abs=TOLERANCE)
 
 
+@pytest.mark.training
 def test_excitations(trained):
     """A picture counts for each of its labels."""
     folder, _, _ = trained
@@ -145,6 +149,7 @@ def test_excitations(trained):
     assert found.counts.tolist() == test.labels.sum(0).tolist()
 
 
+@pytest.mark.training
 def test_changed_labels(trained):
     """A run does not go on, nor is it evaluated, with other labels."""
     folder, _, _ = trained
@@ -161,6 +166,7 @@ def test_changed_labels(trained):
         table.write_text(before)
 
 
+@pytest.mark.training
 def test_dry_run(run, trained, tmp_path):
     folder, _, _ = trained
     settings = [
