@@ -73,6 +73,12 @@ assert sizes["LiteRT, 8 bits"] < sizes["LiteRT"] / 3
 assert sizes["OpenVINO, 8 bits"] < sizes["OpenVINO"] / 2
 assert len(runtimes) == 8
 """,
+    "05_segmentation": """
+assert history["loss"][-1] < 0.3 * history["loss"][0]
+assert 0.6 < mean_iou < 0.85 and iou["background"] > 0.95
+assert accuracy > 0.94 and min(iou.values()) > 0.4
+assert answer.shape == (1, 64, 101, 5) and same and written.difference < 1e-4
+""",
 }
 
 
