@@ -68,7 +68,7 @@ def start(network: Path, pictures: Path, out: Path, *more: str, commit: float = 
 
 
 def ended(process: Any) -> tuple[dict[str, Any], int]:
-    """What a command printed, and its peak memory in bytes."""
+    """The output of a command, and its peak memory in bytes."""
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -62,7 +62,7 @@ def deeplab(se: keras_se.SEConfig | None, classes: int, size: int) -> keras.Mode
 
 
 def segmenters() -> dict[str, Segmenter]:
-    """What is compared, by title: functions of the number of classes and the size."""
+    """Functions that build each segmenter from the number of classes and the size, by title."""
     every: dict[str, Segmenter] = {
         "U-Net, scSE": partial(unet, "scse"),
         "U-Net": partial(unet, None),

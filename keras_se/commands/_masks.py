@@ -1,4 +1,4 @@
-"""What the commands write and print about masks."""
+"""Write masks, and print the figures of networks that answer for every pixel."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Journal:
                 path.unlink()
 
     def _done(self) -> dict[str, int]:
-        """What a former process of the same run has done; empty if there was none."""
+        """The progress of an earlier process of the same run; empty if there was none."""
         path = account_path(self.out)
         if not path.exists():
             return {}

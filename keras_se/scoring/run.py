@@ -33,7 +33,7 @@ AHEAD = 3
 
 @dataclass(frozen=True)
 class Scored:
-    """What was written.
+    """A finished table.
 
     Attributes:
         path: The table.
@@ -203,7 +203,7 @@ def _awaited(
 
 
 def _one_line(error: Exception, path: Path, file: str) -> str:
-    """What is wrong with a picture, without the folder, which may differ between machines."""
+    """The error of a picture without its folder, which may differ between machines."""
     text: Any = error.strerror if isinstance(error, OSError) and error.strerror else error
     text = str(text).removeprefix(f"{str(path)!r}: ").replace(repr(str(path)), repr(file))
     return printable(" ".join(text.split())) or type(error).__name__

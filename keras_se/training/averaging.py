@@ -85,7 +85,7 @@ class WeightAverage:
             yield
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps beside `values`."""
+        """The state that a checkpoint stores beside `values`."""
         return {"averaged_epochs": self.epochs}
 
     def restore(

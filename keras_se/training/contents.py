@@ -1,4 +1,4 @@
-"""The record of a run's data in its folder, and the check that they have not changed.
+"""Record a run's data in its folder, and check that they have not changed.
 
 `data.json` has the class names, the input shape and where each part is from; `files.json.gz` has
 every picture's name, size and class.

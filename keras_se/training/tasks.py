@@ -1,4 +1,4 @@
-"""What a recipe's network is trained for: classes or labels of a picture, or of every pixel."""
+"""The tasks of recipes: one class or several labels for a picture, or a class for every pixel."""
 
 from __future__ import annotations
 
