@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_se.layer_names import parse
+from keras_se.layers._arguments import channel_axis
 from keras_se.layers._ranks import ranked
 
 STAGES = (2, 3, 4, 5)
@@ -50,6 +52,24 @@ def stage_layers(model: Any, argument: str) -> dict[int, Any]:
             f"{argument}={getattr(model, 'name', model)!r} with stages {sorted(last)}"
         )
     return last
+
+
+def spatial_sizes(inputs: Any, maps: Sequence[Any]) -> tuple[list[int], list[list[int]]]:
+    """The spatial sizes of a network's input and of its feature maps; `PROBE` if unknown."""
+    channels = channel_axis(rank=len(inputs.shape))
+    axes = [axis for axis in range(1, len(inputs.shape)) if axis != channels]
+    probe = [PROBE if axis in axes and n is None else n for axis, n in enumerate(inputs.shape)]
+    shapes = keras.Model(inputs, list(maps)).compute_output_shape(tuple(probe))
+    return [probe[axis] for axis in axes], [[shape[axis] for axis in axes] for shape in shapes]
+
+
+def missing_rows(size: Sequence[int], whole: Sequence[int], level: int) -> list[int] | None:
+    """How much smaller feature maps are than 1 / 2^level of the picture, along each axis.
+
+    `None` if they are larger, or smaller by more than unpadded convolutions explain.
+    """
+    missing = [math.ceil(n / 2**level) - m for m, n in zip(size, whole, strict=True)]
+    return missing if all(0 <= n <= LOSS for n in missing) else None
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -112,14 +132,12 @@ def feature_pyramid(model: keras.Model) -> keras.Model:
     (inputs,) = model.inputs
     outputs = {f"P{stage}": last[stage].output for stage in STAGES}
 
-    axes = slice(2, None) if keras.config.image_data_format() == "channels_first" else slice(1, -1)
-    known, probe = inputs.shape[axes], list(inputs.shape)
-    probe[axes] = size = [PROBE if n is None else n for n in known]
-    shapes = keras.Model(inputs, outputs).compute_output_shape(tuple(probe))
-    for stage, level in zip(STAGES, outputs, strict=True):
-        found = shapes[level][axes]
-        missing = [math.ceil(n / 2**stage) - m for n, m in zip(size, found, strict=True)]
-        if not all(0 <= n <= LOSS for n in missing):
+    size, sizes = spatial_sizes(inputs, list(outputs.values()))
+    channels_first = channel_axis(rank=len(inputs.shape)) == 1
+    known = inputs.shape[2:] if channels_first else inputs.shape[1:-1]
+    for stage, level, found in zip(STAGES, outputs, sizes, strict=True):
+        missing = missing_rows(found, size, stage)
+        if missing is None:
             raise ValueError(
                 "`model` must have its stages 2, 3, 4 and 5 at 1/4, 1/8, 1/16 and 1/32 of the "
                 f"input's height and width. Received: model={model.name!r}, stage {stage} at "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -134,7 +134,7 @@ class Pictures:
 
     def evaluation(self, batch: int, view: View = CENTRE) -> EvaluationBatches:
         """All pictures in order, maybe mirrored, in batches of one size; there is no margin."""
-        return EvaluationBatches(self, batch, view.mirrored)
+        return EvaluationBatches(self.pictures.__getitem__, len(self), batch, view.mirrored)
 
 
 class EvaluationBatches(keras.utils.PyDataset):
@@ -143,22 +143,26 @@ class EvaluationBatches(keras.utils.PyDataset):
     The padding keeps any replica from an empty batch and avoids compiling for another size.
 
     Args:
-        data: The pictures.
+        pictures: Gives the pictures at some indices, `(count, H, W, C)`.
+        count: Number of pictures.
         batch: Pictures per batch.
-        mirrored: Whether they are mirrored left to right. Defaults to `False`.
+        mirrored: Whether they are mirrored left to right.
     """
 
-    def __init__(self, data: Pictures, batch: int, mirrored: bool = False) -> None:
+    def __init__(
+        self, pictures: Callable[[np.ndarray], np.ndarray], count: int, batch: int, mirrored: bool
+    ) -> None:
         super().__init__()
-        self.data, self.batch, self.columns = data, batch, slice(None, None, -1 if mirrored else 1)
+        self.pictures, self.count, self.batch = pictures, count, batch
+        self.columns = slice(None, None, -1 if mirrored else 1)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.data) / self.batch)
+        return math.ceil(self.count / self.batch)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray]:
         wanted = np.arange(index * self.batch, (index + 1) * self.batch)
-        chosen = np.minimum(wanted, len(self.data) - 1)
-        return (self.data.pictures[chosen][:, :, self.columns].astype("float32"),)
+        chosen = np.minimum(wanted, self.count - 1)
+        return (self.pictures(chosen)[:, :, self.columns].astype("float32"),)
 
 
 def streamed(batches: Any) -> Any:

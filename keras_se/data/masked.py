@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from PIL import Image
 
+from keras_se.data.labelled import EvaluationBatches
 from keras_se.data.mask_files import read_mask
 from keras_se.pictures import decoded, printable
 from keras_se.views import CENTRE, View
@@ -103,43 +102,25 @@ class MaskedPictures:
 
     def example(self, index: int, box: Box | None = None) -> tuple[np.ndarray, np.ndarray]:
         """A picture as `picture` gives it, and its mask, uint8 `(size, size)`."""
-        pair = self.pairs[index]
-        mask = Image.fromarray(read_mask(pair.mask, self.classes))
-        size = (self.shape[1], self.shape[0])
-        mask = mask.resize(size, Image.Resampling.NEAREST, box)
-        return self.picture(index, box), np.asarray(mask)
+        return self.picture(index, box), self.mask(index, box)
 
-    def evaluation(self, batch: int, view: View = CENTRE) -> MaskedBatches:
+    def mask(self, index: int, box: Box | None = None) -> np.ndarray:
+        """A mask, or the part in a box, in the network's size: uint8 `(size, size)`."""
+        mask = Image.fromarray(read_mask(self.pairs[index].mask, self.classes))
+        size = (self.shape[1], self.shape[0])
+        return np.asarray(mask.resize(size, Image.Resampling.NEAREST, box))
+
+    def pictures(self, chosen: np.ndarray) -> np.ndarray:
+        """Some pictures in the network's size, uint8 `(count, size, size, C)`."""
+        return np.stack(threaded(self.picture, chosen.tolist()))
+
+    def evaluation(self, batch: int, view: View = CENTRE) -> EvaluationBatches:
         """All pictures in order, maybe mirrored, in batches of one size; there is no margin."""
-        return MaskedBatches(self, batch, view.mirrored)
+        return EvaluationBatches(self.pictures, len(self), batch, view.mirrored)
 
     def masks(self, first: int, count: int) -> np.ndarray:
         """The masks of some pictures in the network's size, uint8 `(count, size, size)`."""
-        wanted = range(first, min(first + count, len(self)))
-        size = (self.shape[1], self.shape[0])
-
-        def mask(index: int) -> np.ndarray:
-            image = Image.fromarray(read_mask(self.pairs[index].mask, self.classes))
-            return np.asarray(image.resize(size, Image.Resampling.NEAREST))
-
-        return np.stack(threaded(mask, wanted))
-
-
-class MaskedBatches(keras.utils.PyDataset):
-    """All pictures in order, float32, the last batch padded with the last picture."""
-
-    def __init__(self, data: MaskedPictures, batch: int, mirrored: bool = False) -> None:
-        super().__init__()
-        self.data, self.batch, self.columns = data, batch, slice(None, None, -1 if mirrored else 1)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.data) / self.batch)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        wanted = np.arange(index * self.batch, (index + 1) * self.batch)
-        chosen = np.minimum(wanted, len(self.data) - 1)
-        pictures = np.stack(threaded(self.data.picture, chosen.tolist()))
-        return (pictures[:, :, self.columns].astype("float32"),)
+        return np.stack(threaded(self.mask, range(first, min(first + count, len(self)))))
 
 
 def threaded(function: Callable[[Any], Any], values: Any) -> list[Any]:

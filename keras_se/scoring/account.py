@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_se.files import atomic, writing
 from keras_se.pictures import printable
+from keras_se.weights.hashes import hash_of, variables_hash
 
 if TYPE_CHECKING:
     import keras
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LIST = "list of files, or one of their sizes"
-# What must agree between the parts of a run, in words.
+# The entries that must agree between the parts of a run, and their names in messages.
 COMPARED = {
     "format": "format",
     "answers": "kind of answers",
@@ -65,12 +63,6 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
 
 
 def network_hash(model: keras.Model, known: Description) -> str:
-    """SHA-256 of a network's weights and description."""
-    from keras import ops
-
-    digest = hashlib.sha256(repr(known).encode())
+    """The hash of a network's weights and description."""
     # Not `variables`, which include the states of random draws.
-    for variable in model.weights:
-        value = np.ascontiguousarray(ops.convert_to_numpy(variable))
-        digest.update(f"{value.dtype} {value.shape}\n".encode() + value.tobytes())
-    return digest.hexdigest()
+    return hash_of([repr(known).encode(), variables_hash(model.weights).encode()])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import keras
 
 from keras_se.graph.trace import recursion
 from keras_se.layer_names import parse
-from keras_se.layers._arguments import channel_axis
-from keras_se.pyramid import LOSS, PROBE, STAGES, stage_layers
+from keras_se.pyramid import STAGES, missing_rows, spatial_sizes, stage_layers
 
 # Level of the stem, at half of the picture's size.
 STEM = 1
@@ -35,17 +31,10 @@ def feature_levels(backbone: Any) -> dict[int, Any]:
     outputs = {stage: last[stage].output for stage in STAGES}
     early = [layer.output for layer in backbone.layers if _is_early(layer.name)]
     (inputs,) = backbone.inputs
-    channels = channel_axis(rank=len(inputs.shape))
-    axes = [axis for axis in range(1, len(inputs.shape)) if axis != channels]
-    known = list(inputs.shape)
-    probe = [PROBE if axis in axes and n is None else n for axis, n in enumerate(known)]
-    whole = [probe[axis] for axis in axes]
     with recursion(2 * len(backbone.layers)):
-        model = keras.Model(inputs, [*outputs.values(), *early])
-        shapes = model.compute_output_shape(tuple(probe))
-    sizes = [[shape[axis] for axis in axes] for shape in shapes]
+        whole, sizes = spatial_sizes(inputs, [*outputs.values(), *early])
     for stage, size in zip(STAGES, sizes, strict=False):
-        if not _at_level(size, whole, stage):
+        if missing_rows(size, whole, stage) is None:
             raise ValueError(
                 "`backbone` must have its stages 2, 3, 4 and 5 at 1/4, 1/8, 1/16 and 1/32 of the "
                 f"input's size. Received: backbone={backbone.name!r}, stage {stage} at "
@@ -53,7 +42,7 @@ def feature_levels(backbone: Any) -> dict[int, Any]:
             )
     for output, size in zip(early, sizes[len(STAGES) :], strict=True):
         # Layers are in topological order, so the last one of this size remains.
-        if _at_level(size, whole, STEM):
+        if missing_rows(size, whole, STEM) is not None:
             outputs[STEM] = output
     return dict(sorted(outputs.items(), reverse=True))
 
@@ -61,9 +50,3 @@ def feature_levels(backbone: Any) -> dict[int, Any]:
 def _is_early(name: str) -> bool:
     parts = parse(name)
     return parts is not None and (parts.part, parts.stage) in EARLY
-
-
-def _at_level(size: list[int], whole: list[int], level: int) -> bool:
-    """Whether feature maps of pictures of the size `whole` are of that level."""
-    pairs = zip(size, whole, strict=True)
-    return all(0 <= math.ceil(n / 2**level) - m <= LOSS for m, n in pairs)

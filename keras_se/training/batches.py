@@ -7,6 +7,7 @@ picture's augmentation depends only on (seed, epoch, its index, how often it was
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -113,8 +114,8 @@ def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augm
     return augmentation.draw_mix(recipe.mixup, recipe.cutmix, size[0], size[1], key)
 
 
-class TrainingBatches(keras.utils.PyDataset):
-    """The batches of one epoch from step `first`: `(pictures in 0..255, targets)`, float32.
+class EpochBatches(keras.utils.PyDataset):
+    """The batches of one epoch from step `first`, which subclasses make of `views` and `rows`.
 
     Args:
         data: The training pictures.
@@ -125,7 +126,7 @@ class TrainingBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, data: Pictures, recipe: Recipe, epoch: int, first: int, part: tuple[int, int]
+        self, data: Any, recipe: Recipe, epoch: int, first: int, part: tuple[int, int]
     ) -> None:
         super().__init__()
         self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
@@ -134,6 +135,12 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return len(self.views) - self.first
+
+
+class TrainingBatches(EpochBatches):
+    """Batches of pictures in memory: `(pictures in 0..255, targets)`, float32."""
+
+    data: Pictures
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         recipe, step = self.recipe, self.first + index

@@ -7,7 +7,6 @@ times its square, so that the gradients of the two keep their proportion at any 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ from keras_se.description import describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.labels import class_places
 from keras_se.resolve import get_model
-from keras_se.training.checkpoints import values_of
 from keras_se.training.figures import TINY
 from keras_se.training.recipe import Recipe
 from keras_se.training.run_folder import TEACHER
+from keras_se.weights.hashes import variables_hash
 
 # Characters of a hash and of a name in a message.
 SHOWN, LONGEST = 23, 120
-# What a network must answer for each loss of a recipe, as `describe` says it.
+# The answers, as `describe` names them, that each loss of a recipe needs.
 ANSWERS = {"softmax": "probabilities", "sigmoid": "independent probabilities"}
 # Settings that decide which pictures are trained on.
 PARTS = ("data", "data_dir", "held_out", "folds", "fold")
@@ -62,11 +61,7 @@ class Teacher:
 
     def record(self, name: str | None) -> dict[str, Any]:
         """The content of `teacher.json`: its name, and the hash of its weights."""
-        digest = hashlib.sha256()
-        for value in values_of(self.network.weights):
-            digest.update(f"{value.dtype} {value.shape} ".encode())
-            digest.update(value.tobytes())
-        return {"teacher": name, "weights": f"sha256:{digest.hexdigest()}"}
+        return {"teacher": name, "weights": variables_hash(self.network.weights)}
 
 
 def load_teacher(recipe: Recipe, data: Data, report: Callable[[str], None]) -> Teacher | None:

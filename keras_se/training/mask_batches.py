@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 
-import keras
 import numpy as np
 
 from keras_se.data.masked import Box, MaskedPictures, threaded
 from keras_se.data.randomness import CROP, FLIP, uniform
-from keras_se.training.batches import views
-from keras_se.training.recipe import Recipe
+from keras_se.training.batches import EpochBatches
 
 # Random crops to try before falling back to the whole picture.
 ATTEMPTS = 10
@@ -22,35 +20,18 @@ ATTEMPTS = 10
 ASPECT = 4 / 3
 
 
-class MaskBatches(keras.utils.PyDataset):
-    """The batches of one epoch from step `first`: `(pictures in 0..255, masks)`.
+class MaskBatches(EpochBatches):
+    """Batches of pictures with masks: `(pictures in 0..255, masks)`.
 
     Pictures are float32, `(batch, size, size, C)`, and masks uint8 class numbers, `(batch, size,
     size)`.
-
-    Args:
-        data: The training pictures.
-        recipe: Provides the batch size, the seed and the augmentation.
-        epoch: The epoch, from 0.
-        first: The first step.
-        part: Part of each batch to make, `(index, count)`.
     """
 
-    def __init__(
-        self, data: MaskedPictures, recipe: Recipe, epoch: int, first: int, part: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.data, self.recipe, self.epoch, self.first = data, recipe, epoch, first
-        index, count = part
-        size = recipe.batch // count
-        self.rows = slice(index * size, (index + 1) * size)
-        self.views = views(recipe, epoch, data.labels)
-
-    def __len__(self) -> int:
-        return len(self.views) - self.first
+    data: MaskedPictures
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        shown = self.views[self.first + index, self.rows].tolist()
+        # The first row is only for mixing, which masks do not have.
+        shown = self.views[self.first + index, self.rows[1:]].tolist()
         pictures, masks = zip(*threaded(self._example, shown), strict=True)
         return np.stack(pictures).astype("float32"), np.stack(masks)
 

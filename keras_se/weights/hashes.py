@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
@@ -13,6 +14,15 @@ def hash_of(data: Iterable[bytes], algorithm: str = "sha256") -> str:
     for block in data:
         digest.update(block)
     return f"{algorithm}:{digest.hexdigest()}"
+
+
+def variables_hash(variables: Iterable[Any]) -> str:
+    """Return `"sha256:<hexadecimal digits>"` of the types, shapes and values of Keras variables."""
+    import numpy as np
+    from keras import ops
+
+    values = (np.ascontiguousarray(ops.convert_to_numpy(variable)) for variable in variables)
+    return hash_of(f"{v.dtype} {v.shape}\n".encode() + v.tobytes() for v in values)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

@@ -133,6 +133,19 @@ def _padded(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     return np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
 
 
+def _grouped(layer, shape):
+    """The case of a grouped convolution on inputs of a shape."""
+    return Case(
+        layer,
+        _convolved,
+        {"filters": 16, "kernel_size": 1, "groups": 4},
+        {"kernel": (*[1] * len(shape[1:-1]), 2, 16), "bias": (16,)},
+        output=(*shape[1:-1], 16),
+        shapes=(shape,),
+        masks=False,
+    )
+
+
 CASES = {
     "SqueezeExcite": Case(
         SqueezeExcite,
@@ -208,32 +221,9 @@ CASES = {
         shapes=(VOLUME,),
         masks=False,
     ),
-    "GroupedConv1D": Case(
-        GroupedConv1D,
-        _convolved,
-        {"filters": 16, "kernel_size": 1, "groups": 4},
-        {"kernel": (1, 2, 16), "bias": (16,)},
-        output=(6, 16),
-        shapes=(SIGNAL,),
-        masks=False,
-    ),
-    "GroupedConv3D": Case(
-        GroupedConv3D,
-        _convolved,
-        {"filters": 16, "kernel_size": 1, "groups": 4},
-        {"kernel": (1, 1, 1, 2, 16), "bias": (16,)},
-        output=(4, 6, 5, 16),
-        shapes=(VOLUME,),
-        masks=False,
-    ),
-    "GroupedConv2D": Case(
-        GroupedConv2D,
-        _convolved,
-        {"filters": 16, "kernel_size": 1, "groups": 4},
-        {"kernel": (1, 1, 2, 16), "bias": (16,)},
-        output=(6, 5, 16),
-        masks=False,
-    ),
+    "GroupedConv1D": _grouped(GroupedConv1D, SIGNAL),
+    "GroupedConv3D": _grouped(GroupedConv3D, VOLUME),
+    "GroupedConv2D": _grouped(GroupedConv2D, SHAPE),
     # Sizes that differ: `test_match_size.py`.
     "MatchSize": Case(MatchSize, lambda x, y, w: x, shapes=(SHAPE, SHAPE), masks=False),
     "MultiplyAdd": Case(
