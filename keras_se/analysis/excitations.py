@@ -163,7 +163,7 @@ def measure(
         std=dict(zip(widths, np.split(std[:, :last], edges, 1), strict=True)),
         high=dict(zip(widths, shares[0], strict=True)),
         low=dict(zip(widths, shares[1], strict=True)),
-        extremes=extremest.found(),
+        extremes=extremest.found(gates.model),
     )
 
 

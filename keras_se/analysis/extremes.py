@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from PIL import Image, ImageOps
+
+from keras_se.analysis.grad_cam import grad_cam
+from keras_se.inspection import describe
 
 # Pictures of each kind to keep per block.
 KEPT = 6
@@ -26,19 +30,22 @@ class Extremes:
         order: Indices of the pictures, by block, from the largest mean gate to the smallest: the
             first half is the most excited, the other the least. At most 12.
         gates: Their mean gates over all channels, by block, float64, in that order.
+        maps: Grad-CAM of the class that the network predicts for each picture, uint8
+            `(count, side, side)`. `None` if the network is not a classifier that `grad_cam` takes.
     """
 
     thumbnails: np.ndarray
     labels: np.ndarray
     order: dict[str, np.ndarray]
     gates: dict[str, np.ndarray]
+    maps: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, for a file."""
         arrays = {"thumbnails": self.thumbnails, "labels": self.labels}
         for n, name in enumerate(self.order):
             arrays |= {f"order/{n}": self.order[name], f"gates/{n}": self.gates[name]}
-        return arrays
+        return arrays if self.maps is None else {**arrays, "maps": self.maps}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray], blocks: list[str]) -> Extremes:
@@ -47,10 +54,13 @@ class Extremes:
             {name: arrays[f"{part}/{n}"] for n, name in enumerate(blocks)}
             for part in ("order", "gates")
         )
-        found = cls(arrays["thumbnails"], arrays["labels"], order, gates)
+        maps = arrays.get("maps")
+        found = cls(arrays["thumbnails"], arrays["labels"], order, gates, maps)
         shape, count = found.thumbnails.shape, len(found.labels)
         fits = found.thumbnails.dtype == np.uint8 and len(shape) == 4 and shape[0] == count
         fits &= shape[-1] in (1, 3) and found.labels.dtype.kind in "iu"
+        if maps is not None:
+            fits &= maps.dtype == np.uint8 and maps.shape == shape[:3]
         for name in blocks:
             own = order[name]
             fits &= own.shape == gates[name].shape and own.ndim == 1 and own.dtype.kind in "iu"
@@ -65,10 +75,9 @@ class Extremest:
 
     def __init__(self) -> None:
         self._seen = 0
-        self._side: int | None = None
         # By block: numbers of pictures and their mean gates, in descending order.
         self._best: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        # By the number of the picture.
+        # By its number: the picture, `(H, W, C)`, and its class.
         self._kept: dict[int, tuple[np.ndarray, int]] = {}
 
     def add(self, gates: Mapping[str, np.ndarray], pictures: Any, labels: np.ndarray) -> None:
@@ -92,25 +101,50 @@ class Extremest:
         self._kept = {n: kept for n, kept in self._kept.items() if n in wanted}
         for number in sorted(wanted - self._kept.keys()):
             at = number - self._seen
-            self._side = self._side or min(SIDE, max(pictures.shape[1:3]))
-            self._kept[number] = _thumbnail(pictures[at], self._side), int(labels[at])
+            self._kept[number] = pictures[at].copy(), int(labels[at])
         self._seen += len(labels)
 
-    def found(self) -> Extremes | None:
-        """The extremes; `None` if there are no pictures to show."""
+    def found(self, model: keras.Model | None = None) -> Extremes | None:
+        """The extremes, with heat maps of a model; `None` if there are no pictures to show."""
         if not self._kept:
             return None
         place = {number: n for n, number in enumerate(self._kept)}
-        thumbnails, labels = zip(*self._kept.values(), strict=True)
+        pictures, labels = zip(*self._kept.values(), strict=True)
+        side = min(SIDE, max(pictures[0].shape[:2]))
+        maps = None if model is None else _heat_maps(model, pictures)
         return Extremes(
-            np.stack(thumbnails),
+            np.stack([_thumbnail(_grey_levels(picture), side, "white") for picture in pictures]),
             np.array(labels),
             {
                 name: np.array([place[n] for n in numbers.tolist()])
                 for name, (numbers, _) in self._best.items()
             },
             {name: scores for name, (_, scores) in self._best.items()},
+            maps and np.stack([_thumbnail(255 * heat, side, "black")[..., 0] for heat in maps]),
         )
+
+
+def _heat_maps(model: keras.Model, pictures: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """`grad_cam` of pictures of any sizes, `(H, W, 1)` each in 0..1.
+
+    `None` unless the model is a classifier that `grad_cam` takes.
+    """
+    first = keras.config.image_data_format() == "channels_first"
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for n, picture in enumerate(pictures):
+        sizes.setdefault(picture.shape, []).append(n)
+    maps = {}
+    try:
+        if describe(model).answers == "values":
+            return None
+        for same in sizes.values():
+            batch = np.stack([pictures[n] for n in same])
+            with warnings.catch_warnings(action="ignore"):
+                found = grad_cam(model, np.moveaxis(batch, -1, 1) if first else batch)
+            maps |= dict(zip(same, found[..., None], strict=True))
+    except ValueError:
+        return None
+    return [maps[n] for n in range(len(pictures))]
 
 
 def _channels_last(pictures: Any) -> np.ndarray | None:
@@ -122,18 +156,18 @@ def _channels_last(pictures: Any) -> np.ndarray | None:
     return pictures if pictures.shape[-1] in (1, 3) else None
 
 
-def _thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
-    """The whole picture on a white square, uint8 `(side, side, C)`.
-
-    Values in 0..255 or 0..1 are taken literally; others are stretched to their own range.
-    """
+def _grey_levels(picture: np.ndarray) -> np.ndarray:
+    """A picture in 0..255: values in 0..255 or 0..1 as they are, others stretched to their range."""
     values = picture.astype("float64")
     low, high = values.min(), values.max()
     if low < 0 or high > 255:
         values = (values - low) / ((high - low) or 1)
-    if values.max() <= 1:
-        values = 255 * values
-    grey = picture.shape[-1] == 1
+    return 255 * values if values.max() <= 1 else values
+
+
+def _thumbnail(values: np.ndarray, side: int, around: str) -> np.ndarray:
+    """A picture `(H, W, C)` in 0..255 whole on a square of a colour, uint8 `(side, side, C)`."""
+    grey = values.shape[-1] == 1
     image = Image.fromarray(values.round().astype("uint8")[..., 0 if grey else slice(None)])
-    image = ImageOps.pad(image, (side, side), Image.Resampling.BOX, color="white")
+    image = ImageOps.pad(image, (side, side), Image.Resampling.BOX, color=around)
     return np.asarray(image).reshape(side, side, -1)

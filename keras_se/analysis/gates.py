@@ -33,6 +33,7 @@ class Gates:
                 "`model` must be built: loaded, or called on a batch. "
                 f"Received: model={model.name!r}, whose blocks have no weights"
             )
+        self.model = model
         self._predictor = _Predictor(model, {id(block): name for name, block in blocks.items()})
 
     def __call__(self, pictures: Any) -> dict[str, np.ndarray]:

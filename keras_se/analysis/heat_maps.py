@@ -12,6 +12,8 @@ from keras_se.files import atomic, writing
 # Smallest side of a picture in the file.
 SIDE = 224
 COLOURS = "inferno"
+# Share of the colour at the hottest place.
+COVER = 0.75
 
 
 def check_drawable(path: Path) -> None:
@@ -34,13 +36,22 @@ def draw_heat_maps(pictures: np.ndarray, maps: np.ndarray, path: Path) -> None:
 
     `pictures` are `(batch, H, W, C)` in 0..255, grey or RGB; `maps` are `(batch, H, W)` in 0..1.
     """
-    import matplotlib
-
-    heat = matplotlib.colormaps[COLOURS](maps)[..., :3] * 255
     colours = np.broadcast_to(pictures, (*pictures.shape[:3], 3))
-    rows = np.concatenate([colours, (colours + heat) / 2], axis=2).clip(0, 255)
+    rows = np.concatenate([colours, blended(pictures, maps)], axis=2).clip(0, 255)
     image = Image.fromarray(rows.reshape(-1, *rows.shape[2:]).astype("uint8"))
     scale = -(-SIDE // min(pictures.shape[1:3]))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     with writing(path), atomic(path, ".png") as temporary:
         image.save(temporary)
+
+
+def blended(pictures: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Pictures `(batch, H, W, C)` with maps `(batch, H, W)` in 0..1 over them, `(batch, H, W, 3)`.
+
+    The hotter a place, the more its colour covers the picture; where nothing is hot, it stays.
+    """
+    import matplotlib
+
+    heat = matplotlib.colormaps[COLOURS](maps)[..., :3] * 255
+    share = COVER * maps[..., None]
+    return (1 - share) * pictures + share * heat

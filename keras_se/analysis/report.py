@@ -20,6 +20,7 @@ import keras_se
 from keras_se.analysis import figure
 from keras_se.analysis.architecture import stages
 from keras_se.analysis.gates import blocks_of
+from keras_se.analysis.heat_maps import blended
 from keras_se.analysis.sentences import sentences
 from keras_se.checks import positive_integer
 from keras_se.complexity import cost
@@ -53,6 +54,8 @@ class Shown(NamedTuple):
     """A picture of the data."""
 
     source: str
+    # The picture under its heat map, if there is one.
+    heat: str | None
     label: str
     # Line of the legend, if its class is drawn.
     line: str | None
@@ -218,10 +221,15 @@ def _pictures(
     if extremes is None:
         return
     sources = [_thumbnail(picture) for picture in extremes.thumbnails]
+    heat: list[str | None] = [None] * len(sources)
+    if extremes.maps is not None:
+        hot = blended(extremes.thumbnails, extremes.maps / 255).round().astype("uint8")
+        heat = [_thumbnail(picture) for picture in hot]
     for name, order in extremes.order.items():
         shown = [
             Shown(
                 sources[at],
+                heat[at],
                 found.classes[extremes.labels[at]].replace("_", " "),
                 lines.get(int(extremes.labels[at])),
                 float(gate),

@@ -152,7 +152,8 @@ class Excitations:
 
         It has the paper's sentences with the figures that confirm or refute them, the stages and
         blocks with their shapes and costs, the paper's Figs. 6 and 7, the summary, and the pictures
-        with the largest and smallest mean gate of each block.
+        with the largest and smallest mean gate of each block, with their heat maps (`grad_cam`) if
+        the network is a classifier.
 
         Args:
             path: File to write: `.html` or `.htm`.

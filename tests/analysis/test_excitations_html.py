@@ -79,6 +79,27 @@ def test_extremes_are_those_of_the_network(found, model):
         np.testing.assert_allclose(found.extremes.gates[name], expected, rtol=0, atol=STREAMED)
 
 
+def test_heat_maps_are_those_of_grad_cam(found, model):
+    """Each picture is found again among the given ones by its bits."""
+    x, labels = pictures(70)
+    x = x[labels < 6]
+    expected = np.round(255 * keras_se.grad_cam(model, x))
+    height, width = x.shape[1:3]
+    # They lie on a square.
+    thumbnails, maps = (
+        array[:, :height, :width] for array in (found.extremes.thumbnails, found.extremes.maps)
+    )
+    for shown, heat in zip(thumbnails, maps, strict=True):
+        (place,) = np.flatnonzero((x == shown).all((1, 2, 3)))
+        np.testing.assert_allclose(heat, expected[place], rtol=0, atol=1, err_msg=str(place))
+
+
+def test_page_shows_heat_maps(page, found):
+    times = sum(len(order) for order in found.extremes.order.values())
+    assert page.count("The same picture with its heat map") == times
+    assert "where the network looks" in page
+
+
 def test_page_stands_alone(page):
     assert len(page.encode()) < MOST_BYTES
     document = Page(page)
@@ -199,6 +220,7 @@ def test_extremes_that_do_not_fit(found, tmp_path):
         "extremes/gates/1": np.zeros(2),
         "extremes/thumbnails": np.zeros((3, 4, 4, 3)),
         "extremes/labels": arrays["extremes/labels"] + 7,
+        "extremes/maps": arrays["extremes/maps"][:, 1:],
     }.items():
         np.savez(path, **arrays | {name: changed})
         with pytest.raises(ValueError, match="do not fit together"):
@@ -219,7 +241,9 @@ def test_network_without_costs_stages_and_pictures(tmp_path):
     x, _ = pictures(2)
     model = Mine()
     model(x.astype("float32"))
-    found = replace(excitations(model, x.astype("float32"), [0, 1]), extremes=None)
+    found = excitations(model, x.astype("float32"), [0, 1])
+    assert found.extremes.maps is None
+    found = replace(found, extremes=None)
     found.report(tmp_path / "page.html", model, channels=3)
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "The costs are unknown." in page
