@@ -157,7 +157,7 @@ def _channels_last(pictures: Any) -> np.ndarray | None:
 
 
 def _grey_levels(picture: np.ndarray) -> np.ndarray:
-    """A picture in 0..255: values in 0..255 or 0..1 as they are, others stretched to their range."""
+    """A picture in 0..255: 0..255 or 0..1 are taken literally, others stretched to their range."""
     values = picture.astype("float64")
     low, high = values.min(), values.max()
     if low < 0 or high > 255:
