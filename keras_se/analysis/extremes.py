@@ -111,7 +111,8 @@ class Extremest:
         place = {number: n for n, number in enumerate(self._kept)}
         pictures, labels = zip(*self._kept.values(), strict=True)
         side = min(SIDE, max(pictures[0].shape[:2]))
-        maps = None if model is None else _heat_maps(model, pictures)
+        heat = None if model is None else _heat_maps(model, pictures)
+        maps = heat and [_thumbnail(255 * values, side, "black")[..., 0] for values in heat]
         return Extremes(
             np.stack([_thumbnail(_grey_levels(picture), side, "white") for picture in pictures]),
             np.array(labels),
@@ -120,7 +121,7 @@ class Extremest:
                 for name, (numbers, _) in self._best.items()
             },
             {name: scores for name, (_, scores) in self._best.items()},
-            maps and np.stack([_thumbnail(255 * heat, side, "black")[..., 0] for heat in maps]),
+            np.stack(maps) if maps else None,
         )
 
 
@@ -133,7 +134,7 @@ def _heat_maps(model: keras.Model, pictures: Sequence[np.ndarray]) -> list[np.nd
     sizes: dict[tuple[int, ...], list[int]] = {}
     for n, picture in enumerate(pictures):
         sizes.setdefault(picture.shape, []).append(n)
-    maps = {}
+    maps: dict[int, np.ndarray] = {}
     try:
         if describe(model).answers == "values":
             return None
