@@ -69,14 +69,17 @@ def _print(report: dict[str, Any]) -> None:
         ("backend", backend.get("backend", "does not start")),
         ("accelerators", ", ".join(backend.get("accelerators", ())) or "none"),
         ("cache", cache["folder"]),
-        ("in it", f"{_size(cache['bytes'])} in {cache['files']} files"),
-        ("free", _size(cache["free"])),
+        ("files in it", f"{_size(cache['bytes'])} in {cache['files']} files"),
+        ("free disk", _size(cache["free"])),
         *report["environment"].items(),
     ]
     print_table(rows)
     _section(("package", "version"), [(n, v or "") for n, v in report["packages"].items()])
-    extras = [(e["extra"], e["enables"], e["missing"] or "installed") for e in report["extras"]]
-    _section(("extra", "enables", "missing"), extras)
+    extras = [
+        (e["extra"], e["enables"], f"lacks {e['missing']}" if e["missing"] else "yes")
+        for e in report["extras"]
+    ]
+    _section(("extra", "enables", "installed"), extras)
     findings = [
         ("wrong" if finding["blocks"] else "note", finding["what"], finding["remedy"])
         for finding in report["findings"]

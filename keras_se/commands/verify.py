@@ -15,7 +15,7 @@ REPORT = Path("verified.csv")
 
 @click.command()
 @click.option("--all", "everything", is_flag=True,
-              help="Check that the sets in the cache and package convert, build and run.")  # fmt: skip
+              help="Check that sets in the cache and package convert and run.")  # fmt: skip
 @click.option("--download", is_flag=True,
               help="With --all, also download each other set, and delete it again.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE.csv",

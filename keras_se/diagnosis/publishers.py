@@ -7,11 +7,9 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from keras_se.weights.cache import address, most_bytes
 from keras_se.weights.download import checked_answers, reason, stated_hash
@@ -97,7 +95,8 @@ def _answer(unasked: Answer, entry: Weights) -> Answer:
                 ) as response,
             ):
                 answer = _described(unasked, entry, url, response)
-        except (OSError, ValueError, HTTPError, HTTPException) as error:
+        # A server must not be able to end the program.
+        except Exception as error:
             answer = replace(unasked, error=_printable(reason(error)))
         if answer.status in GOOD:
             break
