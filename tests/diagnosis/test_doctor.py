@@ -37,6 +37,7 @@ from places import ROOT
 from keras_se.benchmarking import timing
 from keras_se.diagnosis import backend, installation, publishers, surroundings
 from keras_se.diagnosis.known_faults import KNOWN_FAULTS, KNOWN_SETTINGS
+from keras_se.tables import as_text
 from keras_se.weights import entries
 from keras_se.weights.entries import Weights, get_weights, known_weights
 
@@ -132,6 +133,18 @@ def test_report(run: Run, works: None, packages: dict[str, str], home: Path) -> 
     assert any(row.startswith("report ") and row.endswith("lacks jinja2>=3.1") for row in rows)
 
 
+def test_names_that_look_like_markup(
+    run: Run, works: None, packages: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich would refuse the first and draw the second."""
+    name = str(tmp_path / "[/b] [red] :smile:")
+    monkeypatch.setenv("KERAS_SE_HOME", name)
+    code, out, err = run("doctor")
+    assert (code, err) == (0, "")
+    assert name in out
+    assert name in as_text(("folder",), [(name,)])
+
+
 def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(timing, "MEMORY_LIMIT", limit)
@@ -142,6 +155,7 @@ def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert timing.memory() == 2**20
 
 
+@pytest.mark.weights
 def test_the_backend_starts() -> None:
     assert backend.start() == {"backend": "tensorflow", "accelerators": []}
 
