@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 # Timeout in seconds; a first start from a slow disk takes a minute.
@@ -30,10 +31,13 @@ def start() -> dict[str, Any]:
     except OSError as error:
         return {"error": f"{sys.executable}: {error.strerror}"}
     if done.returncode < 0:
-        return {"error": f"killed by {signal.Signals(-done.returncode).name}"}
+        return {"error": f"the process was ended ({signal.strsignal(-done.returncode)})"}
     lines = (done.stdout if done.returncode == 0 else done.stderr).split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "no message")
-    return dict(json.loads(last)) if done.returncode == 0 else {"error": last.strip()[:200]}
+    if done.returncode == 0:
+        with suppress(ValueError):
+            return dict(json.loads(last))
+    return {"error": last.strip()[:200]}
 
 
 def accelerators(backend: str) -> list[str]:

@@ -6,13 +6,13 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import requests
 
 from keras_se.weights.cache import address, most_bytes
-from keras_se.weights.download import checked_answers, reason, stated_hash
+from keras_se.weights.download import checked_answers, readable, reason, stated_hash
 from keras_se.weights.entries import Weights
 
 # Timeouts in seconds: to connect, and between two parts of an answer.
@@ -25,8 +25,6 @@ REQUESTS = (("HEAD", None), ("GET", "bytes=0-2047"))
 LINKED_SIZE = "x-linked-size"
 # Statuses of an answer with the file.
 GOOD = (200, 206)
-# The longest text of a server that is shown, in characters.
-LONGEST = 150
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Answer:
     status: int | None = None
     size: int | None = None
     hash: str | None = None
-    redirects: tuple[str, ...] = field(default=())
+    redirects: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -97,7 +95,7 @@ def _answer(unasked: Answer, entry: Weights) -> Answer:
                 answer = _described(unasked, entry, url, response)
         # A server must not be able to end the program.
         except Exception as error:
-            answer = replace(unasked, error=_printable(reason(error)))
+            answer = replace(unasked, error=reason(error))
         if answer.status in GOOD:
             break
     return answer
@@ -110,13 +108,13 @@ def _described(unasked: Answer, entry: Weights, url: str, response: requests.Res
         unasked,
         status=response.status_code,
         size=_size(answers),
-        hash=_printable(stated or response.headers.get("ETag", "")) or None,
+        hash=readable(stated or response.headers.get("ETag", "")) or None,
         redirects=tuple(_shown(answer.url) for answer in answers[1:]),
     )
     try:
         checked_answers(url, response)
     except requests.HTTPError as error:
-        return replace(found, error=_printable(reason(error)))
+        return replace(found, error=reason(error))
     return replace(found, error=_error(found, entry, stated, url == entry.url, response.reason))
 
 
@@ -126,7 +124,7 @@ def _error(
     """Why a file with this answer would be refused, or `None`."""
     size, most = answer.size, most_bytes(entry)
     if answer.status not in GOOD:
-        return _printable(f"the server sent {answer.status} {reason}")
+        return readable(f"the server sent {answer.status} {reason}")
     if size is not None and not entry.params_total <= size <= most:
         return f"expected {entry.params_total} to {most} bytes. Received: {size}"
     if None not in (size, entry.size) and size != entry.size:
@@ -152,10 +150,4 @@ def _size(answers: Sequence[requests.Response]) -> int | None:
 
 def _shown(url: str) -> str:
     """An address without its password and query, which may hold a signature."""
-    parts = urlsplit(url)
-    return _printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-
-
-def _printable(text: str) -> str:
-    """What a server sent, for a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:LONGEST]
+    return readable(urlsplit(url)._replace(query="", fragment="").geturl())

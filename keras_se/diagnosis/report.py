@@ -11,8 +11,9 @@ from pathlib import Path
 
 import keras_se
 from keras_se.files import atomic, writing
-from keras_se.weights.entries import Weights
+from keras_se.weights.entries import known_weights
 
+TITLE = "# Published sets, checked"
 SOUND, FAILED, INTERRUPTED = "sound", "failed", "interrupted"
 
 
@@ -52,29 +53,39 @@ class Report:
         again: Whether to begin a new report. Defaults to `False`: rows in the file are kept.
 
     Raises:
-        ValueError: If the file exists and is not such a report.
+        ValueError: If the file, or the page beside it, exists and is not such a report.
     """
 
     def __init__(self, path: Path | None, again: bool = False) -> None:
-        if path and path.suffix != ".csv":
-            raise ValueError(f"`report` must end in .csv. Received: report={str(path)!r}")
-        if path and not path.parent.is_dir():
-            raise ValueError(f"`report` must be in an existing folder. Received: report={path}")
-        self.path = path
-        self.rows = {} if again or not path or not path.exists() else _read(path)
+        self.path, self.rows = path, {}
+        if not path:
+            return
+        if path.suffix != ".csv" or not path.parent.is_dir():
+            raise ValueError(
+                f"`report` must end in .csv, in an existing folder. Received: report={str(path)!r}"
+            )
+        page = path.with_suffix(".md")
+        if page.exists() and not page.read_bytes().startswith(TITLE.encode()):
+            raise ValueError(f"{page}: use another name for the report; this is another page")
+        # Also one that is begun anew must not overwrite another file.
+        rows = _read(path) if path.exists() else {}
+        self.rows = {} if again else rows
 
-    def add(self, row: Row, entries: Sequence[Weights]) -> None:
-        """Store a row; `entries` are all sets, whose order the file has."""
+    def add(self, row: Row) -> None:
+        """Store a row; the file has the order of the registry."""
         self.rows[row.set] = row
         if not self.path:
             return
-        order = {entry.name: number for number, entry in enumerate(entries)}
-        rows = sorted(self.rows.values(), key=lambda row: order.get(row.set, len(order)))
+        publishers = {entry.name: entry.publisher for entry in known_weights()}
+        order = list(publishers)
+        rows = sorted(
+            self.rows.values(),
+            key=lambda row: order.index(row.set) if row.set in publishers else len(order),
+        )
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(asdict, rows))
-        publishers = {entry.name: entry.publisher for entry in entries}
         _write(self.path, text.getvalue())
         _write(self.path.with_suffix(".md"), _page(rows, publishers))
 
@@ -101,7 +112,7 @@ def _page(rows: Sequence[Row], publishers: dict[str, str]) -> str:
     counts = Counter((publishers.get(row.set, ""), row.result) for row in rows)
     sound = sum(row.result == SOUND for row in rows)
     lines = [
-        "# Published sets, checked",
+        TITLE,
         "",
         f"{sound} of {len(rows)} sets are sound: the file has its size and hash, it converts, and "
         f"the network answers for a picture (keras-se {keras_se.__version__}).",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from keras_se.benchmarking.timing import conditions, memory
 from keras_se.diagnosis.installation import Finding
 from keras_se.weights.cache import home, mirror_folder
+from keras_se.weights.download import readable
 
 # Variables that decide where files come from and what computes.
 VARIABLES = (
@@ -19,7 +19,7 @@ VARIABLES = (
     "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
     "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
-# The largest set takes twice its 600 MB while it is converted.
+# The largest set takes twice its 690 MB while it is converted.
 LEAST_FREE = 2 * 10**9
 
 
@@ -32,7 +32,7 @@ def variables() -> dict[str, str]:
     """The variables that are set, without passwords in addresses."""
     names = [name for known in VARIABLES for name in (known, known.lower())]
     found = {name: os.environ[name] for name in names if os.environ.get(name)}
-    return {name: re.sub(r"(?<=//)[^/@]*@", "***@", value) for name, value in found.items()}
+    return {name: readable(value) for name, value in found.items()}
 
 
 def cache() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from PIL import Image
 from keras_se.diagnosis.report import FAILED, INTERRUPTED, SOUND, Report, Row
 from keras_se.files import writing
 from keras_se.weights import cache
+from keras_se.weights.download import readable
 from keras_se.weights.entries import Weights, known_weights
 from keras_se.weights.hashes import file_hash
 
@@ -53,7 +54,7 @@ def survey(report: Report, download: bool = False) -> Iterator[Row]:
     with _folder() as folder:
         for entry in sorted(pending, key=lambda entry: entry.name in interrupted):
             row = Row(entry.name, INTERRUPTED, _source(entry), date=f"{datetime.now(UTC):%Y-%m-%d}")
-            report.add(row, entries)
+            report.add(row)
             try:
                 row = _checked(entry, row, folder)
             # Whatever is wrong with one set must not keep the others from being checked.
@@ -61,9 +62,9 @@ def survey(report: Report, download: bool = False) -> Iterator[Row]:
                 kind = (
                     "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
                 )
-                text = " ".join(str(error).split()).replace(str(folder), str(cache.home()))
-                row = replace(row, result=FAILED, error=f"{kind}{text}"[:300])
-            report.add(row, entries)
+                text = f"{kind}{error}".replace(str(folder), str(cache.home()))
+                row = replace(row, result=FAILED, error=readable(text))
+            report.add(row)
             yield row
 
 
@@ -88,7 +89,7 @@ def _source(entry: Weights) -> str:
         return "package"
     if cache.cached_files(entry):
         return "cache"
-    return "mirror" if cache.mirror_folder() else urlsplit(cache.address(entry)).netloc
+    return "mirror" if cache.mirror_folder() else str(urlsplit(cache.address(entry)).hostname)
 
 
 def _checked(entry: Weights, row: Row, folder: Path) -> Row:

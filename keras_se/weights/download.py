@@ -34,6 +34,8 @@ RETRY = Retry(
     allowed_methods=("GET",),
     raise_on_status=False,
 )
+# The longest reason for a failure, in characters.
+LONGEST = 200
 # Hugging Face sends the SHA-256 of a large file before it redirects to the file; Google's storage
 # sends the MD5.
 STATED_SHA256 = "x-linked-etag"
@@ -161,7 +163,7 @@ def stated_hash(answers: Iterable[requests.Response]) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """Return the reason in one short line."""
+    """Return the reason in one short line that a terminal can show, whatever a server sent."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", None) or cause
     # urllib3 counts refused connections as timeouts.
@@ -169,7 +171,13 @@ def reason(error: Exception) -> str:
     if silent or isinstance(error, requests.Timeout):
         return "the server timed out"
     if isinstance(error, requests.exceptions.SSLError):
-        return " ".join(f"no secure connection ({cause})".split())[:200]
+        return readable(f"no secure connection ({cause})")
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return " ".join(str(error).split())[:200]
+    return readable(error)
+
+
+def readable(text: object) -> str:
+    """Return a text as one short line without control characters and passwords in addresses."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return re.sub(r"(?<=//)[^/@ ]*@", "***@", line)[:LONGEST]

@@ -270,6 +270,18 @@ def test_refusal(serve: Serve, home: Path, code: int, reason: str) -> None:
     assert len(server.asked) == 2
 
 
+def test_refusal_with_control_characters(serve: Serve, home: Path) -> None:
+    """A server's words must not reach the terminal as commands."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(404, "\x1b[2JNo")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    message = refused(lambda: cache.fetched(published(serve(answer))), "404 ?[2JNo")
+    assert message.isprintable()
+
+
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
 def test_refusal_for_the_moment(serve: Serve, home: Path, code: int) -> None:
     server = serve(status(code), status(code), whole())
