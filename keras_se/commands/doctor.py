@@ -74,7 +74,9 @@ def _print(report: dict[str, Any]) -> None:
         *report["environment"].items(),
     ]
     print_table(rows)
-    _section(("package", "version"), [(n, v or "") for n, v in report["packages"].items()])
+    _section(
+        ("package", "version"), [(n, v or "not installed") for n, v in report["packages"].items()]
+    )
     extras = [
         (e["extra"], e["enables"], f"lacks {e['missing']}" if e["missing"] else "yes")
         for e in report["extras"]
