@@ -20,15 +20,16 @@ def doctor(network: bool, as_json: bool) -> None:
 
     With --network, also whether the publishers' servers answer as expected.
     """
-    from keras_se.diagnosis import backend, installation, publishers, surroundings
-    from keras_se.weights.cache import offline
-    from keras_se.weights.entries import known_weights
+    # These need no package that may be missing; those that do are imported if nothing is wrong.
+    from keras_se.diagnosis import backend, installation, surroundings
+    from keras_se.weights.locations import offline
 
     if network and offline():
         raise ValueError("`network` needs a connection. Received: KERAS_SE_OFFLINE is set")
     started, cache = backend.start(), surroundings.cache()
-    answers = publishers.ask(publishers.samples(known_weights())) if network else []
-    findings = [*installation.findings(), *surroundings.findings(cache)]
+    findings = list(installation.findings())
+    answers = _answers() if network and not any(one.blocks for one in findings) else []
+    findings += surroundings.findings(cache)
     if "error" in started:
         findings.append(
             installation.Finding(
@@ -58,6 +59,13 @@ def doctor(network: bool, as_json: bool) -> None:
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         fail(f"{wrong[0]}{more}")
+
+
+def _answers() -> list[Any]:
+    from keras_se.diagnosis import publishers
+    from keras_se.weights.entries import known_weights
+
+    return publishers.ask(publishers.samples(known_weights()))
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ def verify(
     for name, given in (("download", download), ("report", report), ("again", again)):
         if given:
             raise ValueError(f"`{name}` needs --all. Received: --{name}")
-    from keras_se.weights.cache import home, verify
+    from keras_se.weights.cache import verify
+    from keras_se.weights.locations import home
 
     files = [{"path": str(path), "error": error} for path, error in verify()]
     if as_json:
@@ -51,7 +52,7 @@ def verify(
 def _survey(download: bool, path: Path | None, again: bool, as_json: bool) -> None:
     from keras_se.diagnosis.report import SOUND, Report
     from keras_se.diagnosis.survey import survey
-    from keras_se.weights.cache import mirror_folder, offline
+    from keras_se.weights.locations import mirror_folder, offline
 
     if download and offline() and not mirror_folder():
         raise ValueError("`download` needs a connection. Received: KERAS_SE_OFFLINE is set")

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from keras_se.weights.cache import address, most_bytes
-from keras_se.weights.download import checked_answers, readable, reason, stated_hash
+from keras_se.checks import readable
+from keras_se.weights.cache import most_bytes
+from keras_se.weights.download import checked_answers, reason, stated_hash
 from keras_se.weights.entries import Weights
+from keras_se.weights.locations import address
 
 # Timeouts in seconds: to connect, and between two parts of an answer.
 TIMEOUT = (5, 10)

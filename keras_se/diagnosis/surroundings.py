@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_se.benchmarking.timing import conditions, memory
+from keras_se.checks import readable
 from keras_se.diagnosis.installation import Finding
-from keras_se.weights.cache import home, mirror_folder
-from keras_se.weights.download import readable
+from keras_se.weights.locations import home, mirror_folder
 
 # Variables that decide where files come from and what computes.
 VARIABLES = (

@@ -16,10 +16,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from keras_se.checks import readable
 from keras_se.diagnosis.report import FAILED, INTERRUPTED, SOUND, Report, Row
 from keras_se.files import writing
-from keras_se.weights import cache
-from keras_se.weights.download import readable
+from keras_se.weights import cache, locations
 from keras_se.weights.entries import Weights, known_weights
 from keras_se.weights.hashes import file_hash
 
@@ -62,7 +62,7 @@ def survey(report: Report, download: bool = False) -> Iterator[Row]:
                 kind = (
                     "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
                 )
-                text = f"{kind}{error}".replace(str(folder), str(cache.home()))
+                text = f"{kind}{error}".replace(str(folder), str(locations.home()))
                 row = replace(row, result=FAILED, error=readable(text))
             report.add(row)
             yield row
@@ -71,7 +71,7 @@ def survey(report: Report, download: bool = False) -> Iterator[Row]:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder in the cache for one set at a time, without leftovers of a killed process."""
-    folder = cache.home().absolute() / "survey"
+    folder = locations.home().absolute() / "survey"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock", timeout=0)
@@ -89,7 +89,9 @@ def _source(entry: Weights) -> str:
         return "package"
     if cache.cached_files(entry):
         return "cache"
-    return "mirror" if cache.mirror_folder() else str(urlsplit(cache.address(entry)).hostname)
+    return (
+        "mirror" if locations.mirror_folder() else str(urlsplit(locations.address(entry)).hostname)
+    )
 
 
 def _checked(entry: Weights, row: Row, folder: Path) -> Row:
@@ -100,10 +102,10 @@ def _checked(entry: Weights, row: Row, folder: Path) -> Row:
 
     try:
         for path in cache.cached_files(entry):
-            link = folder / path.relative_to(cache.home())
+            link = folder / path.relative_to(locations.home())
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.absolute())
-        with cache.home_in(folder):
+        with locations.home_in(folder):
             entry.fetch()
             if file := _published(entry):
                 size = file.stat().st_size
@@ -119,7 +121,7 @@ def _checked(entry: Weights, row: Row, folder: Path) -> Row:
 
 def _published(entry: Weights) -> Path | None:
     """The published file; `None` for one of the package or if only the converted one is left."""
-    mirror = cache.mirror_folder()
+    mirror = locations.mirror_folder()
     paths = [cache.published_path(entry), *([mirror / entry.file] if mirror else [])]
     return next((path for path in paths if entry.url and path.exists()), None)
 

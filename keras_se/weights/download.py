@@ -19,6 +19,8 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.exceptions import TimeoutError as ServerTimeout
 from urllib3.util import Retry
 
+from keras_se.checks import readable
+
 # Timeouts in seconds: to connect, and between two blocks.
 TIMEOUT = (10, 60)
 # Consecutive transfers that may break without a new byte.
@@ -34,8 +36,6 @@ RETRY = Retry(
     allowed_methods=("GET",),
     raise_on_status=False,
 )
-# The longest reason for a failure, in characters.
-LONGEST = 200
 # Hugging Face sends the SHA-256 of a large file before it redirects to the file; Google's storage
 # sends the MD5.
 STATED_SHA256 = "x-linked-etag"
@@ -175,9 +175,3 @@ def reason(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return readable(error)
-
-
-def readable(text: object) -> str:
-    """Return a text as one short line without control characters and passwords in addresses."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
-    return re.sub(r"(?<=//)[^/@ ]*@", "***@", line)[:LONGEST]

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -34,11 +36,12 @@ from file_servers import (
 from packaging.specifiers import SpecifierSet
 from places import ROOT
 
+from keras_se import checks
 from keras_se.benchmarking import timing
 from keras_se.diagnosis import backend, installation, publishers, surroundings
 from keras_se.diagnosis.known_faults import KNOWN_FAULTS, KNOWN_SETTINGS
 from keras_se.tables import as_text
-from keras_se.weights import download, entries
+from keras_se.weights import entries
 from keras_se.weights.entries import Weights, get_weights, known_weights
 
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -153,6 +156,24 @@ def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert timing.memory() == whole
     limit.write_text("1048576\n")
     assert timing.memory() == 2**20
+
+
+BROKEN = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv.pop(1).split()))
+from keras_se.diagnosis import backend
+backend.start = lambda: {"error": "No module named 'keras'"}
+from keras_se.cli import main
+main()
+"""
+
+
+def test_broken_installation() -> None:
+    """Most packages that are required may be missing."""
+    missing = "keras tensorflow h5py requests urllib3 filelock google.protobuf safetensors PIL"
+    command = [sys.executable, "-c", BROKEN, missing, "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert_wrong((done.returncode, done.stdout, done.stderr), "Keras does not start")
 
 
 @pytest.mark.weights
@@ -367,7 +388,7 @@ def test_control_characters(serve: Serve) -> None:
 
     found = asked(serve(answer))
     assert found.error == "the server sent 404 ?[31mNo"
-    assert found.hash == ("?[2J" + "x" * 1000)[: download.LONGEST]
+    assert found.hash == ("?[2J" + "x" * 1000)[: checks.READABLE]
     assert found.size is None
 
 
@@ -435,3 +456,7 @@ def test_no_network(
     assert (code, out) == (2, "")
     assert "KERAS_SE_OFFLINE" in err
     assert run("doctor")[0] == 0
+    # Without the packages that requests need, none is made.
+    monkeypatch.delenv("KERAS_SE_OFFLINE")
+    del packages["keras"]
+    assert_wrong(run("doctor", "--network"), "keras-se needs keras")
