@@ -65,10 +65,10 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 
 
-def readable(text: object) -> str:
+def readable(text: object, longest: int = READABLE) -> str:
     """A text as one short line without control characters and passwords in addresses."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
-    return re.sub(r"(?<=//)[^/@ ]*@", "***@", line)[:READABLE]
+    return re.sub(r"(?<=//)[^/@ ]*@", "***@", line)[:longest]
 
 
 @dataclass(frozen=True)

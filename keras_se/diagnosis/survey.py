@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +25,8 @@ from keras_se.weights.hashes import file_hash
 
 # Probabilities of a network in half precision add up to 1 within this.
 TOLERANCE = 1e-2
+# The longest error in a report, in characters: an address and two hashes.
+LONGEST = 300
 
 
 def survey(report: Report, download: bool = False) -> Iterator[Row]:
@@ -43,27 +45,27 @@ def survey(report: Report, download: bool = False) -> Iterator[Row]:
         OSError: If the cache or the report cannot be written.
         ValueError: If another process makes a survey with this cache.
     """
-    entries = known_weights()
     interrupted = {name for name, row in report.rows.items() if row.result == INTERRUPTED}
     pending = [
         entry
-        for entry in entries
+        for entry in known_weights()
         if (entry.name not in report.rows or entry.name in interrupted)
-        and (download or not entry.url or cache.cached_files(entry))
+        and (download or not entry.url or _cached(entry, download))
     ]
     with _folder() as folder:
         for entry in sorted(pending, key=lambda entry: entry.name in interrupted):
-            row = Row(entry.name, INTERRUPTED, _source(entry), date=f"{datetime.now(UTC):%Y-%m-%d}")
+            files = _cached(entry, download)
+            today = f"{datetime.now(UTC):%Y-%m-%d}"
+            row = Row(entry.name, INTERRUPTED, _source(entry, files), date=today)
             report.add(row)
             try:
-                row = _checked(entry, row, folder)
+                row = _checked(entry, row, folder, files)
             # Whatever is wrong with one set must not keep the others from being checked.
             except Exception as error:
-                kind = (
-                    "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-                )
-                text = f"{kind}{error}".replace(str(folder), str(locations.home()))
-                row = replace(row, result=FAILED, error=readable(text))
+                text = str(error).replace(str(folder), str(locations.home()))
+                if not isinstance(error, ValueError | OSError):
+                    text = f"{type(error).__name__}: {text}"
+                row = replace(row, result=FAILED, error=readable(text, LONGEST))
             report.add(row)
             yield row
 
@@ -84,24 +86,28 @@ def _folder() -> Iterator[Path]:
         yield folder
 
 
-def _source(entry: Weights) -> str:
-    if not entry.url:
-        return "package"
-    if cache.cached_files(entry):
-        return "cache"
-    return (
-        "mirror" if locations.mirror_folder() else str(urlsplit(locations.address(entry)).hostname)
-    )
+def _cached(entry: Weights, download: bool) -> list[Path]:
+    """A set's files in the cache; with `download`, a converted one alone proves nothing."""
+    published = cache.published_path(entry).exists()
+    return [] if download and not published else cache.cached_files(entry)
 
 
-def _checked(entry: Weights, row: Row, folder: Path) -> Row:
-    """Check one set; raise any error."""
+def _source(entry: Weights, files: Sequence[Path]) -> str:
+    if files or not entry.url:
+        return "cache" if files else "package"
+    if locations.mirror_folder():
+        return "mirror"
+    return str(urlsplit(locations.address(entry)).hostname)
+
+
+def _checked(entry: Weights, row: Row, folder: Path, files: Sequence[Path]) -> Row:
+    """Check one set, with these files of the cache; raise any error."""
     import keras
 
     import keras_se
 
     try:
-        for path in cache.cached_files(entry):
+        for path in files:
             link = folder / path.relative_to(locations.home())
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.absolute())

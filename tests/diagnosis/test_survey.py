@@ -171,7 +171,10 @@ def test_what_the_cache_has_is_checked_and_kept(
 
 
 BAD: dict[str, tuple[Answer, str]] = {
-    "other_hash": (whole(GENUINE[:-1] + b"X"), f"expected sha256:{SHA}"),
+    "other_hash": (
+        whole(OTHER := GENUINE[:-1] + b"X"),
+        f"expected sha256:{SHA}. Received: sha256:{hashlib.sha256(OTHER).hexdigest()}",
+    ),
     "shorter": (whole(GENUINE[:-1]), f"expected sha256:{SHA}"),
     "page": (whole(PAGE, Content_Type="text/html"), "a web page"),
     "disguised_page": (whole(PAGE), f"expected sha256:{SHA}"),
@@ -260,6 +263,19 @@ def test_resumed(
     assert len(server.paths) == 4
     assert run("verify", "--all", "--download", "--again")[0] == 0
     assert server.paths[4:] == ["/a", "/b", "/c"]
+
+
+def test_a_converted_set_is_no_proof_of_a_download(
+    run: Run, sets: dict[str, Weights], serve: Serve, home: Path, quick: None
+) -> None:
+    server = serve(whole(GENUINE))
+    path = cache.converted_path(add(sets, "a", f"{server.url}/a"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"converted")
+    assert run("verify", "--all", "--download")[0] == 0
+    assert server.paths == ["/a"]
+    assert rows()["a"]["sha256"] == SHA
+    assert path.read_bytes() == b"converted"
 
 
 COMMAND = """
