@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import operator
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ T = TypeVar("T")
 
 # Longest list of choices to show in full, in characters, and names to show of a longer one.
 LONGEST, NEAREST = 160, 3
+# Longest text of another program that is shown, in characters.
+READABLE = 200
 # Suffixes of network files, and how to read them.
 READERS = {
     ".safetensors": "keras_se.load_checkpoint reads it",
@@ -60,6 +63,12 @@ def shown(value: Any) -> str:
     """A value as an error shows it; a long one is cut."""
     text = repr(value).replace("\n", " ")
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
+
+
+def readable(text: object, longest: int = READABLE) -> str:
+    """A text as one short line without control characters and passwords in addresses."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return re.sub(r"(?<=//)[^/@ ]*@", "***@", line)[:longest]
 
 
 @dataclass(frozen=True)

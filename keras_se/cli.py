@@ -1,6 +1,7 @@
 """The command line: `keras-se`.
 
-User errors end with one line on stderr and exit code 2.
+User errors end with one line on stderr and exit code 2; exit code 1 means that `doctor` or
+`verify --all` found a fault.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import keras_se
 from keras_se.commands.benchmark import benchmark
 from keras_se.commands.convert import convert
 from keras_se.commands.cost import cost
+from keras_se.commands.doctor import doctor
 from keras_se.commands.download import download
 from keras_se.commands.evaluate import evaluate
 from keras_se.commands.excitations import excitations
@@ -43,6 +45,7 @@ for command in (
     join,
     download,
     verify,
+    doctor,
     convert,
     train,
     evaluate,

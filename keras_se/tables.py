@@ -19,7 +19,7 @@ def as_text(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int | 
     text = io.StringIO()
     # In a notebook Rich would display it and write nothing; with FORCE_COLOR, write colour codes.
     console = Console(
-        file=text, width=1000, highlight=False, markup=False,
+        file=text, width=1000, highlight=False, markup=False, emoji=False,
         force_jupyter=False, force_terminal=False,
     )  # fmt: skip
     console.print(table)

@@ -15,6 +15,8 @@ import numpy as np
 PACKAGES = ("keras", "tensorflow", "numpy")
 # Linux' file with the processor's name.
 CPUINFO = Path("/proc/cpuinfo")
+# The memory limit of a container.
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 Name = TypeVar("Name")
 
@@ -101,3 +103,14 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def memory() -> int | None:
+    """Bytes of memory available to this process' container or machine; `None` if unknown."""
+    if not hasattr(os, "sysconf"):
+        return None
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int(MEMORY_LIMIT.read_text("utf-8")))
+    except (OSError, ValueError):
+        return total

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -18,9 +19,9 @@ def print_table(rows: Sequence[Sequence[Any]], columns: Sequence[str] = ()) -> N
     table = Table(*columns, box=None, pad_edge=False, show_header=bool(columns))
     for row in rows:
         table.add_row(*map(str, row))
-    # A pipe has no width, so do not truncate.
-    console = Console(highlight=False)
-    Console(highlight=False, width=None if console.is_terminal else 500).print(table)
+    # A pipe has no width, so do not truncate. Names may look like Rich's markup or emoji codes.
+    width = None if Console().is_terminal else 500
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def print_json(value: Any) -> None:
@@ -34,6 +35,12 @@ def print_report(report: dict[str, Any], as_json: bool) -> None:
         print_json(report)
     else:
         print_table([(key, figure(value)) for key, value in report.items()])
+
+
+def fail(message: str) -> NoReturn:
+    """End with one line and exit code 1: the command worked, but something it checked is wrong."""
+    click.echo(f"keras-se: error: {' '.join(message.split())}", err=True)
+    sys.exit(1)
 
 
 def figure(value: Any) -> str:

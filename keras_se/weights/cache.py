@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -30,6 +29,7 @@ from keras_se.files import atomic, writing
 from keras_se.weights.download import download
 from keras_se.weights.entries import Weights, known_weights
 from keras_se.weights.hashes import check_hash, compare_hash, file_hash, hash_of
+from keras_se.weights.locations import address, home, mirror_folder, offline
 from keras_se.weights.tensors import one_line, open_tensors
 from keras_se.weights.variable_file import write_arrays
 
@@ -45,11 +45,14 @@ STATED = {"sha256": DIGITS, "md5": "[0-9a-f]{32}"}
 BLOCK = 2**20
 
 
-def home() -> Path:
-    """Return the cache folder: `KERAS_SE_HOME`, else `keras_se` in Keras' own."""
-    if folder := os.environ.get("KERAS_SE_HOME"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_se"
+def cached_files(entry: Weights) -> list[Path]:
+    """Return a set's files in the cache: the published one with its hash, else the converted."""
+    path = published_path(entry)
+    files = [path, *(path.with_name(f"{path.name}.{algorithm}") for algorithm in STATED)]
+    if not path.exists():
+        path = converted_path(entry)
+        files = [path, _record(path)]
+    return [file for file in files if path.exists() and file.exists()]
 
 
 def published_path(entry: Weights) -> Path:
@@ -147,26 +150,26 @@ def fetched(entry: Weights) -> Path:
 
 def _found(entry: Weights) -> Path:
     """Return the published file of a set; download it unless the cache or mirror has it."""
-    mirror, path = os.environ.get("KERAS_SE_MIRROR", ""), published_path(entry)
-    if not path.exists() and mirror and "://" not in mirror:
-        path = Path(mirror).expanduser() / entry.file
+    path, folder = published_path(entry), mirror_folder()
+    if not path.exists() and folder:
+        path = folder / entry.file
         if not path.is_file():
             raise FileNotFoundError(
                 errno.ENOENT, f"{entry.name}: KERAS_SE_MIRROR has no file", str(path)
             )
     if not path.exists():
-        _download(entry, mirror, path)
+        _download(entry, path)
     return path
 
 
-def _most_bytes(entry: Weights) -> int:
+def most_bytes(entry: Weights) -> int:
     """Return the size limit of a set's file, zipped or not: twice its float32 values, plus some."""
     return 2 * 4 * entry.params_total + 2**26
 
 
-def _download(entry: Weights, mirror: str, path: Path) -> None:
-    url = f"{mirror.rstrip('/')}/{quote(entry.file)}" if mirror else str(entry.url)
-    if os.environ.get("KERAS_SE_OFFLINE", "0") not in ("", "0"):
+def _download(entry: Weights, path: Path) -> None:
+    url = address(entry)
+    if offline():
         raise FileNotFoundError(
             errno.ENOENT,
             f"{entry.name} is not in the cache and KERAS_SE_OFFLINE is set; save {entry.url} as",
@@ -177,7 +180,7 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
             return
         unchecked = path.with_name(f"{path.name}.unchecked")
         with _progress(entry.name) as progress:
-            stated = download(url, unchecked, _most_bytes(entry), progress)
+            stated = download(url, unchecked, most_bytes(entry), progress)
         try:
             if entry.sha:
                 _check_published(unchecked, entry)
@@ -186,7 +189,7 @@ def _download(entry: Weights, mirror: str, path: Path) -> None:
                 algorithm, digits = stated.split(":")
                 with atomic(path.with_name(f"{path.name}.{algorithm}")) as noted:
                     noted.write_text(f"{digits}  {path.name}\n", "utf-8")
-            elif not mirror:
+            elif url == entry.url:
                 raise ValueError(f"{url}: the server provides no hash of the file")
             else:
                 # Nothing identifies the file, so only check that it is a weights file.
@@ -238,7 +241,7 @@ def _check_published(path: Path, entry: Weights) -> None:
 @contextmanager
 def _member(path: Path, entry: Weights) -> Iterator[Iterator[bytes]]:
     """Open the blocks of the only file in a zip; ignore its path."""
-    limit = _most_bytes(entry)
+    limit = most_bytes(entry)
     with ExitStack() as stack:
         with _sound_zip(path):
             archive = stack.enter_context(zipfile.ZipFile(path))

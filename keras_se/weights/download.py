@@ -10,7 +10,7 @@ import base64
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import requests
@@ -18,6 +18,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 from urllib3.exceptions import TimeoutError as ServerTimeout
 from urllib3.util import Retry
+
+from keras_se.checks import readable
 
 # Timeouts in seconds: to connect, and between two blocks.
 TIMEOUT = (10, 60)
@@ -74,12 +76,12 @@ def download(
                 if failures >= ATTEMPTS:
                     raise OSError(f"{url}: {error} ({failures} attempts)") from None
             except requests.RequestException as error:
-                raise OSError(f"{url}: {_reason(error)}") from None
+                raise OSError(f"{url}: {reason(error)}") from None
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     part.unlink(missing_ok=True)
-                reason = f"{part}: {error.strerror}; downloading {url}"
-                raise OSError(error.errno, reason) from None
+                message = f"{part}: {error.strerror}; downloading {url}"
+                raise OSError(error.errno, message) from None
     os.replace(part, path)
     return stated
 
@@ -103,12 +105,7 @@ def _transfer(
             raise _BrokenError("the partial download does not belong to this file")
         if response.status_code not in (200, 206):
             raise requests.HTTPError(f"the server sent {response.status_code} {response.reason}")
-        answers = [*response.history, response]
-        insecure = [answer.url for answer in answers if not answer.url.startswith("https:")]
-        if url.startswith("https:") and insecure:
-            raise requests.HTTPError(f"redirected to an insecure address, {insecure[0]}")
-        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise requests.HTTPError("the server sent a web page, not a weights file")
+        answers = checked_answers(url, response)
         if response.status_code == 200:
             offset = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
@@ -137,6 +134,26 @@ def _transfer(
             raise requests.HTTPError(f"more than the {max_bytes} bytes expected")
         if total is not None and offset != total:
             raise _BrokenError(f"the connection broke after {offset} of {total} bytes")
+    return stated_hash(answers)
+
+
+def checked_answers(url: str, response: requests.Response) -> list[requests.Response]:
+    """Return the redirects and the response to a request for `url`.
+
+    Raises:
+        requests.HTTPError: If a secure address led to an insecure one, or to a web page.
+    """
+    answers = [*response.history, response]
+    insecure = [answer.url for answer in answers if not answer.url.startswith("https:")]
+    if url.startswith("https:") and insecure:
+        raise requests.HTTPError(f"redirected to an insecure address, {insecure[0]}")
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise requests.HTTPError("the server sent a web page, not a weights file")
+    return answers
+
+
+def stated_hash(answers: Iterable[requests.Response]) -> str | None:
+    """Return the server's hash of the file as `"<algorithm>:<hexadecimal digits>"`, or `None`."""
     for answer in answers:
         if re.fullmatch('"?[0-9a-fA-F]{64}"?', linked := answer.headers.get(STATED_SHA256, "")):
             return f"sha256:{linked.strip(chr(34)).lower()}"
@@ -145,8 +162,8 @@ def _transfer(
     return None
 
 
-def _reason(error: Exception) -> str:
-    """Return the reason in one short line."""
+def reason(error: Exception) -> str:
+    """Return the reason in one short line that a terminal can show, whatever a server sent."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", None) or cause
     # urllib3 counts refused connections as timeouts.
@@ -154,7 +171,7 @@ def _reason(error: Exception) -> str:
     if silent or isinstance(error, requests.Timeout):
         return "the server timed out"
     if isinstance(error, requests.exceptions.SSLError):
-        return " ".join(f"no secure connection ({cause})".split())[:200]
+        return readable(f"no secure connection ({cause})")
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return " ".join(str(error).split())[:200]
+    return readable(error)

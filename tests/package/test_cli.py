@@ -353,6 +353,8 @@ finally:
         (["--help"], "predict"),
         (["-h"], "predict"),
         (["predict", "--help"], "--weights"),
+        (["doctor", "--help"], "--network"),
+        (["verify", "--help"], "--all"),
         (["--version"], keras_se.__version__),
         (["list"], "SEResNet50"),
         (["list", "--json"], "SEResNet50"),

@@ -22,7 +22,7 @@ ORDER = [
     *("heads", "embeddings", "resolve", "checkpoint", "predictions", "essentials", "pixels"),
     *("pictures", "scoring", "pyramid", "segmentation", "data", "inference", "analysis"),
     *("pruning", "serving"),
-    *("training", "recipes", "benchmarking", "commands", "cli"),
+    *("training", "recipes", "benchmarking", "diagnosis", "commands", "cli"),
 ]
 
 

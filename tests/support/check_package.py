@@ -49,7 +49,7 @@ def main():
             python = environment / "bin" / "python"
             run(python, "-m", "pip", "install", "-q", package, cwd=folder)
             run(python, "-c", USE, cwd=folder)
-            for arguments in (("--version",), ("list",), ("info", "SEResNet20")):
+            for arguments in (("--version",), ("list",), ("info", "SEResNet20"), ("doctor",)):
                 run(environment / "bin" / "keras-se", *arguments, cwd=folder)
 
 

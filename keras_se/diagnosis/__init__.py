@@ -1,0 +1,1 @@
+"""What is installed, what is known to break, and whether published weights work."""
