@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_se.inspection import layers_of
+from keras_se.serving.blocked_gates import with_blocked_gates
 from keras_se.serving.network import ServedNetwork, without_xla
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _frozen(network: ServedNetwork) -> Any:
             tf.identity(y, name) for name, y in zip(names(network), answers.values(), strict=True)
         ]
 
-    spec = tf.TensorSpec((None, *network.shape), tf.float32, INPUT)
+    spec = tf.TensorSpec((network.batch, *network.shape), tf.float32, INPUT)
     with without_xla():
         function = tf.function(predictions, autograph=False).get_concrete_function(spec)
     return convert_variables_to_constants_v2(function)
@@ -54,6 +55,11 @@ def names(network: ServedNetwork) -> list[str]:
         return [OUTPUT]
     # Only characters that TensorFlow and the runtimes accept.
     return [re.sub(r"\W", "_", name) for name in network.outputs]
+
+
+def _batches(images: np.ndarray, network: ServedNetwork) -> list[np.ndarray]:
+    """Images as batches of the network's size, else of one; one is repeated to fill its batch."""
+    return [np.repeat(image[None], network.batch or 1, axis=0) for image in images]
 
 
 def _labels(network: ServedNetwork) -> tuple[str, ...]:
@@ -80,6 +86,7 @@ def convert_to_onnx(network: ServedNetwork) -> Callable[[Path], None]:
         for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions, strict=False):
             if not dimension.HasField("dim_value"):
                 dimension.dim_param = name
+    with_blocked_gates(proto)
     onnx.helper.set_model_props(proto, {"labels": json.dumps(_labels(network))})
     return lambda path: onnx.save(proto, path)
 
@@ -108,7 +115,7 @@ def convert_to_openvino(
     if representative is not None:
         import nncf
 
-        pictures = [images[None] for images in representative]
+        pictures = _batches(representative, network)
         model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
     model.set_rt_info(json.dumps(_labels(network)), "labels")
     return lambda path: openvino.save_model(model, path, compress_to_fp16=False)
@@ -140,8 +147,8 @@ def convert_to_litert(
     if representative is not None:
 
         def pictures() -> Iterator[list[np.ndarray]]:
-            for images in representative:
-                yield [images[None]]
+            for images in _batches(representative, network):
+                yield [images]
 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = pictures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,33 @@ def any_size(network: ServedNetwork) -> tuple[int | None, ...]:
         return network.shape
     same = tuple(outputs[0].shape) == tuple(network.model.outputs[0].shape)
     return (*[None] * len(sizes), channels) if same else network.shape
+
+
+def with_size(
+    shape: tuple[int | None, ...], image_size: Any, batch_size: Any, folder: bool
+) -> tuple[int | None, ...]:
+    """The input shape with a known size; checks the sizes that `export` was given."""
+    if folder:
+        raise ValueError(
+            "`image_size` and `batch_size` are only supported with format 'onnx', 'openvino' or "
+            "'litert'"
+        )
+    if batch_size is not None:
+        positive_integer("batch_size", batch_size)
+    if image_size is None:
+        return shape
+    *own, channels = shape
+    sizes = image_size if isinstance(image_size, Sequence) else [image_size] * len(own)
+    if len(sizes) != len(own):
+        raise ValueError(
+            f"`image_size` must be an integer or {len(own)} of them. Received: {image_size!r}"
+        )
+    sizes = tuple(positive_integer("image_size", size) for size in sizes)
+    if any(known not in (None, size) for known, size in zip(own, sizes, strict=True)):
+        raise ValueError(
+            f"`image_size` must be None or {tuple(own)}, the model's own. Received: {image_size!r}"
+        )
+    return (*sizes, channels)
 
 
 def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) -> np.ndarray:

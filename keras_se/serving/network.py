@@ -51,6 +51,7 @@ class ServedNetwork:
         transform: The preprocessing of files, or `None` if files are not taken.
         compile: Whether to keep functions that XLA must compile.
         constants: Whether the weights are constants in the graph.
+        batch: Images in a batch, or `None` for any number.
     """
 
     model: keras.Model
@@ -63,6 +64,7 @@ class ServedNetwork:
     transform: Transform | None
     compile: bool = False
     constants: bool = False
+    batch: int | None = None
 
     def answers(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """The file's answers to images with channels last, by name, as float32."""
