@@ -20,9 +20,13 @@ def test_counts(network):
         if (entry.publisher, entry.network) == (network.publisher, network.name)
     ]
     model = builder_of(network)(
-        include_top=False, weights=None, pooling="avg", variant=network.variant,
+        include_top=False,
+        weights=None,
+        input_shape=(*[None] * network.rank, 3),
+        pooling="avg",
+        variant=network.variant,
         se=network.attention(),
-    )  # fmt: skip
+    )
     trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
     for entry in sets:
         head = entry.classes * (model.output_shape[-1] + 1)
