@@ -43,7 +43,7 @@ CAFFE = [network for network in list_networks() if network.publisher == "caffe"]
 def sizes(network):
     """What a network is shown: its own size, and an odd one where its publisher's can."""
     if network.rank == 3:
-        return ((32, 32, 32), (37, 33, 35))
+        return ((48, 48, 48), (37, 33, 35))
     if network.name.endswith(SMALL):
         return ((32, 32), (37, 43))
     return ((224, 224),) if EVEN_ONLY in network.name else ((224, 224), (193, 225))

@@ -20,6 +20,8 @@ from keras_se import checkpoint
 from keras_se.commands._excitations import excitations_of
 from keras_se.description import describe_set
 from keras_se.layers.attention import ChannelAttention
+from keras_se.recipes import get_recipe
+from keras_se.training.networks import encoded_as
 from keras_se.weights import cache
 from keras_se.weights.entries import Weights, get_weights, list_networks
 
@@ -192,6 +194,11 @@ def test_doors_for_pictures(no_download: None, tmp_path: Path) -> None:
         keras_se.load_image(tmp_path / "picture.png", name)
     with pytest.raises(ValueError, match=r"`model` must take pictures\. Received: model='se_"):
         excitations_of(name, str(tmp_path), "all")
+    recipe = replace(get_recipe("finetune"), model="SEResNet50", weights=name)
+    with pytest.raises(
+        ValueError, match=r"`weights` must be a set for images\. Received: weights="
+    ):
+        encoded_as(recipe, 3)
 
 
 @pytest.fixture
