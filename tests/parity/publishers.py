@@ -481,10 +481,12 @@ class Qubvel(KerasNetwork):
         self.parts = self.with_outputs()
 
     def build(self, classes: int) -> Any:
-        from classification_models.tfkeras import Classifiers
+        # Its own `tfkeras` imports `tensorflow.keras`, which then is Keras 3.
+        from classification_models.models_factory import ModelsFactory
 
-        function, _ = Classifiers.get(self.name)
-        return function(input_shape=(None, None, 3), classes=classes, weights=None)
+        function, _ = ModelsFactory().get(self.name)
+        shape = (None, None, 3)
+        return function(input_shape=shape, classes=classes, weights=None, **modules(self.keras))
 
     def with_outputs(self) -> Any:
         """The network with the outputs of stem, stages, last feature maps and last `Dense`."""
@@ -540,6 +542,11 @@ class ZFTurbo(Qubvel):
         return path
 
 
+def modules(keras: Any) -> dict[str, Any]:
+    """The parts of a Keras, as qubvel's and ZFTurbo's networks take them."""
+    return {part: getattr(keras, part) for part in ("backend", "layers", "models", "utils")}
+
+
 def zfturbo_network(axes: str, name: str, keras: Any, **options: Any) -> Any:
     """A network of classification-models-1D or 3D, without weights, in a given Keras.
 
@@ -551,8 +558,8 @@ def zfturbo_network(axes: str, name: str, keras: Any, **options: Any) -> Any:
         f"classification_models_{axes}.models.{'resnet' if deep else 'senet'}"
     )
     builder = {part.lower(): part for part in vars(module)}[name]
-    given = {part: getattr(keras, part) for part in ("backend", "layers", "models", "utils")}
-    return getattr(module, builder)(**{"weights": None, "include_top": False, **options}, **given)
+    options = {"weights": None, "include_top": False, **options, **modules(keras)}
+    return getattr(module, builder)(**options)
 
 
 PUBLISHERS: dict[str, type[Network]] = {
