@@ -38,7 +38,7 @@ def load_checkpoint(
     *,
     layout: str,
     model: str,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_shape: tuple[int | None, ...] | None = None,
     include_preprocessing: bool = True,
     classifier_activation: Any = "softmax",
 ) -> keras.Model:
@@ -52,7 +52,8 @@ def load_checkpoint(
         path: The file: HDF5 of Keras 2, safetensors, `.pth` (needs Torch; also a training
             checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`. Prefixes of
             its names such as `module.`, `model.`, `encoder.` or `backbone.` are removed.
-        layout: Publisher whose names it uses: `"osmr"`, `"timm"`, `"qubvel"` or `"caffe"`.
+        layout: Publisher whose names it uses: `"osmr"`, `"timm"`, `"qubvel"`, `"caffe"`, or
+            `"zfturbo"` for volumes.
         model: A builder such as `"SEResNet50"`, or the publisher's name of one of its networks,
             such as `"seresnet50b"`, where several of them have the same tensors.
         input_shape: As for the builder. Defaults to the builder's, with the file's channels.
@@ -62,8 +63,8 @@ def load_checkpoint(
         classifier_activation: `"softmax"` (default), `None` for logits, or any activation.
 
     Returns:
-        A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)` to
-        `(batch, classes)`.
+        A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)`, of volumes
+        `(batch, depth, H, W, C)`, to `(batch, classes)`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -178,7 +179,7 @@ def _entry(path: Path, file: TensorFile, network: PublishedNetwork) -> _LocalFil
         name=str(path), model=network.model, network=network.name, dataset="", default=False,
         publisher=network.publisher, url=None, file=path.name, naming=network.naming, sha=None,
         revision=None, size=path.stat().st_size, licence="", note="",
-        input_shape=(size, size, _channels(file, network)), classes=_classes(file),
+        input_shape=network.input_shape(size, _channels(file, network)), classes=_classes(file),
         preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
         metrics=(), params_trainable=0, params_total=0, variant=network.variant, se=network.se,
         tensors=file,

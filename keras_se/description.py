@@ -96,10 +96,11 @@ def agreed_set(dataset: Any) -> Weights | None:
 def describe_set(entry: Weights) -> Description:
     """Describe the network of a set of weights."""
     transform, labels = entry.preprocessing, entry.dataset.removesuffix("_backbone")
+    *spatial, channels = entry.input_shape
     return Description(
-        height=transform.size,
-        width=transform.size,
-        channels=entry.input_shape[-1],
+        height=spatial[-2],
+        width=spatial[-1],
+        channels=channels,
         channels_first=False,
         size=transform.size,
         crop=transform.crop,
@@ -112,5 +113,5 @@ def describe_set(entry: Weights) -> Description:
         scores=None,
         classes=class_names(labels) if entry.classes and has_names(labels) else None,
         features=None,
-        spatial=(transform.size, transform.size),
+        spatial=tuple(spatial),
     )

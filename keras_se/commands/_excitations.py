@@ -82,6 +82,10 @@ def _of_set(
             "`model` must have been trained with Squeeze-and-Excitation; all gates of "
             f"{entry.name} are one half. Received: model={entry.name!r}"
         )
+    if entry.rank != 2:
+        raise ValueError(
+            f"`model` must take pictures. Received: model={entry.name!r}, a set for volumes"
+        )
     check_data_dir(data_dir, data)
     names = [name for _, name in class_names(dataset)]
     source: Samples

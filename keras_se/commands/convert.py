@@ -13,7 +13,8 @@ from keras_se.commands._output import as_json, print_report
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--model", required=True, help="Builder, or the publisher's name of a network.")
-@click.option("--layout", required=True, help="Naming scheme: osmr, timm, qubvel or caffe.")
+@click.option("--layout", required=True,
+              help="Naming scheme: osmr, timm, qubvel, caffe or zfturbo.")  # fmt: skip
 @click.option("--verbose", is_flag=True, help="Print the source of each variable.")
 @as_json
 def convert(

@@ -65,7 +65,7 @@ def _summary(entry: Weights) -> tuple[str, ...]:
         entry.dataset,
         "yes" if entry.default else "",
         " ".join(top1 + kind),
-        str(entry.preprocessing.size),
+        str(entry.input_shape[0] or "any"),
         f"{entry.params_trainable:,}{' (plain)' if entry.plain else ''}",
         entry.licence,
     )

@@ -77,12 +77,12 @@ def input_of(
     min_size: int,
 ) -> Any:  # fmt: skip
     """Return the network's input tensor; `shape` comes from `shape_of`."""
-    trained_on = source.input_shape if isinstance(source, Weights) else None
+    default = (defaults.size, defaults.size, 3)
     first = channel_axis() == 1
     if shape is None:
-        channels = trained_on[-1] if trained_on else 3
-        height, width = (trained_on or (defaults.size,) * 2)[:2] if include_top else (None, None)
-        shape = (channels, height, width) if first else (height, width, channels)
+        *sizes, channels = source.input_shape if isinstance(source, Weights) else default
+        sizes = sizes if include_top else [None] * len(sizes)
+        shape = (channels, *sizes) if first else (*sizes, channels)
     sizes = shape[1:] if first else shape[:-1]
     if any(n is not None and n < min_size for n in sizes):
         raise ValueError(

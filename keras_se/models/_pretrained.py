@@ -154,10 +154,10 @@ def inflates(source: Weights | OwnFile | None, shape: Any) -> bool:
     """
     if source is None:
         return False
-    rank = 2 if shape is None else len(shape) - 1
-    name, trained = (
-        (source.name, 2) if isinstance(source, Weights) else (str(source.path), source.rank)
+    name, default = (
+        (source.name, source.rank) if isinstance(source, Weights) else (str(source.path), 2)
     )
+    trained, rank = source.rank, default if shape is None else len(shape) - 1
     if trained is None or trained == rank:
         return False
     if trained == 2 and rank == 3:

@@ -68,10 +68,14 @@ def encoded_as(recipe: Recipe, channels: int) -> tuple[tuple[int, int, int], flo
     """
     known = weights_set(recipe)
     size, crop = recipe.image_size, recipe.crop
+    if known is not None and known.rank != 2:
+        raise ValueError(
+            f"`weights` must be a set for images. Received: weights={known.name!r}, for volumes"
+        )
     if known is not None:
-        size = size or known.input_shape[0]
+        size = size or known.preprocessing.size
         crop = crop or known.preprocessing.crop
-        channels = known.input_shape[2]
+        channels = known.input_shape[-1]
     elif recipe.weights is None:
         # Without a known crop, the whole picture is used.
         crop = crop or 1.0

@@ -93,8 +93,9 @@ def _converted_shape(
     """Return the shape of `groups` such tensors combined by `_read`."""
     if out_first and len(shape) in (2, 4):
         shape = (*shape[:1:-1], *shape[1::-1])
-    if len(shape) == rank + 2 and shape[:2] == (1, 1):
-        shape = shape[2:]
+    ones = len(shape) - rank
+    if ones > 1 and shape[:ones] == (1,) * ones:
+        shape = shape[ones:]
     return (*shape[:-1], shape[-1] * groups) if shape else shape
 
 
@@ -121,7 +122,7 @@ def _read(
         # The convolution has a bias, which BatchNorm's mean absorbs.
         parts = [parts[0] - parts[1]]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-    # Turns a 1x1 convolution into a fully connected layer, and a 1-D convolution into its kernel.
+    # Turns a 1x1 (1x1x1) convolution into a fully connected layer, a 1-D one into its kernel.
     array = array.reshape(shape)
     if order is not None:
         array = array[..., order]

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
+# Of one input: its sizes, `None` for any, and its channels.
+Shape = tuple[*tuple[int | None, ...], int]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The evaluation transform of a set of weights.
+    """The evaluation transform of a set of weights; for volumes, that of the images' set.
 
     Resize the shorter side to `floor(size / crop)` pixels with `interpolation`, crop the central
     `size` x `size` pixels, and map channel c to `(x / 255 - mean[c]) / std[c]`. `mean` and `std`
@@ -66,6 +68,7 @@ class PublishedNetwork:
         normalisation: Its image normalisation: `mean`, `std` and maybe `channel_order` of
             `Preprocessing`.
         se: Settings of its attention blocks, as `AttentionConfig.settings` gives them.
+        rank: Number of spatial axes: 2 for images, 3 for volumes.
     """
 
     publisher: str
@@ -75,10 +78,15 @@ class PublishedNetwork:
     variant: dict[str, Any]
     normalisation: dict[str, Any]
     se: dict[str, Any] = field(default_factory=dict)
+    rank: int = 2
 
     def attention(self) -> AttentionConfig:
         """Return the settings of its attention blocks."""
         return _attention(self.se)
+
+    def input_shape(self, size: int, channels: int) -> Shape:
+        """Return the shape of one input: images of that size, volumes of any."""
+        return *[size if self.rank == 2 else None] * self.rank, channels
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class Weights:
         size: Size of the file in bytes, or `None` if unknown.
         licence: SPDX identifier.
         note: Further remarks for the user, or "".
-        input_shape: Shape of one image for evaluation, channels last.
+        input_shape: Shape of one image for evaluation, channels last; of one volume,
+            `(None, None, None, C)`: its size is free.
         classes: Number of classes; 0 for a set without a classifier.
         preprocessing: Its evaluation transform.
         metrics: Its metrics.
@@ -126,7 +135,7 @@ class Weights:
     size: int | None
     licence: str
     note: str
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     classes: int
     preprocessing: Preprocessing
     metrics: tuple[Metric, ...]
@@ -134,6 +143,11 @@ class Weights:
     params_total: int
     variant: dict[str, Any] = field(default_factory=dict, hash=False)
     se: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes: 2 for images, 3 for volumes."""
+        return len(self.input_shape) - 1
 
     @property
     def plain(self) -> bool:
@@ -196,14 +210,16 @@ def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
     text = resources.files("keras_se.weights").joinpath("registry.json").read_text("utf-8")
     registry = json.loads(text)
     networks, sets = {}, {}
+    ranks = {name: fields.pop("rank", 2) for name, fields in registry["publishers"].items()}
     for publisher, members in registry["networks"].items():
-        for name, (model, naming, variant, normalisation, *se) in members.items():
+        for name, (model, naming, variant, normalisation, *more) in members.items():
             normalise = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in registry["normalisations"][normalisation].items()
             }
+            se = more[0] if more else {}
             networks[f"{publisher}/{name}"] = PublishedNetwork(
-                publisher, name, model, naming, variant, normalise, *se
+                publisher, name, model, naming, variant, normalise, se, ranks[publisher]
             )
     for fields in registry["sets"]:
         network = networks[fields.pop("network")]
@@ -218,7 +234,7 @@ def _read_registry() -> tuple[dict[str, PublishedNetwork], dict[str, Weights]]:
             variant=network.variant,
             se=network.se,
             preprocessing=Preprocessing(size, crop, interpolation, **network.normalisation),
-            input_shape=(size, size, len(network.normalisation["mean"])),
+            input_shape=network.input_shape(size, len(network.normalisation["mean"])),
             metrics=tuple(
                 Metric(name, value, fields["dataset"].removesuffix("_backbone"), split, measured)
                 for name, value in metrics

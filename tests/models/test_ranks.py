@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from mistakes import one_line
+from parameter_counts import counted
 from reference import trained_like
 from small_variants import SMALL
 
@@ -18,30 +19,6 @@ from keras_se.layers._ranks import rank_of
 # Sums of float32 in another order.
 TOLERANCE = 1e-5
 SHAPES = {1: (96, 2), 3: (33, 32, 34, 2)}
-# Units, widths, and convolutions of a unit by their kernel and their share of the width.
-RESNETS = {
-    "SEResNet18": ((2, 2, 2, 2), ((3, 1), (3, 1))),
-    "SEResNet34": ((3, 4, 6, 3), ((3, 1), (3, 1))),
-    "SEResNet50": ((3, 4, 6, 3), ((1, 1), (3, 1), (1, 4))),
-}
-
-
-def counted(name: str, rank: int, channels: int, classes: int) -> int:
-    """All parameters of an SE-ResNet: He et al. 2015, Table 1, and Hu et al., Section 3.3."""
-    blocks, convolutions = RESNETS[name]
-    total, inputs = 7**rank * channels * 64 + 4 * 64, 64
-    for stage, units in enumerate(blocks):
-        width = 64 * 2**stage
-        for unit in range(units):
-            outputs = width * convolutions[-1][1]
-            if unit == 0 and (stage > 0 or inputs != outputs):
-                total += inputs * outputs + 4 * outputs
-            for kernel, share in convolutions:
-                total += kernel**rank * inputs * width * share + 4 * width * share
-                inputs = width * share
-            hidden = outputs // 16
-            total += 2 * outputs * hidden + hidden + outputs
-    return total + inputs * classes + classes
 
 
 @pytest.mark.parametrize(

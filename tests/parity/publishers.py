@@ -6,13 +6,15 @@ has, and is saved by the publisher's own function: a genuine file, of which the 
 What `keras_se` converts from the file has to give the same outputs.
 
 Needed, each only for its own publisher: tf2cv with tf-keras (`osmr_h5`), pytorchcv (`osmr_torch`),
-timm with safetensors (`timm`), image-classifiers with tf-keras (`qubvel`).
+timm with safetensors (`timm`), image-classifiers with tf-keras (`qubvel`), classification-models-3D
+with tf-keras and Keras 3 (`zfturbo`).
 
 tf2cv and image-classifiers know Keras 2 only, which TensorFlow hands out if `TF_USE_LEGACY_KERAS`
 is set before TensorFlow is imported. Import this module first; Keras 3 can be used beside it.
 """
 
 import gc
+import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +30,8 @@ PICTURES = 1
 CALIBRATION_PICTURES = 8
 LARGEST_OUTPUT = 1e4
 
-# Stages, features and logits.
-Activations = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]
+# Stages, features and logits, if there is a classifier.
+Activations = tuple[dict[int, np.ndarray], np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,28 @@ class Outputs:
     """What a network gives for some pictures.
 
     Attributes:
-        pictures: `(N, height, width, 3)`, normalised as the network takes them.
+        pictures: `(N, height, width, 3)`, of volumes `(N, depth, height, width, 3)`, normalised as
+            the network takes them.
         stages: Outputs by the papers' number of the stage, channels last: 1 is the stem with its
             pool, the others are the stages of residual units.
         features: The last feature maps before the global pool, channels last. They differ from
             the last stage's output where the network ends in BN-ReLU.
-        logits: `(N, classes)`, before softmax. Networks of osmr have a fixed pool at the end; for
-            pictures of another size than theirs, it is the classifier on the mean of `features`.
+        logits: `(N, classes)`, before softmax; `None` without a classifier. Networks of osmr have
+            a fixed pool at the end; for pictures of another size than theirs, it is the classifier
+            on the mean of `features`.
     """
 
     pictures: np.ndarray
     stages: dict[int, np.ndarray]
     features: np.ndarray
-    logits: np.ndarray
+    logits: np.ndarray | None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of them by name, the stages as `stage1` and so on."""
+        stages = {f"stage{number}": output for number, output in self.stages.items()}
+        logits = {} if self.logits is None else {"logits": self.logits}
+        return {**stages, "features": self.features, **logits}
 
 
 @dataclass(frozen=True)
@@ -65,25 +76,22 @@ class Published:
     outputs: list[Outputs]
 
 
-def noise(count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+def noise(count: int, size: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     """Noise with differences between pictures, between their parts, and between pixels.
 
     Behind some layers, plain noise is the same everywhere, and a shift by a pixel is not seen.
     """
-    brightness = random.normal(size=(count, 1, 1, 3))
-    parts = random.normal(size=(count, 8, 8, 3))
-    rows, columns = (np.arange(length) * 8 // length for length in size)
+    brightness = random.normal(size=(count, *[1] * len(size), 3))
+    parts = random.normal(size=(count, *[8] * len(size), 3))
     pixels = random.normal(size=(count, *size, 3))
-    return (0.6 * (brightness + parts[:, rows][:, :, columns] + pixels)).astype("float32")
+    return (0.6 * (brightness + resampled(parts, size) + pixels)).astype("float32")
 
 
-def resampled(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resampled(pictures: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Pictures in another size, from the nearest pixels."""
-    rows, columns = (
-        np.arange(length) * given // length
-        for length, given in zip(size, pictures.shape[1:3], strict=True)
-    )
-    return pictures[:, rows][:, :, columns]
+    for axis, length in enumerate(size, start=1):
+        pictures = pictures.take(np.arange(length) * pictures.shape[axis] // length, axis)
+    return pictures
 
 
 def trained_like(
@@ -176,7 +184,7 @@ class Network(ABC):
         self.name = name
         self.net = self.build(classes)
 
-    def noise(self, count: int, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    def noise(self, count: int, size: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
         """Pictures as the network takes them."""
         pictures = noise(count, size, random)
         return np.clip(np.round(128 + 50 * pictures), 0, 255) if self.raw_pictures else pictures
@@ -392,7 +400,8 @@ class KerasNetwork(Network):
     def fill(self, random: np.random.Generator) -> None:
         filled = 0
         layers = self.keras.layers
-        convolutions = [part for part in self.net.submodules if isinstance(part, layers.Conv2D)]
+        kinds = (layers.Conv2D, layers.Conv3D)
+        convolutions = [part for part in self.net.submodules if isinstance(part, kinds)]
         units = sum(part.use_bias for part in convolutions) // 2
 
         def assign(variable: Any, role: str) -> None:
@@ -405,10 +414,10 @@ class KerasNetwork(Network):
                 if layer.scale:
                     assign(layer.gamma, "gamma")
                 assign(layer.beta, "beta")
-            elif isinstance(layer, layers.Conv2D | layers.Dense):
+            elif isinstance(layer, (*kinds, layers.Dense)):
                 kind = "classifier"
-                if isinstance(layer, layers.Conv2D):
-                    kind = kind_of_convolution(layer.use_bias, *layer.kernel.shape[2:])
+                if isinstance(layer, kinds):
+                    kind = kind_of_convolution(layer.use_bias, *layer.kernel.shape[-2:])
                 assign(layer.kernel, f"{kind} kernel")
                 if layer.use_bias:
                     assign(layer.bias, f"{kind} bias")
@@ -463,6 +472,8 @@ class OsmrKeras(KerasNetwork):
 class Qubvel(KerasNetwork):
     """image-classifiers, that is, `classification_models`."""
 
+    axes = 2
+
     def __init__(self, name: str, classes: int) -> None:
         super().__init__(name, classes)
         # From MXNet: units begin with BatchNorm, as does the network, which scales the pictures.
@@ -470,10 +481,12 @@ class Qubvel(KerasNetwork):
         self.parts = self.with_outputs()
 
     def build(self, classes: int) -> Any:
-        from classification_models.tfkeras import Classifiers
+        # Its own `tfkeras` imports `tensorflow.keras`, which then is Keras 3.
+        from classification_models.models_factory import ModelsFactory
 
-        function, _ = Classifiers.get(self.name)
-        return function(input_shape=(None, None, 3), classes=classes, weights=None)
+        function, _ = ModelsFactory().get(self.name)
+        shape = (None, None, 3)
+        return function(input_shape=shape, classes=classes, weights=None, **modules(self.keras))
 
     def with_outputs(self) -> Any:
         """The network with the outputs of stem, stages, last feature maps and last `Dense`."""
@@ -487,9 +500,12 @@ class Qubvel(KerasNetwork):
             ends = [layer.outbound_nodes[0].layer for layer in ends]
         # Every stage is twice as wide as the one before; the last of each width is its end.
         stages = {layer.output.shape[-1]: layer.output for layer in ends}
-        outputs = [found("MaxPooling2D")[0].output, *stages.values()]
-        outputs += [found("GlobalAveragePooling2D")[-1].input, found("Dense")[0].output]
-        return self.keras.Model(self.net.input, outputs)
+        outputs = [found(f"MaxPooling{self.axes}D")[0].output, *stages.values()]
+        return self.keras.Model(self.net.input, outputs + self.last(found))
+
+    def last(self, found: Callable[[str], list[Any]]) -> list[Any]:
+        """The last feature maps and the logits; `found` gives the layers of a kind."""
+        return [found("GlobalAveragePooling2D")[-1].input, found("Dense")[0].output]
 
     def close(self) -> None:
         del self.parts
@@ -500,11 +516,58 @@ class Qubvel(KerasNetwork):
         return dict(enumerate(stages, start=1)), features, logits
 
 
+class ZFTurbo(Qubvel):
+    """classification-models-3D: qubvel's networks for volumes, published without a classifier.
+
+    The package is written in Keras 3 and builds with the modules it is given: those of Keras 2,
+    which its files come from.
+    """
+
+    axes = 3
+
+    def build(self, classes: int) -> Any:
+        return zfturbo_network("3D", self.name, self.keras, input_shape=(None, None, None, 3))
+
+    def last(self, found: Callable[[str], list[Any]]) -> list[Any]:
+        return [self.net.output]
+
+    def run(self, pictures: np.ndarray, training: bool) -> Activations:
+        *stages, features = map(np.array, self.parts(pictures, training=training))
+        return dict(enumerate(stages, start=1)), features, None
+
+    def save(self, folder: Path) -> Path:
+        # The whole model, as the publisher's script for inflating weights does.
+        path = folder / f"{self.name}.h5"
+        self.net.save(str(path))
+        return path
+
+
+def modules(keras: Any) -> dict[str, Any]:
+    """The parts of a Keras, as qubvel's and ZFTurbo's networks take them."""
+    return {part: getattr(keras, part) for part in ("backend", "layers", "models", "utils")}
+
+
+def zfturbo_network(axes: str, name: str, keras: Any, **options: Any) -> Any:
+    """A network of classification-models-1D or 3D, without weights, in a given Keras.
+
+    The modules of the networks are imported one by one: the list of all needs, in 1D, a module that
+    Keras 2 has moved.
+    """
+    deep = name in ("seresnet18", "seresnet34")
+    module = importlib.import_module(
+        f"classification_models_{axes}.models.{'resnet' if deep else 'senet'}"
+    )
+    builder = {part.lower(): part for part in vars(module)}[name]
+    options = {"weights": None, "include_top": False, **options, **modules(keras)}
+    return getattr(module, builder)(**options)
+
+
 PUBLISHERS: dict[str, type[Network]] = {
     "osmr_h5": OsmrKeras,
     "osmr_torch": OsmrTorch,
     "timm": Timm,
     "qubvel": Qubvel,
+    "zfturbo": ZFTurbo,
 }
 
 
@@ -512,17 +575,17 @@ def publish(
     publisher: str,
     network: str,
     folder: Path,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[tuple[int, ...]],
     classes: int,
     seed: int = 0,
 ) -> Published:
     """Build a network with its publisher's package, fill it, save it and use it.
 
     Args:
-        publisher: `"osmr_h5"`, `"osmr_torch"`, `"timm"` or `"qubvel"`.
+        publisher: `"osmr_h5"`, `"osmr_torch"`, `"timm"`, `"qubvel"` or `"zfturbo"`.
         network: Name of the network in the publisher's package.
         folder: Where the file is written; it has to exist.
-        sizes: Heights and widths of the pictures.
+        sizes: Heights and widths of the pictures, before them the depths of volumes.
         classes: Number of classes; osmr's networks for CIFAR have 10 or 100.
         seed: Seed of weights, statistics and pictures.
 
@@ -546,8 +609,7 @@ def publish(
     del net
     gc.collect()
     for given in outputs:
-        arrays = {**given.stages, "features": given.features, "logits": given.logits}
-        for name, array in arrays.items():
+        for name, array in given.arrays.items():
             if not np.abs(array).max() < LARGEST_OUTPUT:
                 raise ValueError(
                     f"{publisher} {network}: output {name} up to {np.abs(array).max()}"

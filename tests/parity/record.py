@@ -29,6 +29,7 @@ CASES = (
     ("timm", "seresnext26t_32x4d", (65, 49), 7),
     ("timm", "legacy_seresnet18", (65, 49), 7),
     ("qubvel", "seresnet18", (65, 49), 7),
+    ("zfturbo", "seresnet18", (33, 35, 32), 0),
 )
 
 
@@ -48,13 +49,16 @@ def record(source, name, size, classes, folder):
         net.net.eval()
     else:
         with h5py.File(path, "r+") as file:
+            root = file.get("model_weights", file)
             for n, shape in shapes.items():
                 layer, weight = n.split("|")
-                file[f"{layer}/{weight}:0"][()] = value(n, shape, False)
+                root[f"{layer}/{weight}:0"][()] = value(n, shape, False)
         net.net.load_weights(str(path))
-    stages, features, logits = net.outputs(pictures(size, net.raw_pictures))
-    outputs = {f"stage{n}": np.asarray(output).mean(axis=(1, 2)) for n, output in stages.items()}
-    outputs |= {"features": np.asarray(features), "logits": np.asarray(logits)}
+    batch = pictures(size, net.raw_pictures)
+    outputs = {
+        name: array.mean(tuple(range(1, array.ndim - 1))) if name.startswith("stage") else array
+        for name, array in publishers.Outputs(batch, *net.outputs(batch)).arrays.items()
+    }
     print(source, name, {n: float(np.abs(output).max()) for n, output in outputs.items()})
     Recorded(source, name, size, classes, shapes, outputs).save()
     net.close()

@@ -32,7 +32,7 @@ def value(name, shape, out_first):
 
 
 def pictures(size, raw):
-    """One picture of noise, as the network takes it."""
+    """One picture or volume of noise, as the network takes it."""
     noise = np.random.default_rng(1).normal(size=(1, *size, 3))
     return (np.clip(128 + 50 * noise, 0, 255) if raw else noise).astype("float32")
 
@@ -44,22 +44,22 @@ class Recorded:
     Attributes:
         source: Who published it, as `tests/parity/publishers.py` says it.
         network: Its name there.
-        size: Height and width of the picture.
-        classes: Number of classes.
+        size: Height and width of the picture, before them the depth of a volume.
+        classes: Number of classes; 0 without a classifier.
         shapes: The tensors' shapes by name.
-        outputs: `logits`, `features`, and the means over height and width of every `stage`.
+        outputs: `logits`, `features`, and the means over all positions of every `stage`.
     """
 
     source: str
     network: str
-    size: tuple[int, int]
+    size: tuple[int, ...]
     classes: int
     shapes: dict[str, list[int]]
     outputs: dict[str, np.ndarray]
 
     @property
     def out_first(self):
-        return not self.source.endswith("h5") and self.source != "qubvel"
+        return not self.source.endswith("h5") and self.source not in ("qubvel", "zfturbo")
 
     @property
     def values(self):

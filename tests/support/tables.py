@@ -57,6 +57,7 @@ def cards():
 def card(entry):
     """One row."""
     pre, figures = entry.preprocessing, {m.name: m for m in entry.metrics}
+    size = f"{pre.size}, crop {pre.crop:g}, {pre.interpolation}" if entry.rank == 2 else "volumes"
     top1, top5 = (
         f"{percent(figures[name].value)} ({'measured' if figures[name].measured else 'claimed'})"
         if name in figures
@@ -70,7 +71,7 @@ def card(entry):
     default = "**default.** " if entry.default else ""
     return (
         f"| `{entry.name}` | `{entry.model}` | {variant} "
-        f"| {pre.size}, crop {pre.crop:g}, {pre.interpolation} | {top1} | {top5} "
+        f"| {size} | {top1} | {top5} "
         f"| {entry.params_trainable:,} | {source} | {proof} | {entry.licence} "
         f"| {default}{entry.note} |"
     )

@@ -89,7 +89,7 @@ def test_claims_of_osmr_are_those_in_the_file_names(entry):
 
 
 def test_how_many_sets_there_are():
-    """The published lists have 69 and 51 sets of osmr, 31 of timm, 16 of qubvel, 6 of Caffe.
+    """Published are 69 and 51 sets of osmr, 31 of timm, 16 of qubvel, 8 of ZFTurbo, 6 of Caffe.
 
     Two of timm are of other families; `pretrained/weights.md` says so. Keras has plain weights for
     three ResNets, three DenseNets, two Inceptions and four widths of MobileNet.
@@ -97,7 +97,7 @@ def test_how_many_sets_there_are():
     count = Counter((e.publisher, e.file.endswith((".pth.zip",))) for e in PUBLISHED)
     assert count == {
         ("osmr", False): 69, ("osmr", True): 51, ("timm", False): 40, ("qubvel", False): 16,
-        ("caffe", False): 6, ("keras", False): 12,
+        ("zfturbo", False): 8, ("caffe", False): 6, ("keras", False): 12,
     }  # fmt: skip
 
 
