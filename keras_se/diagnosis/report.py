@@ -27,7 +27,7 @@ class Row:
         source: `"cache"`, `"mirror"`, `"package"`, or the server that it was downloaded from.
         bytes: Size of the published file, "" if there was none.
         sha256: Hash of the published file, "" if there was none.
-        answer: Class and probability, or the number of features, for one picture of noise.
+        answer: Class and probability, or the number of features, for a picture or volume of noise.
         date: Day of the check, UTC.
         error: Why it failed, or "".
     """

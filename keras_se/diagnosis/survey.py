@@ -25,6 +25,8 @@ from keras_se.weights.hashes import file_hash
 
 # Probabilities of a network in half precision add up to 1 within this.
 TOLERANCE = 1e-2
+# Side of a volume for a network that takes any size.
+VOLUME = 32
 # The longest error in a report, in characters: an address and two hashes.
 LONGEST = 300
 
@@ -133,15 +135,20 @@ def _published(entry: Weights) -> Path | None:
 
 
 def _answer(model: Any, entry: Weights) -> str:
-    """Describe the network's output for a picture of noise; raise a `ValueError` if it is wrong."""
+    """Describe the network's output for noise; raise a `ValueError` if it is wrong."""
     import keras
 
     import keras_se
 
-    pixels = np.random.default_rng(0).integers(0, 256, entry.input_shape, "uint8")
-    file = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(file, "PNG")
-    output = keras.ops.convert_to_numpy(model(keras_se.load_image(file.getvalue(), model)))
+    shape = tuple(size or VOLUME for size in entry.input_shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    if len(shape) == 3:
+        file = io.BytesIO()
+        Image.fromarray(pixels.squeeze()).save(file, "PNG")
+        images = keras_se.load_image(file.getvalue(), model)
+    else:
+        images = pixels[None].astype("float32")
+    output = keras.ops.convert_to_numpy(model(images))
     if not np.isfinite(output).all():
         raise ValueError("expected finite outputs. Received: NaN or infinity")
     if not entry.classes:

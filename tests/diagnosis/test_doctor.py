@@ -409,10 +409,10 @@ def test_samples_are_of_each_publisher_and_server(monkeypatch: pytest.MonkeyPatc
     assert sorted((entry.publisher, entry.url.split("/")[2]) for entry in chosen if entry.url) == [
         ("caffe", "storage.openvinotoolkit.org"), ("keras", "storage.googleapis.com"),
         ("osmr", "github.com"), ("qubvel", "github.com"), ("timm", "github.com"),
-        ("timm", "huggingface.co"),
+        ("timm", "huggingface.co"), ("zfturbo", "github.com"),
     ]  # fmt: skip
     monkeypatch.setenv("KERAS_SE_MIRROR", "https://mirror.example.org/sets")
-    assert len(publishers.samples(known_weights())) == 5
+    assert len(publishers.samples(known_weights())) == 6
 
 
 @pytest.fixture

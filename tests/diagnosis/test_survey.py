@@ -421,3 +421,11 @@ def test_sets_of_the_package(run: Run, home: Path, order: str) -> None:
         keras.config.set_image_data_format(before)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()] == ["sound", "sound"]
+
+
+def test_set_for_volumes() -> None:
+    """No picture file is one; the network gets a small volume."""
+    entry = get_weights("se_resnet18.zfturbo_imagenet_3d")
+    inputs = keras.Input((None, None, None, 3))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling3D()(inputs))
+    assert survey._answer(model, entry) == "features 3"
