@@ -51,6 +51,8 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sourc
         r"conv1\.4\.<bn>": "stem_bn2",
         r"conv1\.6\.<v>": "stem_conv3",
         r"bn1\.<bn>": "stem_bn" if single else "stem_bn3",
+        r"maxpool\.0\.<v>": "stem_pool_conv",
+        r"maxpool\.1\.<bn>": "stem_pool_bn",
         unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
         unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
         unit + r"se\.fc<se>\.<v>": UNIT + "_se",
