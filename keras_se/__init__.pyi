@@ -39,8 +39,6 @@ from .models import SEResNet56 as SEResNet56
 from .models import SEResNet101 as SEResNet101
 from .models import SEResNet110 as SEResNet110
 from .models import SEResNet152 as SEResNet152
-from .models import SEResNeXt50 as SEResNeXt50
-from .models import SEResNeXt101 as SEResNeXt101
 from .models import SEResNetRS50 as SEResNetRS50
 from .models import SEResNetRS101 as SEResNetRS101
 from .models import SEResNetRS152 as SEResNetRS152
@@ -48,6 +46,8 @@ from .models import SEResNetRS200 as SEResNetRS200
 from .models import SEResNetRS270 as SEResNetRS270
 from .models import SEResNetRS350 as SEResNetRS350
 from .models import SEResNetRS420 as SEResNetRS420
+from .models import SEResNeXt50 as SEResNeXt50
+from .models import SEResNeXt101 as SEResNeXt101
 from .models import SEShakeShake26 as SEShakeShake26
 from .models import SEShakeShake29 as SEShakeShake29
 from .models import SEShuffleNet as SEShuffleNet

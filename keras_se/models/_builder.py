@@ -44,6 +44,7 @@ from keras_se.models._pretrained import (
 )
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
+
 @dataclass(frozen=True)
 class Defaults:
     """Defaults of a family of networks.
