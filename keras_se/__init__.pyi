@@ -65,6 +65,7 @@ from .resolve import get_model as get_model
 from .segmentation.fpn import FPN as FPN
 from .segmentation.unet import UNet as UNet
 from .serving.exporting import export as export
+from .state_dict import save_checkpoint as save_checkpoint
 from .surgery.insertion import add_squeeze_excite as add_squeeze_excite
 from .training.strategies import synchronized as synchronized
 from .weights.entries import Weights as Weights
