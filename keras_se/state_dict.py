@@ -59,9 +59,9 @@ def save_checkpoint(
 
     Example:
 
-    >>> model = keras_se.SEResNet50(classes=10)
-    >>> keras_se.save_checkpoint(model, "mine.safetensors", layout="timm")
-    'seresnet50'
+    >>> model = keras_se.SEResNet20(weights=None, classes=7)
+    >>> keras_se.save_checkpoint(model, "mine.safetensors", layout="osmr")
+    'seresnet20_cifar'
     """
     path = Path(path)
     if path.suffix != ".safetensors":
