@@ -39,6 +39,13 @@ from .models import SEResNet56 as SEResNet56
 from .models import SEResNet101 as SEResNet101
 from .models import SEResNet110 as SEResNet110
 from .models import SEResNet152 as SEResNet152
+from .models import SEResNetRS50 as SEResNetRS50
+from .models import SEResNetRS101 as SEResNetRS101
+from .models import SEResNetRS152 as SEResNetRS152
+from .models import SEResNetRS200 as SEResNetRS200
+from .models import SEResNetRS270 as SEResNetRS270
+from .models import SEResNetRS350 as SEResNetRS350
+from .models import SEResNetRS420 as SEResNetRS420
 from .models import SEResNeXt50 as SEResNeXt50
 from .models import SEResNeXt101 as SEResNeXt101
 from .models import SEShakeShake26 as SEShakeShake26
@@ -58,6 +65,7 @@ from .resolve import get_model as get_model
 from .segmentation.fpn import FPN as FPN
 from .segmentation.unet import UNet as UNet
 from .serving.exporting import export as export
+from .state_dict import save_checkpoint as save_checkpoint
 from .surgery.insertion import add_squeeze_excite as add_squeeze_excite
 from .training.strategies import synchronized as synchronized
 from .weights.entries import Weights as Weights

@@ -29,6 +29,13 @@ from .inception_v3 import InceptionV3 as InceptionV3
 from .inception_v3 import SEInceptionV3 as SEInceptionV3
 from .mobilenet import MobileNet as MobileNet
 from .mobilenet import SEMobileNet as SEMobileNet
+from .resnet_rs import SEResNetRS50 as SEResNetRS50
+from .resnet_rs import SEResNetRS101 as SEResNetRS101
+from .resnet_rs import SEResNetRS152 as SEResNetRS152
+from .resnet_rs import SEResNetRS200 as SEResNetRS200
+from .resnet_rs import SEResNetRS270 as SEResNetRS270
+from .resnet_rs import SEResNetRS350 as SEResNetRS350
+from .resnet_rs import SEResNetRS420 as SEResNetRS420
 from .shake_shake import SEShakeShake26 as SEShakeShake26
 from .shake_shake import SEShakeShake29 as SEShakeShake29
 from .shake_shake import ShakeShakeNetwork as ShakeShakeNetwork

@@ -44,9 +44,6 @@ from keras_se.models._pretrained import (
 )
 from keras_se.weights.entries import BACKBONE, Weights, resolve_weights
 
-# The identity of this object, not its value, shows that the caller omitted the argument.
-DEFAULT_SE = SEConfig()
-
 
 @dataclass(frozen=True)
 class Defaults:
@@ -59,6 +56,8 @@ class Defaults:
         min_size: Smallest height and width.
         mean: Channel means of the normalisation, in 0..1, RGB order.
         std: Channel standard deviations, in 0..1.
+        se: Default of the `se` argument. The identity of this object, not its value, shows that
+            the caller omitted the argument.
     """
 
     weights: str | None
@@ -67,6 +66,7 @@ class Defaults:
     min_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    se: AttentionConfig = SEConfig()  # noqa: RUF009 (it is frozen)
 
 
 IMAGENET = Defaults("imagenet", 1000, 224, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -102,7 +102,7 @@ Args:
     name: Name of the model. Defaults to `"{name}"`.
     se: `keras_se.SEConfig` of the Squeeze-and-Excitation blocks; `keras_se.ECAConfig` or
         `keras_se.SCSEConfig` for other attention blocks in their places; `None` for the plain
-        network. Defaults to the setting of the weights, else `keras_se.SEConfig()`.
+        network. Defaults to the setting of the weights, else `keras_se.{se}`.
     variant: Fields of the network's description that differ from the default; see
         `keras_se.models.{description}`. Defaults to `None`.
 {options}
@@ -196,7 +196,7 @@ def network_builder(
         include_preprocessing: bool = True,
         name: str = model_name,
         *,
-        se: AttentionConfig | None = DEFAULT_SE,
+        se: AttentionConfig | None = defaults.se,
         variant: Mapping[str, Any] | None = None,
         **chosen: Any,
     ) -> keras.Model:
@@ -218,7 +218,7 @@ def network_builder(
         asked_se = se
         if isinstance(found, Weights):
             source = found
-            if se is DEFAULT_SE:
+            if se is defaults.se:
                 se = source.attention()
             check_fits(source, include_top, classes, classifier_activation, se)
             trained = network.varied(source.variant)
@@ -229,7 +229,7 @@ def network_builder(
             trained = network.varied(source.variant)
             check_variant(str(found), said, net, trained)
             net = network.varied({**source.variant, **said})
-            if se is DEFAULT_SE and source.se is not None:
+            if se is defaults.se and source.se is not None:
                 se = AttentionConfig.from_settings(source.se)
         net.check(se)
         if classes is None:
@@ -275,7 +275,7 @@ def network_builder(
         reference=reference, builder=builder_name, name=model_name,
         weights=f'`"{defaults.weights}"`' if defaults.weights else "`None`",
         dataset=defaults.weights or "fashion_mnist", classes=defaults.classes, size=defaults.size,
-        min_size=defaults.min_size, description=type(network).__name__,
+        min_size=defaults.min_size, se=defaults.se, description=type(network).__name__,
         ranks="" if network.ranks == (2,) else RANKS,
         options="".join(f"    {key}: {text}\n" for key, text in options.items()),
     )  # fmt: skip

@@ -54,7 +54,8 @@ class ResidualNetwork(NetworkDescription):
         stem_kernel: Kernel size of a single stem convolution.
         stem_stride: Stride of the first stem convolution.
         stem_pool: `"ceil"`: 3x3/2 max-pool padded right and below (Caffe's ceil mode);
-            `"pad1"`: padded by one on every side (Torch); `"average"`: 2x2/2 average; `None`.
+            `"pad1"`: padded by one on every side (Torch); `"average"`: 2x2/2 average; `"conv"`:
+            a 3x3/2 convolution, BatchNorm and ReLU instead (ResNet-RS); `None`.
         stride_on: The convolution of a bottleneck that halves the resolution.
         shortcut: The projection where a unit changes the shape: a `"1x1"` convolution; a `"3x3"`
             one where the resolution halves; `"average_pool"`: 2x2 average, then 1x1;
@@ -90,7 +91,7 @@ class ResidualNetwork(NetworkDescription):
     stem_widths: tuple[int, ...] = checked(INTEGERS, (64,))
     stem_kernel: int = checked(positive_integer, 7)
     stem_stride: int = checked(positive_integer, 2)
-    stem_pool: str | None = checked(one_of("ceil", "pad1", "average", None), "ceil")
+    stem_pool: str | None = checked(one_of("ceil", "pad1", "average", "conv", None), "ceil")
     stride_on: str = checked(one_of("1x1", "3x3"), "1x1")
     shortcut: str = checked(one_of("1x1", "3x3", "average_pool", "zero_pad"), "1x1")
     preactivation: bool = checked(boolean, False)
@@ -238,6 +239,9 @@ def _stem(x: KerasTensor, net: ResidualNetwork) -> Any:
         return pool(x, "Max", 3, "stem_pool", stride=2)
     if net.stem_pool == "average":
         return pool(x, "Average", 2, "stem_pool")
+    if net.stem_pool == "conv":
+        x = conv(x, net.stem_widths[-1], 3, "stem_pool_conv", stride=2)
+        return relu(batch_norm(x, "stem_pool_bn", epsilon=net.epsilon), "stem_pool")
     return x
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from keras_se.layer_names import parse
-from keras_se.weights.patterns import UNIT, Shapes, Sources, by_name
+from keras_se.weights.patterns import UNIT, Shapes, Sources, Table, by_name
 
 KERAS_CLASSIFIER = r"(predictions|probs|fc1000|conv_preds)\|(?:.*/)?(?P<v>kernel|bias)"
 
@@ -35,15 +36,23 @@ class ResidualArchitecture(Architecture, Protocol):
         """Widths of the stem's convolutions."""
 
     @property
+    def stem_pool(self) -> str | None:
+        """Kind of the stem's pool."""
+
+    @property
+    def preactivation(self) -> bool:
+        """Whether units begin with BatchNorm."""
+
+    @property
     def shortcut(self) -> str:
         """Kind of the projection shortcuts."""
 
 
-def timm(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
+def timm(net: ResidualArchitecture) -> Table:
     """Map the networks of timm's `resnet.py`."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
     conv, norm = (1, 2) if net.shortcut == "average_pool" else (0, 1)
-    table = {
+    return {
         r"conv1\.<v>": "stem_conv",
         r"conv1\.0\.<v>": "stem_conv1",
         r"conv1\.1\.<bn>": "stem_bn1",
@@ -51,6 +60,8 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sourc
         r"conv1\.4\.<bn>": "stem_bn2",
         r"conv1\.6\.<v>": "stem_conv3",
         r"bn1\.<bn>": "stem_bn" if single else "stem_bn3",
+        r"maxpool\.0\.<v>": "stem_pool_conv",
+        r"maxpool\.1\.<bn>": "stem_pool_bn",
         unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
         unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
         unit + r"se\.fc<se>\.<v>": UNIT + "_se",
@@ -59,13 +70,12 @@ def timm(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sourc
         unit + rf"downsample\.{norm}\.<bn>": UNIT + "_shortcut_bn",
         r"fc\.<v>": "predictions",
     }
-    return by_name(tensors, table, first_block=0)
 
 
-def cadene(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
+def cadene(net: ResidualArchitecture) -> Table:
     """Map Cadene's `pretrainedmodels`, and thus timm's `legacy_` networks."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
-    table = {
+    return {
         r"layer0\.conv<n>\.<v>": "stem_conv" if single else "stem_conv{n}",
         r"layer0\.bn<n>\.<bn>": "stem_bn" if single else "stem_bn{n}",
         unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
@@ -75,28 +85,38 @@ def cadene(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sou
         unit + r"downsample\.1\.<bn>": UNIT + "_shortcut_bn",
         r"last_linear\.<v>": "predictions",
     }
-    return by_name(tensors, table, first_block=0)
 
 
-def osmr(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
-    """Map the networks of imgclsmob: `pytorchcv` and, under the same paths, `tf2cv`."""
+def osmr_torch(net: ResidualArchitecture, also_tensorflow: bool = False) -> Table:
+    """Map the networks of imgclsmob's `pytorchcv`, and those of `tf2cv` under similar paths."""
     unit = r"features\.stage<stage>\.unit<block>\."
-    table = {
-        r"features\.init_block\.conv\.<v>": "stem_conv",
-        r"features\.init_block\.(conv\.)?bn\.<bn>": "stem_bn",
+    stem = r"conv\." if net.stem_pool and not net.preactivation else ""
+    identity = "" if net.preactivation else r"conv\."
+    se, fc, end = r"se\.conv<se>\.", "" if len(net.stem_widths) == 1 else r"fc\.", "post_activ"
+    conv = stem
+    if also_tensorflow:
+        conv, stem, identity, fc = "", r"(conv\.)?", r"(conv\.)?", r"(fc\.)?"
+        se, end = r"se(_block(_\d+)?)?\.(conv|fc)<se>\.(conv\.)?", "(post_activ|final_block)"
+    return {
+        rf"features\.init_block\.{conv}conv\.<v>": "stem_conv",
+        rf"features\.init_block\.{stem}bn\.<bn>": "stem_bn",
         r"features\.init_block\.conv<n>\.conv\.<v>": "stem_conv{n}",
         r"features\.init_block\.conv<n>\.bn\.<bn>": "stem_bn{n}",
         unit + r"body\.conv<n>\.conv\.<v>": UNIT + "_conv{n}",
         unit + r"body\.conv<n>\.conv\.convgroup(?P<group>\d+)\.<v>": UNIT + "_conv{n}",
         unit + r"body\.conv<n>\.bn\.<bn>": UNIT + "_bn{n}",
-        unit + r"se(_block(_\d+)?)?\.(conv|fc)<se>\.(conv\.)?<v>": UNIT + "_se",
-        unit + r"identity_conv\.(conv\.)?<v>": UNIT + "_shortcut_conv",
+        unit + rf"{se}<v>": UNIT + "_se",
+        unit + rf"identity_conv\.{identity}<v>": UNIT + "_shortcut_conv",
         unit + r"identity_conv\.bn\.<bn>": UNIT + "_shortcut_bn",
-        r"features\.(post_activ|final_block)\.bn\.<bn>": "post_bn",
-        r"output1?\.(fc\.)?<v>": "predictions",
+        rf"features\.{end}\.bn\.<bn>": "post_bn",
+        rf"output{'1?' if also_tensorflow else ''}\.{fc}<v>": "predictions",
     }
+
+
+def osmr(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
+    """Map the networks of imgclsmob, whatever of its packages wrote the file."""
     paths = {_osmr_path(name): name for name in tensors}
-    sources = by_name(paths, table)
+    sources = by_name(paths, osmr_torch(net, also_tensorflow=True))
     return {ours: [paths[path] for path in group] for ours, group in sources.items()}
 
 
@@ -303,10 +323,21 @@ def _creation(layer: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
 
 
+def _by_table(first_block: int, table: Callable[[Any], Table], *given: Any) -> Sources:
+    tensors, _, net = given
+    return by_name(tensors, table(net), first_block=first_block)
+
+
+# Tables of state dicts, which `reversal` reads backwards; their number of a stage's first unit.
+STATE_DICTS: dict[str, tuple[int, Callable[[Any], Table]]] = {
+    "osmr": (1, osmr_torch),
+    "timm": (0, timm),
+    "cadene": (0, cadene),
+}
 NAMINGS: dict[str, Callable[[Any, Any, Any], Sources]] = {
     "osmr": osmr,
-    "timm": timm,
-    "cadene": cadene,
+    "timm": partial(_by_table, *STATE_DICTS["timm"]),
+    "cadene": partial(_by_table, *STATE_DICTS["cadene"]),
     "qubvel": qubvel,
     "caffe": caffe,
     "caffe_inception": caffe_inception,

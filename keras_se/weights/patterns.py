@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Our variable -> its source tensors: one, or the groups of a convolution in order.
 Sources = dict[str, list[str]]
+# Patterns of a publisher's names, with pieces such as `<stage>` -> our layer's name.
+Table = Mapping[str, str]
 
 # Pieces of patterns: the number of a stage, unit, convolution or fully connected layer, etc.
 PIECES = {
@@ -35,10 +38,18 @@ STATISTICS = {
 }  # fmt: skip
 EXCITATION = {"1": "reduce", "down": "reduce", "2": "expand", "up": "expand"}
 UNIT = "stage{stage}_block{block}"
+# How PyTorch spells those pieces that do not stand in our layer's name.
+SPELLINGS = {
+    "n": ("1",),
+    "se": ("1", "2"),
+    "v": ("weight", "bias"),
+    "bn": ("weight", "bias", "running_mean", "running_var"),
+}  # fmt: skip
+PIECE = re.compile(r"(?<!\?P)<(\w+)>")
 
 
 def by_name(
-    names: Iterable[str], table: Mapping[str, str], *, first_stage: int = 1, first_block: int = 1
+    names: Iterable[str], table: Table, *, first_stage: int = 1, first_block: int = 1
 ) -> Sources:
     """Return our names for the tensors that match a pattern of the table.
 
@@ -69,4 +80,30 @@ def by_name(
 
 
 def _expand(pattern: str) -> str:
-    return re.sub(r"(?<!\?P)<(\w+)>", lambda piece: PIECES[piece[1]], pattern)
+    return PIECE.sub(lambda piece: PIECES[piece[1]], pattern)
+
+
+def spelled(layers: Iterable[str], table: Table, *, first_block: int = 1) -> Iterator[str]:
+    """Yield every name that the table of a state dict may give to a variable of these layers."""
+    for pattern, template in table.items():
+        # A pattern of other files than state dicts.
+        if "?" in pattern:
+            continue
+        ours = re.sub(r"{(\w+)}", lambda piece: PIECES[piece[1]], template)
+        for layer in layers:
+            match = re.fullmatch(ours, layer)
+            if match is None:
+                continue
+            parts = match.groupdict()
+            for key, shift in (("stage", -1), ("block", first_block - 1)):
+                if key in parts:
+                    parts[key] = str(int(parts[key]) + shift)
+            choices = [
+                (parts[piece],) if piece in parts else SPELLINGS[piece]
+                for piece in PIECE.findall(pattern)
+            ]
+            # The text between the pieces.
+            first, *rest = PIECE.sub("<>", pattern).replace("\\.", ".").split("<>")
+            for chosen in itertools.product(*choices):
+                pairs = zip(chosen, rest, strict=True)
+                yield first + "".join(piece + text for piece, text in pairs)

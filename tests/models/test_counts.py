@@ -2,7 +2,8 @@
 
 The expected figures were counted from the authors' released network definitions; the parameter
 columns of the paper's Tables 10, 13 and 15 are these, rounded, with BatchNorm's statistics in them.
-A few are also known from other publishers' assertions (osmr, timm), and those agree.
+A few are also known from other publishers' assertions (osmr, timm), and those agree. The figures of
+SE-ResNet-RS were counted from timm's networks, at their own image sizes.
 """
 
 import math
@@ -40,6 +41,13 @@ COUNTS = [
     ("SEResNeXt50", {}, 25_028_904, 68_224, 16, 2_514_944, 16_048, 4230.48, 4238.51),
     ("SEResNeXt101", {}, 44_177_704, 137_856, 33, 4_743_168, 34_544, 7970.00, 7983.67),
     ("SENet154", {}, 108_459_944, 247_552, 50, 6_578_176, 50_864, 20681.79, 20701.51),
+    ("SEResNetRS50", {}, 25_613_256, 53_376, 16, 10_059_776, 18_880, 2268.57, 2281.45),
+    ("SEResNetRS101", {}, 44_605_384, 105_600, 33, 18_972_672, 40_640, 5993.19, 6018.72),
+    ("SEResNetRS152", {}, 60_249_032, 151_680, 50, 26_312_704, 59_840, 15501.57, 15545.06),
+    ("SEResNetRS200", {}, 64_730_056, 176_256, 66, 28_409_856, 70_080, 20064.98, 20118.95),
+    ("SEResNetRS270", {}, 89_655_496, 243_072, 90, 40_108_032, 97_920, 26910.08, 26984.01),
+    ("SEResNetRS350", {}, 112_842_440, 312_192, 116, 50_987_008, 126_720, 43442.81, 43547.54),
+    ("SEResNetRS420", {}, 131_840_712, 370_560, 139, 59_899_904, 151_040, 63882.44, 64021.40),
     ("SEVGG16", {}, 138_361_768, 8_448, 13, 226_304, 4_488, 15470.26, 15484.04),
     ("SEVGG16", {"conv_bias": True}, 138_365_992, 8_448, 13, 226_304, 4_488, 15470.26, 15484.04),
     ("SEBNInception", {}, 11_285_224, 20_032, 10, 639_360, 7_038, 2032.60, 2034.42),
@@ -146,7 +154,7 @@ def test_counts(name, variant, base, statistics, blocks, weights, biases, macs, 
     options = {"weights": None, "variant": variant, **CLASSES.get(name, {})}
     build = getattr(keras_se, name)
     plain, with_se = build(**options, se=None), build(**options)
-    without_biases = build(**options, se=SEConfig(use_bias=False))
+    without_biases = build(**options, se=replace(build.defaults.se, use_bias=False))
     assert count(plain) == (base, base + statistics)
     assert count(with_se) == (base + weights + biases, base + statistics + weights + biases)
     assert count(without_biases) == (base + weights, base + statistics + weights)

@@ -37,6 +37,9 @@ SENET154 = replace(
     RESNEXT50, blocks=(3, 8, 36, 3), groups=64, reduce_divisor=2, stem_widths=(64, 64, 128),
     shortcut="3x3", dropout=0.2,
 )  # fmt: skip
+RESNET_RS50 = replace(
+    RESNET50, stem_widths=(32, 32, 64), stem_pool="conv", stride_on="3x3", shortcut="average_pool",
+)  # fmt: skip
 RESNET20 = replace(
     RESNET18, blocks=(3, 3, 3), widths=(16, 32, 64), stem_widths=(16,), stem_kernel=3,
     stem_stride=1, stem_pool=None,
@@ -50,6 +53,7 @@ NETWORKS = {
     "SEResNet50": (RESNET50, IMAGENET, LARGE),
     "SEResNeXt50": (RESNEXT50, IMAGENET, LARGE),
     "SENet154": (SENET154, IMAGENET, LARGE),
+    "SEResNetRS50": (RESNET_RS50, IMAGENET, LARGE),
     "SEResNet20": (RESNET20, CIFAR, SMALL),
     "SEPreResNet110": (PRERESNET110, CIFAR, SMALL),
     "SEPreResNet164": (PRERESNET164, CIFAR, SMALL),
@@ -107,10 +111,17 @@ def test_network(name, variant, classes):
     assert_equal_to_reference(name, classes, variant=variant)
 
 
+def test_network_with_another_ratio():
+    """ResNet-RS has a default of its own; its stem's pool is a convolution."""
+    assert_equal_to_reference("SEResNetRS50", se=replace(PAPER, ratio=4), variant=ONE_EACH)
+    assert keras_se.SEResNetRS50.defaults.se == replace(PAPER, ratio=4)
+
+
 @pytest.mark.parametrize(
     ("name", "variant"),
     [
         ("SEResNet50", {"stem_pool": "pad1"}),
+        ("SEResNet50", {"stem_pool": "conv"}),
         ("SEResNet50", {"stem_pool": "average"}),
         ("SEResNet50", {"stem_widths": (16, 24, 32)}),
         ("SEResNet50", {"stride_on": "3x3"}),

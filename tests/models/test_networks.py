@@ -7,7 +7,7 @@ import golden
 import keras
 import numpy as np
 import pytest
-from every_network import NAMES, VARIANTS, smallest
+from every_network import DEEPER, NAMES, VARIANTS, smallest
 from places import GOLDEN
 from quick_cases import marked
 from reference import trained_like
@@ -54,7 +54,7 @@ def pictures(size, count=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *size, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("name", marked(NAMES, QUICK | SLOWER_FAMILIES))
+@pytest.mark.parametrize("name", marked([*NAMES, *DEEPER], QUICK | SLOWER_FAMILIES))
 def test_name_and_variables_are_those_of_the_golden_list(name):
     model = getattr(keras_se, name)(weights=None)
     assert golden.listing(model) == golden.golden(name).read_text("utf-8")
@@ -64,14 +64,14 @@ def test_name_and_variables_are_those_of_the_golden_list(name):
 
 
 def test_golden_lists_are_of_existing_networks():
-    assert {path.stem for path in GOLDEN.iterdir()} == set(NAMES)
+    assert {path.stem for path in GOLDEN.iterdir()} == {*NAMES, *DEEPER}
 
 
 def test_quick_networks_exist():
     assert set(NAMES) > QUICK | SLOWER_FAMILIES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *DEEPER])
 def test_fewest_channels_of_each_stage(name):
     """What the description says is what the network has."""
     found = {}

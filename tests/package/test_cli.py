@@ -440,6 +440,13 @@ BUILDERS = {
     "SEResNet101": ("imagenet", "se_resnet101"),
     "SEResNet110": ("cifar10", "se_resnet110"),
     "SEResNet152": ("imagenet", "se_resnet152"),
+    "SEResNetRS50": ("imagenet", "se_resnetrs50"),
+    "SEResNetRS101": ("imagenet", "se_resnetrs101"),
+    "SEResNetRS152": ("imagenet", "se_resnetrs152"),
+    "SEResNetRS200": ("imagenet", "se_resnetrs200"),
+    "SEResNetRS270": ("imagenet", "se_resnetrs270"),
+    "SEResNetRS350": ("imagenet", "se_resnetrs350"),
+    "SEResNetRS420": ("imagenet", "se_resnetrs420"),
     "SEShakeShake26": (None, "se_shake_shake26"),
     "SEShakeShake29": (None, "se_shake_shake29"),
     "SEShuffleNet": (None, "se_shufflenet"),
@@ -458,10 +465,12 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
 
 
 def builder_signature(weights: str | None, name: str) -> Callable[..., Any]:
+    default_se = SEConfig(ratio=4) if name.startswith("se_resnetrs") else SEConfig()
+
     def build(
         include_top=True, weights=weights, input_tensor=None, input_shape=None, pooling=None,
         classes=None, classifier_activation="softmax", include_preprocessing=True, name=name,
-        *, se=SEConfig(), variant=None,  # noqa: B008
+        *, se=default_se, variant=None,
     ):  # fmt: skip
         pass
 

@@ -15,7 +15,9 @@ import keras_se
 
 LEVELS = {"P2": 2, "P3": 3, "P4": 4, "P5": 5}
 # Deeper and slower networks run with `tox -e networks`.
-QUICK = {*SHALLOWEST} - {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
+QUICK = {*SHALLOWEST} - {
+    "SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEResNetRS50", "SEVGG16",
+}  # fmt: skip
 
 
 # The same operations on the same values.

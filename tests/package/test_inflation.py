@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from every_network import VARIANTS, smallest
+from every_network import NAMES, VARIANTS, smallest
 from keras import layers, ops
 from mistakes import one_line
 from reference import trained_like
@@ -80,7 +80,7 @@ def test_centre_of_small_networks(name: str, include_top: bool) -> None:
 
 
 @pytest.mark.networks
-@pytest.mark.parametrize("name", keras_se.list_models())
+@pytest.mark.parametrize("name", NAMES)
 def test_centre_of_every_network(name: str) -> None:
     size = smallest(name)
     variant = VARIANTS.get(name)

@@ -27,6 +27,7 @@ CASES = (
     # `weights="imagenet"` of SEResNet50.
     ("timm", "seresnet50", (65, 49), 1000),
     ("timm", "seresnext26t_32x4d", (65, 49), 7),
+    ("timm", "resnetrs50", (65, 49), 7),
     ("timm", "legacy_seresnet18", (65, 49), 7),
     ("qubvel", "seresnet18", (65, 49), 7),
     ("zfturbo", "seresnet18", (33, 35, 32), 0),

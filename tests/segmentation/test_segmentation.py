@@ -10,7 +10,9 @@ from reference import trained_like
 import keras_se
 
 # Deeper and slower networks run with `tox -e networks`.
-QUICK = {*SHALLOWEST} - {"SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEVGG16"}
+QUICK = {*SHALLOWEST} - {
+    "SEBNInception", "SEInceptionResNetV2", "SEInceptionV3", "SEResNetRS50", "SEVGG16",
+}  # fmt: skip
 HEADS = {"unet": keras_se.UNet, "fpn": keras_se.FPN}
 NARROW = {"unet": {"decoder_filters": (16, 8, 8, 8, 8)},
           "fpn": {"pyramid_filters": 16, "segmentation_filters": 8}}  # fmt: skip

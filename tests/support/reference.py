@@ -283,6 +283,9 @@ class Evaluation:
             if number < count or net.stem_pool or not net.preactivation:
                 x = self.normalised_relu(x, f"stem_bn{suffix}")
                 name = f"stem_relu{suffix}"
+        if net.stem_pool == "conv":
+            x = self.convolution(x, "stem_pool_conv", x.shape[-1], 3, 2)
+            return self.normalised_relu(x, "stem_pool_bn"), "stem_pool"
         pool = STEM_POOLS[net.stem_pool]
         return (x, name) if pool is None else (pool(x), "stem_pool")
 

@@ -14,6 +14,7 @@ SMALL = {
             "stem_widths": (8, 8, 16),
         }
     },
+    "SEResNetRS50": {"variant": {"blocks": (1, 1), "widths": (16, 32), "stem_widths": (8, 8, 16)}},
     "SEResNet20": {"variant": {"blocks": (1, 1, 1)}},
     "SEPreResNet110": {"variant": {"blocks": (1, 1, 1)}},
     "SEPreResNet164": {"variant": {"blocks": (1, 1, 1)}},

@@ -89,14 +89,14 @@ def test_claims_of_osmr_are_those_in_the_file_names(entry):
 
 
 def test_how_many_sets_there_are():
-    """Published are 69 and 51 sets of osmr, 31 of timm, 16 of qubvel, 8 of ZFTurbo, 6 of Caffe.
+    """Published are 120 sets of osmr, 49 of timm, 16 of qubvel, 8 of ZFTurbo and 6 of Caffe.
 
     Two of timm are of other families; `pretrained/weights.md` says so. Keras has plain weights for
     three ResNets, three DenseNets, two Inceptions and four widths of MobileNet.
     """
     count = Counter((e.publisher, e.file.endswith((".pth.zip",))) for e in PUBLISHED)
     assert count == {
-        ("osmr", False): 69, ("osmr", True): 51, ("timm", False): 40, ("qubvel", False): 16,
+        ("osmr", False): 69, ("osmr", True): 51, ("timm", False): 47, ("qubvel", False): 16,
         ("zfturbo", False): 8, ("caffe", False): 6, ("keras", False): 12,
     }  # fmt: skip
 
@@ -107,10 +107,13 @@ def test_how_many_sets_there_are():
     ids=lambda e: e.name,
 )
 def test_defaults_are_the_best_of_their_network(entry):
-    """At their own 224 pixels, without Torch, of the network of that name."""
+    """At their own 224 pixels, without Torch, of the network of that name.
+
+    ResNet-RS has one set for each network, at a size of its own.
+    """
     depth = re.search(r"\d+", entry.model)[0]
     same = re.compile(rf"(legacy_|pre)?senet{depth}|(legacy_)?se(pre)?res(ne(x?)t){depth}(bn)?b?"
-                      r"(_32x4d|_cifar)?")  # fmt: skip
+                      rf"(_32x4d|_cifar)?|resnetrs{depth}")  # fmt: skip
     assert same.fullmatch(entry.network)
     for other in PUBLISHED:
         if (
