@@ -79,6 +79,11 @@ assert 0.6 < mean_iou < 0.85 and iou["background"] > 0.95
 assert accuracy > 0.94 and min(iou.values()) > 0.4
 assert answer.shape == (1, 64, 101, 5) and same and written.difference < 1e-4
 """,
+    "06_signals_and_volumes": """
+assert signal_accuracy > 0.93 and maps.shape == (4, 150)
+assert history["loss"][-1] < 0.6 * history["loss"][0] and clip_accuracy > 0.6
+assert difference["centre"] < 1e-5 and difference["average"] > 0.1
+""",
 }
 
 
