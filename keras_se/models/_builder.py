@@ -239,7 +239,8 @@ def network_builder(
             check_file(source, include_top, classes)
             check_architecture(source, architecture)
         least = min(defaults.min_size, net.stride or defaults.min_size)
-        inputs = input_of(input_tensor, shape, include_top, source, defaults, least)
+        length = min(least, net.min_length or least)
+        inputs = input_of(input_tensor, shape, include_top, source, defaults, least, length)
         if inflates(source, shape):
             images = (shape[0], *shape[2:]) if channel_axis() == 1 else shape[1:]
             plane = build(

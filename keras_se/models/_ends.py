@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 POOLINGS = (None, "avg", "max")
 # By the number of spatial axes.
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-EXTENTS = {1: "long", 2: "high and wide", 3: "deep, high and wide"}
+EXTENTS = {
+    1: "{0} long",
+    2: "{1} high and wide",
+    3: "{0} deep and at least {1} high and wide",
+}
 
 
 def check_head(include_top: bool, pooling: Any, classes: Any, activation: Any) -> None:
@@ -74,7 +78,7 @@ def shape_of(input_tensor: Any, input_shape: Any, builder: str, ranks: Sequence[
 
 def input_of(
     input_tensor: Any, shape: Any, include_top: bool, source: Any, defaults: Defaults,
-    min_size: int,
+    min_size: int, min_length: int,
 ) -> Any:  # fmt: skip
     """Return the network's input tensor; `shape` comes from `shape_of`."""
     default = (defaults.size, defaults.size, 3)
@@ -84,9 +88,12 @@ def input_of(
         sizes = sizes if include_top else [None] * len(sizes)
         shape = (channels, *sizes) if first else (*sizes, channels)
     sizes = shape[1:] if first else shape[:-1]
-    if any(n is not None and n < min_size for n in sizes):
+    least = [min_size] * len(sizes)
+    if len(sizes) != 2:
+        least[0] = min_length
+    if any(n is not None and n < m for n, m in zip(sizes, least, strict=True)):
         raise ValueError(
-            f"`input_shape` must be at least {min_size} {EXTENTS[len(sizes)]}. "
+            f"`input_shape` must be at least {EXTENTS[len(sizes)].format(min_length, min_size)}. "
             f"Received: input_shape={shape}"
         )
     return layers.Input(shape) if input_tensor is None else input_tensor

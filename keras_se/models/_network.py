@@ -51,10 +51,13 @@ class NetworkDescription(ABC):
     Attributes:
         placements: Placements of attention blocks that the network supports.
         ranks: Numbers of spatial axes that it supports: 1 for signals, 2 for images, 3 for volumes.
+        min_length: Smallest length of a signal and depth of a volume, if it is less than the
+            smallest height and width.
     """
 
     placements: ClassVar[tuple[str, ...]] = ("standard",)
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    min_length: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_fields(self)

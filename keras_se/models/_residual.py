@@ -80,6 +80,7 @@ class ResidualNetwork(NetworkDescription):
     """
 
     placements: ClassVar[tuple[str, ...]] = PLACEMENTS
+    min_length: ClassVar[int | None] = 3
 
     blocks: tuple[int, ...] = field(metadata={CHECK: INTEGERS})
     widths: tuple[int, ...] = checked(INTEGERS, (64, 128, 256, 512))

@@ -247,3 +247,27 @@ def test_other_formats(format: str, name: str, network: str, rank: int, tmp_path
         return
     made = keras_se.export(model, tmp_path / name, format, image_bytes=False)
     assert made.difference < 1e-3
+
+
+@pytest.mark.parametrize("name", ["SEResNet18", "SEResNet20"])
+def test_short_signals_and_thin_volumes(name: str) -> None:
+    """Convolutions and padded pools halve three steps or slices to one."""
+    least = getattr(keras_se, name).defaults.min_size
+    narrow = {"variant": {"widths": (16, 32, 64, 128), "stem_widths": (16,)}}
+    for shape in ((3, 2), (3, least, least, 2)):
+        options = {"weights": None, "classes": 4, "include_preprocessing": False}
+        options |= SMALL.get(name, narrow)
+        model = trained_like(getattr(keras_se, name)(input_shape=shape, **options), 0)
+        x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+        answers = keras.ops.convert_to_numpy(model(x))
+        assert answers.shape == (2, 4)
+        assert np.isfinite(answers).all()
+        assert np.abs(answers[0] - answers[1]).max() > 1e-3
+        short = (2, *shape[1:])
+        with pytest.raises(ValueError, match=r"`input_shape` must be at least 3 (long|deep and)"):
+            getattr(keras_se, name)(input_shape=short, **options)
+
+
+def test_pools_that_need_more_slices() -> None:
+    with pytest.raises(ValueError, match="at least 32 deep and at least 32 high and wide"):
+        keras_se.SEVGG16(weights=None, include_top=False, input_shape=(16, 64, 64, 1))
