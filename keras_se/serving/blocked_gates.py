@@ -41,7 +41,7 @@ class _Graph:
         import onnx
 
         self.onnx, self.proto, self.nodes = onnx, model.graph, list(model.graph.node)
-        inferred = onnx.shape_inference.infer_shapes(model).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self.shapes = {
             value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
             for value in (*inferred.value_info, *inferred.input, *inferred.output)
@@ -82,13 +82,15 @@ class _Graph:
 
         `None` unless each node is a dense layer, its bias or an activation.
         """
-        last = self.producer.get(gates)
-        if last is None or last.op_type != "Reshape":
-            return None
-        if self.constants.get(last.input[1], np.zeros(0)).tolist()[1:] != [1, 1, channels]:
+        if self.shapes.get(gates, [])[1:] != [1, 1, channels]:
             return None
         found: list[NodeProto] = []
-        node = self.producer.get(last.input[0])
+        node = self.producer.get(gates)
+        while node is not None and node.op_type in ("Reshape", "Unsqueeze"):
+            gates = node.input[0]
+            node = self.producer.get(gates)
+        if self.shapes.get(gates, [])[1:] != [channels]:
+            return None
         while node is not None and node.op_type != "ReduceMean":
             if node.op_type not in ACTIVATIONS and not self.values(node):
                 return None
