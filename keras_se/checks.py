@@ -65,6 +65,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST // 2 else f"{text[: LONGEST // 2]}..."
 
 
+def shortened(value: object, longest: int) -> str:
+    """A value as text of at most so many characters; the end of a longer one is cut."""
+    text = str(value)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def readable(text: object, longest: int = READABLE) -> str:
     """A text as one short line without control characters and passwords in addresses."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))

@@ -44,6 +44,12 @@ def atomic(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with writing(path), atomic(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, created before any work and removed afterwards."""

@@ -13,7 +13,7 @@ import numpy as np
 
 import keras_se
 from keras_se.checkpoint import builder_of, described
-from keras_se.checks import unknown_choice
+from keras_se.checks import shortened, unknown_choice
 from keras_se.files import atomic, writing
 from keras_se.inspection import describe, layers_of, normalization
 from keras_se.layers.attention import AttentionConfig
@@ -27,6 +27,8 @@ from keras_se.weights.variable_file import named_variables
 
 # Fields that do not change what a network of the same variables computes.
 NO_MATTER = (*TRAINING_ONLY, "hidden_divisor")
+# Longest description of a network in an error, in characters.
+SHOWN = 90
 
 
 def save_checkpoint(
@@ -121,8 +123,8 @@ def _network(model: keras.Model, layout: str, name: str | None) -> PublishedNetw
         listed = ", ".join(f"{key}={value}" for key, value in differences.items())
         raise ValueError(
             f"`model` must be one of {layout}'s networks; the nearest, {nearest.name}, has "
-            f"{_short(listed)}. Received: {architecture['model']}, "
-            f"{_short(f'variant={variant}')}"
+            f"{shortened(listed, SHOWN)}. Received: {architecture['model']}, "
+            f"{shortened(f'variant={variant}', SHOWN)}"
         )
     return nearest
 
@@ -174,7 +176,3 @@ def _arrays(model: keras.Model, network: PublishedNetwork) -> dict[str, np.ndarr
             f"Received: {given.get(wrong[0])}"
         )
     return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 90 else f"{text[:87]}..."

@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # TensorFlow leaves oneDNN off on some processors; without it there are no convolutions of pictures
@@ -12,6 +14,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import pytest
 from command_line import Run
+from file_servers import Serve, servers
 
 from keras_se.cli import main
 
@@ -43,3 +46,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
         return (code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers."""
+    with servers() as start:
+        yield start
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that does not exist yet, without mirror, proxy and other settings."""
+    for name in list(os.environ):
+        if name.startswith("KERAS_SE_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("KERAS_SE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"

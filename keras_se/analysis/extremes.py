@@ -111,8 +111,6 @@ class Extremest:
         place = {number: n for n, number in enumerate(self._kept)}
         pictures, labels = zip(*self._kept.values(), strict=True)
         side = min(SIDE, max(pictures[0].shape[:2]))
-        heat = None if model is None else _heat_maps(model, pictures)
-        maps = heat and [_thumbnail(255 * values, side, "black")[..., 0] for values in heat]
         return Extremes(
             np.stack([_thumbnail(_grey_levels(picture), side, "white") for picture in pictures]),
             np.array(labels),
@@ -121,12 +119,12 @@ class Extremest:
                 for name, (numbers, _) in self._best.items()
             },
             {name: scores for name, (_, scores) in self._best.items()},
-            np.stack(maps) if maps else None,
+            None if model is None else _heat_maps(model, pictures, side),
         )
 
 
-def _heat_maps(model: keras.Model, pictures: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """`grad_cam` of pictures of any sizes, `(H, W, 1)` each in 0..1.
+def _heat_maps(model: keras.Model, pictures: Sequence[np.ndarray], side: int) -> np.ndarray | None:
+    """Thumbnails of `grad_cam` of pictures of any sizes, uint8 `(count, side, side)`.
 
     `None` unless the model is a classifier that `grad_cam` takes.
     """
@@ -142,10 +140,10 @@ def _heat_maps(model: keras.Model, pictures: Sequence[np.ndarray]) -> list[np.nd
             batch = np.stack([pictures[n] for n in same])
             with warnings.catch_warnings(action="ignore"):
                 found = grad_cam(model, np.moveaxis(batch, -1, 1) if first else batch)
-            maps |= dict(zip(same, found[..., None], strict=True))
+            maps |= dict(zip(same, 255 * found[..., None], strict=True))
     except ValueError:
         return None
-    return [maps[n] for n in range(len(pictures))]
+    return np.stack([_thumbnail(maps[n], side, "black")[..., 0] for n in range(len(pictures))])
 
 
 def _channels_last(pictures: Any) -> np.ndarray | None:

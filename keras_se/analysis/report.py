@@ -24,7 +24,6 @@ from keras_se.analysis.heat_maps import blended
 from keras_se.analysis.sentences import sentences
 from keras_se.checks import positive_integer
 from keras_se.complexity import cost
-from keras_se.files import atomic, writing
 from keras_se.graph.trace import is_functional
 
 if TYPE_CHECKING:
@@ -60,12 +59,6 @@ class Shown(NamedTuple):
     # Line of the legend, if its class is drawn.
     line: str | None
     gate: float
-
-
-def write(path: Path, page: str) -> None:
-    """Write the page to a file."""
-    with writing(path), atomic(path) as temporary:
-        temporary.write_text(page, "utf-8")
 
 
 def check_path(path: Path) -> None:

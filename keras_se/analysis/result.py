@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_se.analysis.extremes import Extremes
 from keras_se.analysis.summary import Summary, summarise
-from keras_se.files import atomic, writing
+from keras_se.files import atomic, write_text, writing
 
 if TYPE_CHECKING:
     import keras
@@ -173,10 +173,10 @@ class Excitations:
                 nothing is written then.
             OSError: If the file cannot be written.
         """
-        from keras_se.analysis.report import check_path, compose, write
+        from keras_se.analysis.report import check_path, compose
 
         check_path(path := Path(path))
-        write(path, compose(self, model, classes, channels, blocks, title, input_shape))
+        write_text(path, compose(self, model, classes, channels, blocks, title, input_shape))
 
     def save(self, path: str | Path) -> None:
         """Write everything, including thumbnails, to one `.npz` file, atomically.

@@ -27,8 +27,8 @@ from keras_se.commands._output import as_json, print_report
 @click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
 @click.option("--constants/--no-constants", default=None,
               help="Weights in the graph: faster, more memory; default if small.")  # fmt: skip
-@click.option("--image-size", type=click.IntRange(min=1), help="Side of the pictures, if any fits.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures in a batch; any number.")
+@click.option("--image-size", type=click.IntRange(min=1), help="Side of the pictures, if free.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures in a batch; default any.")
 @click.option("--no-fuse", is_flag=True, help="Do not fuse the network.")
 @as_json
 def export(

@@ -9,7 +9,7 @@ import click
 
 from keras_se.commands._output import as_json, fail, print_json, print_table
 
-# Of a survey with downloads, which takes hours and must be resumed.
+# Default report with --download, which takes hours, so that a second call can resume it.
 REPORT = Path("verified.csv")
 
 

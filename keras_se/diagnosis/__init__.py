@@ -1,1 +1,1 @@
-"""What is installed, what is known to break, and whether published weights work."""
+"""Checks of the installation, of the publishers' servers and of published weights."""

@@ -18,7 +18,7 @@ OURS = "keras-se"
 REQUIRING = (OURS, "keras", "tensorflow")
 # A module that packages of several names install.
 SEVERAL = "tensorflow"
-# What each extra for users enables.
+# Features that each extra enables.
 EXTRAS = {
     "train": "curves of training runs, figures of the gates",
     "report": "the HTML report of the gates",
@@ -93,7 +93,7 @@ def extras() -> list[dict[str, str]]:
 
 
 def findings() -> Iterator[Finding]:
-    """Requirements that do not hold, then known faults of what is installed and set."""
+    """Yield unmet requirements, then known faults of the installed versions and settings."""
     if not required(OURS):
         yield Finding(
             False, f"{OURS} is not installed, so requirements are not known", "pip install keras-se"

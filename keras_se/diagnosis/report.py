@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import keras_se
-from keras_se.files import atomic, writing
+from keras_se.files import write_text
 from keras_se.weights.entries import known_weights
 
 TITLE = "# Published sets, checked"
@@ -86,8 +86,8 @@ class Report:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(asdict, rows))
-        _write(self.path, text.getvalue())
-        _write(self.path.with_suffix(".md"), _page(rows, publishers))
+        write_text(self.path, text.getvalue())
+        write_text(self.path.with_suffix(".md"), _page(rows, publishers))
 
 
 def _read(path: Path) -> dict[str, Row]:
@@ -101,11 +101,6 @@ def _read(path: Path) -> dict[str, Row]:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: use another file; this is no report ({reason})") from None
     return {row.set: row for row in rows}
-
-
-def _write(path: Path, text: str) -> None:
-    with writing(path), atomic(path) as temporary:
-        temporary.write_text(text, "utf-8")
 
 
 def _page(rows: Sequence[Row], publishers: dict[str, str]) -> str:

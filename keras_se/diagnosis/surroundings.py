@@ -50,7 +50,7 @@ def cache() -> dict[str, Any]:
 
 
 def findings(cache: dict[str, Any]) -> Iterator[Finding]:
-    """What is wrong with the cache and the mirror."""
+    """Yield faults of the cache and the mirror."""
     if not cache["writable"]:
         # Converted sets can be read from a read-only folder.
         yield Finding(

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_se.checks import one_of
+from keras_se.checks import one_of, shortened
 from keras_se.layers import _records
 from keras_se.layers._arguments import HALF_PRECISION, channel_axis
 from keras_se.layers._ranks import rank_of
 
 CHANNEL_ORDERS = ("RGB", "BGR")
+# Longest value in an error, in characters.
+SHOWN = 100
 # These determine the function that a network computes; the others say how to prepare an image.
 COMPARED = ("mean", "std", "channel_order", "architecture")
 
@@ -147,8 +149,8 @@ class PictureNormalization(keras.layers.Layer):
             theirs = record.get(key)
             if theirs is not None and own[key] is not None and theirs != own[key]:
                 raise ValueError(
-                    f"the weights belong to a network with {key}={_short(theirs)}. "
-                    f"Received: a network with {key}={_short(own[key])}"
+                    f"the weights belong to a network with {key}={shortened(theirs, SHOWN)}. "
+                    f"Received: a network with {key}={shortened(own[key], SHOWN)}"
                 )
         if self.crop is None:
             self.size, self.crop = record.get("size"), record.get("crop")
@@ -160,8 +162,3 @@ class _Frozen:
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self.value = value
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."

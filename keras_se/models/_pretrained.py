@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 
+from keras_se.checks import shortened
 from keras_se.layers import PictureNormalization, _records
 from keras_se.layers.attention import NEUTRAL_GATES, AttentionConfig, ChannelAttention
 from keras_se.layers.dense import HEAD
@@ -23,6 +24,8 @@ from keras_se.weights.entries import Weights
 from keras_se.weights.kernels import adapt_kernel
 from keras_se.weights.variable_file import named_variables, place_variables
 
+# Longest value in an error, in characters.
+SHOWN = 60
 PRETRAINED_ACTIVATIONS = ("softmax", None)
 # Fields of a description that only matter in training.
 TRAINING_ONLY = ("dropout", "stochastic_depth", "zero_last_gamma")
@@ -244,8 +247,9 @@ def check_architecture(file: OwnFile, asked: Mapping[str, Any]) -> None:
     for key, value in asked.items():
         if own is not None and own.get(key) != value:
             raise ValueError(
-                f"`weights` was written by a network with {key}={_short(own.get(key))}; build that "
-                f"network. Received: {key}={_short(value)}, weights={str(file.path)!r}"
+                f"`weights` was written by a network with {key}="
+                f"{shortened(own.get(key), SHOWN)}; build that network. "
+                f"Received: {key}={shortened(value, SHOWN)}, weights={str(file.path)!r}"
             )
 
 
@@ -256,11 +260,6 @@ def _damaged(path: Path, error: Exception, model: str = "") -> ValueError:
         f"{where}`weights` must be an undamaged .weights.h5 file of the same network. "
         f"Received: weights={str(path)!r} ({reason})"
     )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _shapes(

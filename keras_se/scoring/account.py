@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_se.files import atomic, writing
+from keras_se.files import write_text
 from keras_se.pictures import printable
 from keras_se.weights.hashes import hash_of, variables_hash
 
@@ -37,9 +37,7 @@ def account_path(out: Path) -> Path:
 
 
 def write_account(out: Path, account: Mapping[str, Any]) -> None:
-    path = account_path(out)
-    with writing(path), atomic(path) as temporary:
-        temporary.write_text(json.dumps(account, indent=2) + "\n", "utf-8")
+    write_text(account_path(out), json.dumps(account, indent=2) + "\n")
 
 
 def read_account(out: Path) -> dict[str, Any]:

@@ -17,6 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+    # A node with the `kernel` and `bias` of a dense layer, if it is one.
+    Layer = tuple[NodeProto, dict[str, np.ndarray]]
+
 # Channels of a block with AVX-512; fewer elsewhere divide it.
 BLOCK = 16
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -77,14 +80,14 @@ class _Graph:
                 return True
         return False
 
-    def layers(self, gates: str, channels: int) -> tuple[str, list[NodeProto]] | None:
-        """What gates `(N, 1, 1, channels)` are averages of, channels last, and the nodes in order.
+    def layers(self, gates: str, channels: int) -> tuple[str, list[Layer]] | None:
+        """Find the averaged maps, channels last, and the layers of gates `(N, 1, 1, channels)`.
 
-        `None` unless each node is a dense layer, its bias or an activation.
+        `None` unless each layer is a dense one, its bias or an activation.
         """
         if self.shapes.get(gates, [])[1:] != [1, 1, channels]:
             return None
-        found: list[NodeProto] = []
+        found: list[Layer] = []
         node = self.producer.get(gates)
         while node is not None and node.op_type in ("Reshape", "Unsqueeze"):
             gates = node.input[0]
@@ -92,16 +95,17 @@ class _Graph:
         if self.shapes.get(gates, [])[1:] != [channels]:
             return None
         while node is not None and node.op_type != "ReduceMean":
-            if node.op_type not in ACTIVATIONS and not self.values(node):
+            values = self.values(node)
+            if node.op_type not in ACTIVATIONS and not values:
                 return None
-            found.insert(0, node)
+            found.append((node, values))
             node = self.producer.get(node.input[0])
         if node is None or self.attribute(node, "keepdims", 1):
             return None
         axes = self.constants.get(node.input[1], np.zeros(0)).tolist() if node.input[1:] else []
         shape = self.shapes.get(node.input[0], [])
         known = axes == [1, 2] and len(shape) == 4 and shape[-1]
-        return (node.input[0], found) if known else None
+        return (node.input[0], found[::-1]) if known else None
 
     def values(self, node: NodeProto) -> dict[str, np.ndarray]:
         """The `kernel` and the `bias` of a dense layer, or of a part of one; none if it is none."""
@@ -124,7 +128,7 @@ class _Graph:
         return found
 
     def rewrite(
-        self, product: NodeProto, maps: str, shape: list[int], layers: tuple[str, list[NodeProto]]
+        self, product: NodeProto, maps: str, shape: list[int], layers: tuple[str, list[Layer]]
     ) -> None:
         """Replace a product of maps of a shape, channels last, and gates."""
         make, name = self.onnx.helper.make_node, f"{product.output[0]}/gates"
@@ -137,14 +141,13 @@ class _Graph:
 
         before, steps = layers
         x = add("GlobalAveragePool", [add("Transpose", [before], perm=TO_FIRST)])
-        dense = [node for node in steps if "kernel" in self.values(node)]
+        last = max((n for n, (_, values) in enumerate(steps) if "kernel" in values), default=None)
         known = self.shapes[before][-1]
-        for number, node in enumerate(steps):
-            values = self.values(node)
+        for number, (node, values) in enumerate(steps):
             if "kernel" in values:
                 # Zeros that change nothing fill the last block of hidden channels.
                 kernel = values["kernel"]
-                more = 0 if node is dense[-1] else -kernel.shape[1] % BLOCK
+                more = 0 if number == last else -kernel.shape[1] % BLOCK
                 kernel = np.pad(kernel, ((0, known - len(kernel)), (0, more)))
                 known = kernel.shape[1]
                 kernel = kernel.T[..., None, None].copy()
@@ -155,9 +158,8 @@ class _Graph:
                 bias = bias.reshape(-1, 1, 1)
                 x = add("Add", [x, self.constant(f"{name}/{number}/bias", bias)])
             if not values:
-                new.append(make(node.op_type, [x, *node.input[1:]], [f"{name}/{len(new)}"]))
+                x = add(node.op_type, [x, *node.input[1:]])
                 new[-1].attribute.extend(node.attribute)
-                x = new[-1].output[0]
         batch, height, width, channels = shape
         if batch:
             sizes = self.constant(f"{name}/sizes", np.array([1, 1, height, width], "float32"))
@@ -224,9 +226,9 @@ class _Graph:
         for node in reversed(self.nodes):
             if needed & {*node.output}:
                 needed |= {*node.input}
-                kept.insert(0, node)
+                kept.append(node)
         tensors = [x for x in self.proto.initializer if x.name in needed]
-        for field, values in (("node", kept), ("initializer", tensors)):
+        for field, values in (("node", kept[::-1]), ("initializer", tensors)):
             self.proto.ClearField(field)
             getattr(self.proto, field).extend(values)
         self.proto.ClearField("value_info")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # The data set of the plain networks' weights, without Squeeze-and-Excitation.
 BACKBONE = "imagenet_backbone"
-# Of one input: its sizes, `None` for any, and its channels.
+# Shape of one input: its sizes, `None` for any, then its channels.
 Shape = tuple[*tuple[int | None, ...], int]
 
 

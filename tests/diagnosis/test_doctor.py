@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from configparser import ConfigParser
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -28,7 +27,6 @@ from file_servers import (
     Serve,
     Server,
     ranged,
-    servers,
     stalling,
     status,
     whole,
@@ -50,22 +48,14 @@ ENTRY = replace(get_weights("se_resnet20.osmr_cifar10"), file="a set.h5", sha=f"
 BOUND = 10
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts servers."""
-    with servers() as start:
-        yield start
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache, which is not there yet; nothing else in the environment counts."""
+def home(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache; no other variable that the doctor knows is set."""
+    known = {*surroundings.VARIABLES, *(variable for variable, _ in KNOWN_SETTINGS)}
     for name in list(os.environ):
-        known = {*surroundings.VARIABLES, *(variable for variable, _ in KNOWN_SETTINGS)}
-        if name.upper() in known or name.startswith("KERAS_SE_"):
+        if name.upper() in known and name != "KERAS_SE_HOME":
             monkeypatch.delenv(name)
-    monkeypatch.setenv("KERAS_SE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    return empty_cache
 
 
 @pytest.fixture
@@ -77,7 +67,7 @@ def works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What is installed, by name; the requirements are some of the package's own."""
+    """Installed versions by name; the requirements are some of the package's own."""
     found = {"keras-se": "0.1.0", "keras": "3.99", "numpy": "2.4.6", "matplotlib": "3.10"}
     needed = {
         "keras-se": ["keras>=3.15", "numpy>=1.26", 'jinja2>=3.1; extra == "report"',
@@ -316,7 +306,7 @@ def test_redirects_are_shown_without_signatures(serve: Serve) -> None:
     second = serve(status(302, Location=f"{store.url}/blob?signature=secret"))
     answer = asked(serve(status(302, Location=f"{second.url}/next", X_Linked_Size="1099999")))
     assert answer.redirects == (f"{second.url}/next", f"{store.url}/blob")
-    # What is said of the file itself, not of the redirect.
+    # Size and hash are those of the file, not of the redirect.
     assert (answer.size, answer.hash, answer.error) == (1_099_999, '"abc"', None)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import numpy as np
 import pytest
 from command_line import Run, assert_mistake
 from damaged_sets import ARRAYS, h5_file, zip_file
-from file_servers import PAGE, Answer, Handler, Serve, ranged, servers, stalling, status, whole
+from file_servers import PAGE, Answer, Handler, Serve, ranged, stalling, status, whole
 from filelock import FileLock
 
 import keras_se
@@ -36,25 +34,14 @@ ENTRY = replace(
 )
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts servers."""
-    with servers() as start:
-        yield start
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache, which is empty; the working directory; nobody waits for a server."""
-    for name in list(os.environ):
-        if name.startswith("KERAS_SE_") or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("KERAS_SE_HOME", str(tmp_path / "home"))
+def home(empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache; the working directory is empty, too, and nobody waits for a server."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(download, "RETRY", download.RETRY.new(total=0, read=0))
     monkeypatch.setattr(download, "ATTEMPTS", 1)
-    return tmp_path / "home"
+    return empty_cache
 
 
 @pytest.fixture
@@ -208,7 +195,7 @@ def test_goes_on_after_faulty_sets(
     assert results() == {name: "sound" if name == "good" else "failed" for name in sets}
     assert files(home) == []
     assert "| osmr | 1 | 10 | 0 |" in Path("verified.md").read_text("utf-8")
-    # What failed is still wrong when nothing is left to check.
+    # A second call has nothing to check, but the failures still count.
     assert run("verify", "--all", "--download")[0] == 1
 
 
@@ -236,7 +223,7 @@ def test_resumed(
     run: Run, sets: dict[str, Weights], serve: Serve, home: Path, quick: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """What has a row is skipped; what was interrupted comes last; leftovers disappear."""
+    """It skips sets with a row, checks interrupted ones last, and deletes leftovers."""
     server = serve(ranged(GENUINE))
     for name in ("a", "b", "c"):
         add(sets, name, f"{server.url}/{name}")

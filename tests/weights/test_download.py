@@ -35,7 +35,6 @@ from file_servers import (
     Server,
     cut,
     ranged,
-    servers,
     stalling,
     status,
     whole,
@@ -58,22 +57,11 @@ ENTRY = replace(
 )
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Starts servers."""
-    with servers() as start:
-        yield start
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache, which is empty; nothing else in the environment counts, and nobody waits."""
-    for name in list(os.environ):
-        if name.startswith("KERAS_SE_") or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("KERAS_SE_HOME", str(tmp_path / "home"))
+def home(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache; nobody waits for a server."""
     monkeypatch.setattr(download, "RETRY", download.RETRY.new(backoff_factor=0))
-    return tmp_path / "home"
+    return empty_cache
 
 
 @pytest.fixture(scope="module")
