@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,39 @@ from typing import Any
 import keras
 
 import keras_se
+from keras_se.training.recipe import Recipe
 
 VERSIONS = ("keras", "tensorflow", "jax", "torch", "numpy")
 # Timeout for `git`, in seconds.
 PATIENCE = 10
+# Whether a run of this process turned on TensorFlow's reproducible operations: they stay on.
+_reproducible = False
+
+
+@contextmanager
+def prepared(recipe: Recipe, report: Callable[[str], None]) -> Iterator[None]:
+    """Set the seeds, precision and determinism of a recipe; the precision only meanwhile.
+
+    `report` is called with a line if the operations are not those of a fresh process.
+    """
+    global _reproducible
+    before = keras.config.dtype_policy()
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    if recipe.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        _reproducible = True
+    elif _reproducible:
+        report(
+            "An earlier run of this process had deterministic=true, which TensorFlow cannot undo: "
+            "results may differ slightly from those of a new process"
+        )
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def environment() -> dict[str, Any]:

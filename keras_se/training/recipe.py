@@ -166,6 +166,7 @@ class Recipe:
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or, to compare runs,
             `"float64"`.
         deterministic: Whether to use TensorFlow's bitwise reproducible operations, slower on a GPU.
+            They stay on for all later runs of the process.
         checkpoint_steps: Steps between checkpoints; there is also one after each epoch.
     """
 

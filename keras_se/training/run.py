@@ -6,8 +6,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from keras_se.training.averaging import WeightAverage
 from keras_se.training.compilation import compile_for_training
 from keras_se.training.contents import check_data
 from keras_se.training.distillation import Student, Teacher, check_teacher, load_teacher
+from keras_se.training.environment import prepared
 from keras_se.training.figures import logits
 from keras_se.training.networks import network
 from keras_se.training.recipe import Recipe
@@ -119,7 +119,7 @@ class Run:
             Interrupted: If a signal ended it.
         """
         recipe = self.recipe
-        with _prepared(recipe), distributed(self.strategy) as devices:
+        with prepared(recipe, self.report), distributed(self.strategy) as devices:
             return self._train_on(devices, resume)
 
     def _train_on(self, devices: Devices, resume: bool) -> dict[str, Any]:
@@ -309,22 +309,6 @@ class Run:
             # `self.stored` is not compiled, so it is saved without the optimizer.
             checkpoints.assign(self.stored.weights, checkpoints.values_of(self.model.weights))
         self.files.write_network(self.stored, names)
-
-
-@contextmanager
-def _prepared(recipe: Recipe) -> Iterator[None]:
-    """Set the seeds, precision and determinism of a recipe."""
-    before = keras.config.dtype_policy()
-    keras.utils.set_random_seed(recipe.seed)
-    keras.config.set_dtype_policy(recipe.precision)
-    if recipe.deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _line(row: dict[str, float], epochs: int, task: Task) -> str:

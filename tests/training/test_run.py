@@ -4,10 +4,13 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import fashion_mnist_files
 import keras
 import numpy as np
+import processes
 import pytest
 import training_runs
 from PIL import Image
@@ -177,7 +180,7 @@ OPTIONS = [
     ("precision=mixed_bfloat16",),
     ("precision=mixed_float16",),
     ("loss=sigmoid", "label_smoothing=0.1"),
-    ("schedule=step", "drops=[1]", "deterministic=true"),
+    ("schedule=step", "drops=[1]"),
 ]
 
 
@@ -200,6 +203,37 @@ def test_options_go_on_bit_for_bit(data, tmp_path, settings):
     Run(recipe, tmp_path / "run").train(resume=True)
     values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
     assert values == expected
+
+
+IN_ONE_PROCESS = """
+import sys
+from pathlib import Path
+import training_runs
+from keras_se.training.run import Run
+
+folder, lines = Path(sys.argv[1]), []
+runs = {"before": "false", "first": "true", "second": "true", "after": "false"}
+for name, wanted in runs.items():
+    settings = ("epochs=1", "warmup_epochs=0", f"deterministic={wanted}")
+    said = []
+    Run(training_runs.recipe(sys.argv[2], *settings), folder / name, report=said.append).train()
+    lines.append(sum("deterministic=true" in line for line in said))
+assert lines == [0, 0, 0, 1], lines
+"""
+
+
+@pytest.mark.training
+def test_deterministic_operations_stay_on(data, tmp_path):
+    """TensorFlow's cannot be turned off, and their last bits are others: the next run says so."""
+    command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, data]
+    environment = processes.environment(keras.backend.backend())
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    before, first, second, after = (
+        training_runs.final_values(tmp_path / name)
+        for name in ("before", "first", "second", "after")
+    )
+    assert first == second == after
+    assert before != first
 
 
 @pytest.mark.training
