@@ -18,6 +18,7 @@ import keras
 from keras_se.checks import unknown_choice
 from keras_se.files import atomic, writing
 from keras_se.layer_names import parse
+from keras_se.layers.dense import HEAD
 from keras_se.models._network import NetworkDescription
 from keras_se.weights.conversion import MismatchError, convert
 from keras_se.weights.entries import Preprocessing, PublishedNetwork, Weights, list_networks
@@ -50,10 +51,11 @@ def load_checkpoint(
 
     Args:
         path: The file: HDF5 of Keras 2, safetensors, `.pth` (needs Torch; also a training
-            checkpoint of timm, whose averaged weights are preferred) or `.caffemodel`. Prefixes of
-            its names such as `module.`, `model.`, `encoder.` or `backbone.` are removed.
-        layout: Publisher whose names it uses: `"osmr"`, `"timm"`, `"qubvel"`, `"caffe"`, or
-            `"zfturbo"` for volumes.
+            checkpoint of timm, whose averaged weights are preferred), `.pdparams` (Paddle is not
+            needed) or `.caffemodel`. Prefixes of its names such as `module.`, `model.`, `encoder.`
+            or `backbone.` are removed.
+        layout: Publisher whose names it uses: `"osmr"`, `"timm"`, `"qubvel"`, `"mmpretrain"`,
+            `"paddleclas"`, `"caffe"`, or `"zfturbo"` for volumes.
         model: A builder such as `"SEResNet50"`, or the publisher's name of one of its networks,
             such as `"seresnet50b"`, where several of them have the same tensors.
         input_shape: As for the builder. Defaults to the builder's, with the file's channels.
@@ -128,7 +130,7 @@ def _converted(
         file = _without_prefixes(opened)
         plausible = [network for network in candidates if _plausible(file, network)]
         # A network of that exact name comes first and wins even if others fit.
-        plausible.sort(key=lambda network: network.name != model.lower())
+        plausible.sort(key=lambda network: network.name.lower() != model.lower())
         fits, reason = [], None
         for network in plausible or candidates[:1]:
             entry = _entry(path, file, network)
@@ -145,11 +147,11 @@ def _converted(
                 reason = reason or f"the tensors do not match {network.name}; {mismatch}"
                 continue
             fits.append((network.name, built, entry.sources))
-            if network.name == model.lower():
+            if network.name.lower() == model.lower():
                 break
         if not fits:
             raise ValueError(reason)
-        if len(fits) > 1 and fits[-1][0] != model.lower():
+        if len(fits) > 1 and fits[-1][0].lower() != model.lower():
             raise ValueError(
                 f"{' and '.join(name for name, *_ in fits)} have the same tensors; name one of "
                 f"them as `model`. Received: model={model!r}"
@@ -179,7 +181,8 @@ def _entry(path: Path, file: TensorFile, network: PublishedNetwork) -> _LocalFil
         name=str(path), model=network.model, network=network.name, dataset="", default=False,
         publisher=network.publisher, url=None, file=path.name, naming=network.naming, sha=None,
         revision=None, size=path.stat().st_size, licence="", note="",
-        input_shape=network.input_shape(size, _channels(file, network)), classes=_classes(file),
+        input_shape=network.input_shape(size, _channels(file, network)),
+        classes=_classes(file, network),
         preprocessing=Preprocessing(size, 1, "bilinear", **network.normalisation),
         metrics=(), params_trainable=0, params_total=0, variant=network.variant, se=network.se,
         tensors=file,
@@ -235,9 +238,15 @@ def _channels(file: TensorFile, network: PublishedNetwork) -> int:
     return shape[1 if file.out_first else 2] if len(shape) == 4 else 3
 
 
-def _classes(file: TensorFile) -> int:
-    """Return the classes of the classifier, the only tensor with two axes; 0 if there is none."""
-    shapes = [tensor.shape for tensor in file.tensors.values() if len(tensor.shape) == 2]
+def _classes(file: TensorFile, network: PublishedNetwork) -> int:
+    """Return the number of classes; 0 if there is no classifier."""
+    names, _ = _names(file, network)
+    if names:
+        tensors = [file.tensors[name] for name in names.get(f"{HEAD}/kernel", ())]
+    else:
+        tensors = list(file.tensors.values())
+    # Without names, the classifier is the only tensor with two axes.
+    shapes = [tensor.shape for tensor in tensors if len(tensor.shape) == 2]
     return shapes[0][0 if file.out_first else -1] if len(shapes) == 1 else 0
 
 

@@ -21,6 +21,7 @@ READABLE = 200
 READERS = {
     ".safetensors": "keras_se.load_checkpoint reads it",
     ".pth": "keras_se.load_checkpoint reads it",
+    ".pdparams": "keras_se.load_checkpoint reads it",
     ".pt": "keras_se.load_checkpoint reads it",
     ".bin": "keras_se.load_checkpoint reads it",
     ".caffemodel": "keras_se.load_checkpoint reads it",

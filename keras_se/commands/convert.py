@@ -13,7 +13,10 @@ from keras_se.commands._output import as_json, print_report
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--model", help="Builder, or the publisher's name of a network.")
-@click.option("--layout", help="Naming scheme of SRC: osmr, timm, qubvel, caffe or zfturbo.")
+@click.option(
+    "--layout",
+    help="Naming scheme of SRC: osmr, timm, qubvel, mmpretrain, paddleclas, caffe or zfturbo.",
+)
 @click.option("--to", metavar="LAYOUT", help="Naming scheme of DST, for PyTorch: osmr or timm.")
 @click.option("--verbose", is_flag=True, help="Print the source of each variable.")
 @as_json

@@ -11,9 +11,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from keras_se.layer_names import parse
+from keras_se.weights import keras_applications
 from keras_se.weights.patterns import UNIT, Shapes, Sources, Table, by_name
-
-KERAS_CLASSIFIER = r"(predictions|probs|fc1000|conv_preds)\|(?:.*/)?(?P<v>kernel|bias)"
 
 
 class Architecture(Protocol):
@@ -87,6 +86,21 @@ def cadene(net: ResidualArchitecture) -> Table:
     }
 
 
+def mmpretrain(net: ResidualArchitecture) -> Table:
+    """Map the networks of OpenMMLab's `mmpretrain`, whose backbone has a prefix."""
+    unit, of_backbone = r"(backbone\.)?layer<stage>\.<block>\.", r"(backbone\.)?"
+    return {
+        of_backbone + r"conv1\.<v>": "stem_conv",
+        of_backbone + r"bn1\.<bn>": "stem_bn",
+        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
+        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        unit + r"se_layer\.conv<se>\.conv\.<v>": UNIT + "_se",
+        unit + r"downsample\.0\.<v>": UNIT + "_shortcut_conv",
+        unit + r"downsample\.1\.<bn>": UNIT + "_shortcut_bn",
+        r"head\.fc\.<v>": "predictions",
+    }
+
+
 def osmr_torch(net: ResidualArchitecture, also_tensorflow: bool = False) -> Table:
     """Map the networks of imgclsmob's `pytorchcv`, and those of `tf2cv` under similar paths."""
     unit = r"features\.stage<stage>\.unit<block>\."
@@ -143,6 +157,21 @@ def caffe(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sour
         table[unit + part + r"\|<v>"] = f"{UNIT}_{layer.format('conv')}"
         table[unit + part + r"/bn(/scale)?\|<bn>"] = f"{UNIT}_{layer.format('bn')}"
     return by_name(tensors, table, first_stage=2)
+
+
+def paddleclas(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
+    """Map PaddleClas' SE-ResNet-vd, SE-ResNeXt and SENet-154-vd, which count from 0."""
+    unit = r"bb_<stage>_<block>\."
+    layers = {
+        r"conv\.": "stem_KIND", r"conv1_<n>\.": "stem_KIND{n}",
+        unit + r"conv0\.": UNIT + "_KIND1", unit + r"conv1\.": UNIT + "_KIND2",
+        unit + r"conv2\.": UNIT + "_KIND3", unit + r"short\.": UNIT + "_shortcut_KIND",
+    }  # fmt: skip
+    table = {unit + r"scale\.<se>\.<v>": UNIT + "_se", r"out\.<v>": "predictions"}
+    for theirs, ours in layers.items():
+        for part, kind in ((r"_conv\.<v>", "conv"), (r"_batch_norm\._?<bn>", "bn")):
+            table[theirs + part] = ours.replace("KIND", kind)
+    return by_name(tensors, table, first_stage=0, first_block=0)
 
 
 def qubvel(tensors: Shapes, variables: Shapes, net: ResidualArchitecture) -> Sources:
@@ -235,94 +264,6 @@ INCEPTION_MODULES = {
 }  # fmt: skip
 
 
-def keras_resnet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """Map `keras.applications.ResNet50` etc., whose convolutions have biases."""
-    unit = r"conv<stage>_block<block>_"
-    table = {
-        r"conv1_conv\|<v2>": "stem_conv",
-        r"conv1_conv\|<shift>": "stem_bn",
-        r"conv1_bn\|<bn2>": "stem_bn",
-        unit + r"0_conv\|<v2>": UNIT + "_shortcut_conv",
-        unit + r"0_conv\|<shift>": UNIT + "_shortcut_bn",
-        unit + r"0_bn\|<bn2>": UNIT + "_shortcut_bn",
-        unit + r"<n>_conv\|<v2>": UNIT + "_conv{n}",
-        unit + r"<n>_conv\|<shift>": UNIT + "_bn{n}",
-        unit + r"<n>_bn\|<bn2>": UNIT + "_bn{n}",
-        KERAS_CLASSIFIER: "predictions",
-    }
-    return by_name(tensors, table, first_stage=2)
-
-
-def keras_densenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """Map `keras.applications.DenseNet121` etc."""
-    unit = r"conv<stage>_block<block>_"
-    table = {
-        r"conv1[_/]conv\|<v2>": "stem_conv",
-        r"conv1[_/]bn\|<bn2>": "stem_bn",
-        unit + r"0_bn\|<bn2>": UNIT + "_bn1",
-        unit + r"1_conv\|<v2>": UNIT + "_conv1",
-        unit + r"1_bn\|<bn2>": UNIT + "_bn2",
-        unit + r"2_conv\|<v2>": UNIT + "_conv2",
-        r"pool<stage>_bn\|<bn2>": "transition{stage}_bn",
-        r"pool<stage>_conv\|<v2>": "transition{stage}_conv",
-        r"bn\|<bn2>": "post_bn",
-        KERAS_CLASSIFIER: "predictions",
-    }
-    return by_name(tensors, table, first_stage=2)
-
-
-def keras_mobilenet(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """Map `keras.applications.MobileNet`, which numbers its blocks consecutively."""
-    table = {
-        r"conv1\|<v2>": "stem_conv",
-        r"conv1_bn\|<bn2>": "stem_bn",
-        KERAS_CLASSIFIER: "predictions",
-    }
-    units = [(stage, n) for stage, count in net.units.items() for n in range(1, count + 1)]
-    for number, (stage, n) in enumerate(units, start=1):
-        for theirs, ours in (("dw", "depthwise"), ("pw", "pointwise")):
-            layer = f"stage{stage}_block{n}_{ours}"
-            table[rf"conv_{theirs}_{number}\|<v2>"] = f"{layer}_conv"
-            table[rf"conv_{theirs}_{number}_bn\|<bn2>"] = f"{layer}_bn"
-    return by_name(tensors, table)
-
-
-def keras_inception(tensors: Shapes, variables: Shapes, net: Any) -> Sources:
-    """Map `keras.applications.InceptionV3` and `InceptionResNetV2`.
-
-    Most layers are numbered in order of creation, branch by branch, as ours are; a few of
-    Inception-ResNet-v2 have names.
-    """
-    table = {KERAS_CLASSIFIER: "predictions"}
-    for theirs, stage in (("block35", 3), ("block17", 4), ("block8", 5)):
-        for part in ("<v2>", "<b2>"):
-            table[rf"{theirs}_<block>_conv\|{part}"] = f"stage{stage}_block{{block}}_conv"
-    table[r"conv_7b\|<v2>"], table[r"conv_7b_bn\|<bn2>"] = "post_conv", "post_bn"
-    sources = by_name(tensors, table)
-    for kind, theirs in (("conv", "conv2d"), ("bn", "batch_normalization")):
-        ours = {name.split("/")[0] for name in variables} - {name.split("/")[0] for name in sources}
-        layers = sorted((name for name in ours if name.endswith(kind)), key=_creation)
-        numbered = {
-            int(match[1] or 0): match[0]
-            for name in tensors
-            if (match := re.match(rf"{theirs}(?:_(\d+))?(?=\|)", name))
-        }
-        # Missing or extra tensors reveal a wrong count later.
-        for layer, (_, prefix) in zip(layers, sorted(numbered.items()), strict=False):
-            for name in tensors:
-                if name.startswith(f"{prefix}|"):
-                    variable = name.rsplit("/", 1)[-1].split("|")[-1]
-                    sources[f"{layer}/{variable}"] = [name]
-    return sources
-
-
-def _creation(layer: str) -> list[Any]:
-    """Sort key for the layers of an Inception network, in order of creation."""
-    for word, number in (("stem", "0"), ("stage", "1_"), ("mixed", "block0")):
-        layer = layer.replace(word, number)
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", layer)]
-
-
 def _by_table(first_block: int, table: Callable[[Any], Table], *given: Any) -> Sources:
     tensors, _, net = given
     return by_name(tensors, table(net), first_block=first_block)
@@ -338,13 +279,15 @@ NAMINGS: dict[str, Callable[[Any, Any, Any], Sources]] = {
     "osmr": osmr,
     "timm": partial(_by_table, *STATE_DICTS["timm"]),
     "cadene": partial(_by_table, *STATE_DICTS["cadene"]),
+    "mmpretrain": partial(_by_table, 0, mmpretrain),
+    "paddleclas": paddleclas,
     "qubvel": qubvel,
     "caffe": caffe,
     "caffe_inception": caffe_inception,
-    "keras_resnet": keras_resnet,
-    "keras_densenet": keras_densenet,
-    "keras_mobilenet": keras_mobilenet,
-    "keras_inception": keras_inception,
+    "keras_resnet": keras_applications.resnet,
+    "keras_densenet": keras_applications.densenet,
+    "keras_mobilenet": keras_applications.mobilenet,
+    "keras_inception": keras_applications.inception,
 }
 # Tensors that are not weights.
 COUNTERS = re.compile(r".*\.num_batches_tracked")

@@ -17,7 +17,7 @@ PIECES = {
     "stage": r"(?P<stage>\d+)",
     "block": r"(?P<block>\d+)",
     "n": r"(?P<n>[123])",
-    "se": r"(?P<se>1|2|down|up)",
+    "se": r"(?P<se>1|2|down|up|squeeze|excitation)",
     "v": r"(?P<v>weight|kernel|bias)",
     # Keras' own networks: there may be a path between bar and variable.
     "v2": r"(?:.*/)?(?P<v>kernel|depthwise_kernel)",
@@ -36,7 +36,10 @@ STATISTICS = {
     "running_var": "moving_variance", "moving_variance": "moving_variance",
     "variance": "moving_variance",
 }  # fmt: skip
-EXCITATION = {"1": "reduce", "down": "reduce", "2": "expand", "up": "expand"}
+EXCITATION = {
+    "1": "reduce", "down": "reduce", "squeeze": "reduce",
+    "2": "expand", "up": "expand", "excitation": "expand",
+}  # fmt: skip
 UNIT = "stage{stage}_block{block}"
 # How PyTorch spells those pieces that do not stand in our layer's name.
 SPELLINGS = {

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from keras_se.weights.caffe import caffe_tensors
+from keras_se.weights.paddle import paddle_arrays
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,23 @@ def caffe_model(path: Path) -> Iterator[TensorFile]:
     yield TensorFile(tensors, out_first=True)
 
 
+@contextmanager
+def paddle_file(path: Path) -> Iterator[TensorFile]:
+    """Open a `.pdparams` file; of its matrices, which store inputs first, the transposed ones."""
+    with paddle_arrays(path) as arrays:
+        tensors = {
+            name: Tensor(array.shape[::-1], partial(_transposed, read))
+            if len(array.shape) == 2
+            else Tensor(array.shape, read)
+            for name, (array, read) in arrays.items()
+        }
+        yield TensorFile(tensors, out_first=True)
+
+
+def _transposed(read: Callable[[], np.ndarray]) -> np.ndarray:
+    return read().T
+
+
 def open_tensors(path: Path) -> AbstractContextManager[TensorFile]:
     """Open a file of any supported format, detected from its first bytes."""
     with open(path, "rb") as file:
@@ -187,11 +205,15 @@ def open_tensors(path: Path) -> AbstractContextManager[TensorFile]:
         return keras_hdf5(path)
     if start[8:9] == b"{":
         return safetensors(path)
-    # Torch writes zip files; before 1.6 it wrote bare pickles.
-    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+    # Torch writes zip files; before 1.6 it wrote pickles that began with a long number.
+    if start.startswith((b"PK\x03\x04", b"\x80\x02\x8a\x0a")):
         return torch_file(path)
+    if start.startswith(b"\x80"):
+        return paddle_file(path)
     # The tag of a name or of a layer.
     if start.startswith((b"\n", b"\xa2\x06")):
         return caffe_model(path)
     kind = "a web page" if start.lstrip()[:1] == b"<" else "none of these"
-    raise ValueError(f"expected HDF5, safetensors, .pth or .caffemodel. Received: {kind}")
+    raise ValueError(
+        f"expected HDF5, safetensors, .pth, .pdparams or .caffemodel. Received: {kind}"
+    )

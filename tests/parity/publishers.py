@@ -6,8 +6,9 @@ has, and is saved by the publisher's own function: a genuine file, of which the 
 What `keras_se` converts from the file has to give the same outputs.
 
 Needed, each only for its own publisher: tf2cv with tf-keras (`osmr_h5`), pytorchcv (`osmr_torch`),
-timm with safetensors (`timm`), image-classifiers with tf-keras (`qubvel`), classification-models-3D
-with tf-keras and Keras 3 (`zfturbo`).
+timm with safetensors (`timm`), mmpretrain with mmcv-lite (`mmpretrain`), image-classifiers with
+tf-keras (`qubvel`), classification-models-3D with tf-keras and Keras 3 (`zfturbo`). PaddleClas is
+in `paddle_networks`.
 
 tf2cv and image-classifiers know Keras 2 only, which TensorFlow hands out if `TF_USE_LEGACY_KERAS`
 is set before TensorFlow is imported. Import this module first; Keras 3 can be used beside it.
@@ -348,6 +349,40 @@ class Timm(TorchNetwork):
         return path
 
 
+class Mmpretrain(TorchNetwork):
+    """OpenMMLab's mmpretrain: training checkpoints `*.pth`."""
+
+    def build(self, classes: int) -> Any:
+        declare_torchvision_operators()
+        from mmpretrain.models import ImageClassifier
+
+        depth = int(self.name.removeprefix("seresnet"))
+        head = {"type": "LinearClsHead", "num_classes": classes, "in_channels": 2048}
+        return ImageClassifier(
+            {"type": "SEResNet", "depth": depth, "out_indices": (0, 1, 2, 3)},
+            {"type": "GlobalAveragePooling"},
+            head,
+        )
+
+    def outputs(self, pictures: np.ndarray) -> Activations:
+        import torch
+
+        backbone, x = self.net.backbone, self.tensor(pictures)
+        with torch.no_grad():
+            stem = backbone.maxpool(backbone.relu(backbone.norm1(backbone.conv1(x))))
+            maps = [self.array(stem), *map(self.array, backbone(x))]
+            logits = self.array(self.net(x))
+        return dict(enumerate(maps, start=1)), maps[-1], logits
+
+    def save(self, folder: Path) -> Path:
+        import torch
+
+        path = folder / f"{self.name}.pth"
+        meta = {"mmcls_version": "0.1", "epoch": 100, "CLASSES": ["tench", "goldfish"]}
+        torch.save({"meta": meta, "state_dict": self.net.state_dict()}, path)
+        return path
+
+
 # Operators are forgotten with the library that has declared them.
 TORCHVISION_OPERATORS: list[Any] = []
 
@@ -566,6 +601,7 @@ PUBLISHERS: dict[str, type[Network]] = {
     "osmr_h5": OsmrKeras,
     "osmr_torch": OsmrTorch,
     "timm": Timm,
+    "mmpretrain": Mmpretrain,
     "qubvel": Qubvel,
     "zfturbo": ZFTurbo,
 }
@@ -582,7 +618,7 @@ def publish(
     """Build a network with its publisher's package, fill it, save it and use it.
 
     Args:
-        publisher: `"osmr_h5"`, `"osmr_torch"`, `"timm"`, `"qubvel"` or `"zfturbo"`.
+        publisher: A key of `PUBLISHERS`.
         network: Name of the network in the publisher's package.
         folder: Where the file is written; it has to exist.
         sizes: Heights and widths of the pictures, before them the depths of volumes.

@@ -12,6 +12,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import caffe_networks
 import opencv
+import paddle_networks
 from places import PUBLISHED
 from published_files import Recorded, pictures, value
 
@@ -29,9 +30,18 @@ CASES = (
     ("timm", "seresnext26t_32x4d", (65, 49), 7),
     ("timm", "resnetrs50", (65, 49), 7),
     ("timm", "legacy_seresnet18", (65, 49), 7),
+    ("mmpretrain", "seresnet50", (65, 49), 7),
     ("qubvel", "seresnet18", (65, 49), 7),
     ("zfturbo", "seresnet18", (33, 35, 32), 0),
 )
+
+
+def averaged(outputs):
+    """All outputs; those of the stages as their means over all positions."""
+    return {
+        name: array.mean(tuple(range(1, array.ndim - 1))) if name.startswith("stage") else array
+        for name, array in outputs.arrays.items()
+    }
 
 
 def record(source, name, size, classes, folder):
@@ -56,13 +66,18 @@ def record(source, name, size, classes, folder):
                 root[f"{layer}/{weight}:0"][()] = value(n, shape, False)
         net.net.load_weights(str(path))
     batch = pictures(size, net.raw_pictures)
-    outputs = {
-        name: array.mean(tuple(range(1, array.ndim - 1))) if name.startswith("stage") else array
-        for name, array in publishers.Outputs(batch, *net.outputs(batch)).arrays.items()
-    }
+    outputs = averaged(publishers.Outputs(batch, *net.outputs(batch)))
     print(source, name, {n: float(np.abs(output).max()) for n, output in outputs.items()})
     Recorded(source, name, size, classes, shapes, outputs).save()
     net.close()
+
+
+def record_paddle(name, size, classes, folder):
+    published = paddle_networks.publish(name, folder, [size], classes, "--by-name")
+    with open_tensors(published.path) as file:
+        shapes = {n: list(t.shape) for n, t in file.tensors.items()}
+    (given,) = published.outputs
+    Recorded("paddleclas", name, size, classes, shapes, averaged(given)).save()
 
 
 def record_caffe(name, classes, folder):
@@ -78,5 +93,7 @@ if __name__ == "__main__":
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             record(*case, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        record_paddle("SE_ResNet18_vd", (65, 49), 7, Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         record_caffe("SE-ResNet-50", 7, Path(folder))

@@ -13,6 +13,7 @@ import caffe_networks
 import keras
 import numpy as np
 import opencv
+import paddle_networks
 import pytest
 
 import keras_se
@@ -27,8 +28,8 @@ TOLERANCE = 1e-4
 SMALL = "_cifar"
 # osmr publishes each network in two formats.
 SOURCES = {
-    "osmr": ("osmr_h5", "osmr_torch"), "timm": ("timm",), "qubvel": ("qubvel",),
-    "zfturbo": ("zfturbo",),
+    "osmr": ("osmr_h5", "osmr_torch"),
+    **{name: (name,) for name in ("timm", "mmpretrain", "paddleclas", "qubvel", "zfturbo")},
 }  # fmt: skip
 # Their antialiased branch and their shortcut round odd sizes differently: they take none.
 EVEN_ONLY = "aa"
@@ -103,7 +104,10 @@ def memory():
 def test_outputs_are_the_publishers(source, network, tmp_path):
     small = network.name.endswith(SMALL)
     name = network.name.replace(SMALL, "_cifar10")
-    published = publishers.publish(source, name, tmp_path, sizes(network), 10 if small else 7)
+    if source == "paddleclas":
+        published = paddle_networks.publish(name, tmp_path, sizes(network), 7)
+    else:
+        published = publishers.publish(source, name, tmp_path, sizes(network), 10 if small else 7)
     model = converted(network, published.path)
     published.path.unlink()
     for given in published.outputs:

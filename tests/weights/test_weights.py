@@ -89,15 +89,15 @@ def test_claims_of_osmr_are_those_in_the_file_names(entry):
 
 
 def test_how_many_sets_there_are():
-    """Published are 120 sets of osmr, 49 of timm, 16 of qubvel, 8 of ZFTurbo and 6 of Caffe.
+    """Published are 120 sets of osmr, 49 of timm, 16 of qubvel, 8 of ZFTurbo, 6 of Caffe.
 
-    Two of timm are of other families; `pretrained/weights.md` says so. Keras has plain weights for
+    mmpretrain has two. Two of timm are of other families; `pretrained/weights.md` says so. Keras has plain weights for
     three ResNets, three DenseNets, two Inceptions and four widths of MobileNet.
     """
     count = Counter((e.publisher, e.file.endswith((".pth.zip",))) for e in PUBLISHED)
     assert count == {
         ("osmr", False): 69, ("osmr", True): 51, ("timm", False): 47, ("qubvel", False): 16,
-        ("zfturbo", False): 8, ("caffe", False): 6, ("keras", False): 12,
+        ("zfturbo", False): 8, ("mmpretrain", False): 2, ("caffe", False): 6, ("keras", False): 12,
     }  # fmt: skip
 
 
