@@ -9,6 +9,7 @@ from .complexity import cost as cost
 from .description import Description as Description
 from .embeddings import embeddings as embeddings
 from .heads import with_new_head as with_new_head
+from .hub import save_for_hub as save_for_hub
 from .inference.fusion import fuse as fuse
 from .inflation import inflate as inflate
 from .inspection import describe as describe

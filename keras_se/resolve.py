@@ -11,6 +11,7 @@ import keras
 import keras_se
 from keras_se.checks import reader_of, unknown_choice
 from keras_se.description import Description, agreed_set, describe_set, find_set
+from keras_se.hub import PREFIX, fetched, is_network
 from keras_se.inspection import describe
 from keras_se.weights.entries import Weights, known_weights
 
@@ -25,8 +26,10 @@ def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> k
     Args:
         name_or_path: A set of weights, `"se_resnet50.timm_ra2_imagenet"` or its entry; a builder,
             `"SEResNet50"`, or a builder with a data set, `"SEResNet50.imagenet"`; a run folder, for
-            its last network; or a `.keras` file.
-        **builder_arguments: As for the builder; not for a run folder or a file.
+            its last network; a `.keras` file; a folder of `save_for_hub`; or such a repository of
+            the Hugging Face Hub, `"hf://user/repository"` or `"hf://user/repository@revision"`
+            (needs `pip install keras-se[huggingface]`).
+        **builder_arguments: As for the builder; not for a run, a file, a folder or a repository.
 
     Returns:
         A functional `keras.Model`, `(batch, H, W, C)` or `(batch, C, H, W)` to
@@ -35,6 +38,7 @@ def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> k
     Raises:
         ValueError: If the name is not known, the file is not a Keras model, or an argument is
             invalid.
+        OSError: If a repository cannot be reached.
 
     Example:
 
@@ -54,7 +58,7 @@ def get_model(name_or_path: str | Path | Weights, **builder_arguments: Any) -> k
         raise unknown(name_or_path)
     if builder_arguments:
         raise ValueError(
-            f"Builder arguments are not supported with a run folder or a .keras file. "
+            f"Builder arguments are not supported with a stored network. "
             f"Received: {', '.join(builder_arguments)}, name_or_path={str(name_or_path)!r}"
         )
     return load_keras(path)
@@ -77,18 +81,25 @@ def describe_named(what: Any) -> Description:
 
 
 def model_file(path: Any) -> Path | None:
-    """The `.keras` file for a path: itself, or the one in a run folder."""
+    """The file or folder with the network of a path: itself, or the file in a run folder.
+
+    A network of the Hugging Face Hub is downloaded.
+    """
     if not isinstance(path, str | Path) or not str(path):
         return None
+    if isinstance(path, str) and path.startswith(PREFIX):
+        return fetched(path)
     path = Path(path)
     if (path / "recipe.json").is_file():
         return path / RUN_FILE
+    if is_network(path):
+        return path
     return path if path.suffix == ".keras" and path.is_file() else None
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load a `.keras` file; errors are one line."""
-    if not path.is_file():
+    """Load a `.keras` file, or a folder that Keras wrote; errors are one line."""
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         return keras.saving.load_model(path, compile=False)

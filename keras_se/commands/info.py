@@ -11,6 +11,7 @@ import click
 import keras_se
 from keras_se.commands._output import as_json, figure, print_json, print_table
 from keras_se.description import find_set
+from keras_se.hub import PREFIX, is_network
 from keras_se.models import list_weights
 from keras_se.weights.entries import Weights, get_weights
 
@@ -21,10 +22,11 @@ from keras_se.weights.entries import Weights, get_weights
 def info(model: str, as_json: bool) -> None:
     """Describe MODEL: a builder, with its defaults and sets of weights, or a set of weights.
 
-    MODEL may also be a run folder or a .keras file.
+    MODEL may also be a run folder, a .keras file, a folder of `save_for_hub` or hf://USER/REPOSITORY.
     """
     path = Path(model)
-    stored = path.suffix == ".keras" or (path / "recipe.json").is_file()
+    stored = path.suffix == ".keras" or (path / "recipe.json").is_file() or is_network(path)
+    stored |= model.startswith(PREFIX)
     if not stored and model not in keras_se.list_models() and "." in model:
         entry = find_set(model) or get_weights(model)
         if as_json:

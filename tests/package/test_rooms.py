@@ -22,6 +22,7 @@ ORDER = [
     *(
         "heads",
         "embeddings",
+        "hub",
         "resolve",
         "checkpoint",
         "state_dict",

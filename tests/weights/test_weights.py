@@ -91,8 +91,9 @@ def test_claims_of_osmr_are_those_in_the_file_names(entry):
 def test_how_many_sets_there_are():
     """Published are 120 sets of osmr, 49 of timm, 16 of qubvel, 8 of ZFTurbo, 6 of Caffe.
 
-    mmpretrain has two. Two of timm are of other families; `pretrained/weights.md` says so. Keras has plain weights for
-    three ResNets, three DenseNets, two Inceptions and four widths of MobileNet.
+    mmpretrain has two. Two of timm are of other families; `pretrained/weights.md` says so. Keras
+    has plain weights for three ResNets, three DenseNets, two Inceptions and four widths of
+    MobileNet.
     """
     count = Counter((e.publisher, e.file.endswith((".pth.zip",))) for e in PUBLISHED)
     assert count == {
