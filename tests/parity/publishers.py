@@ -14,10 +14,10 @@ tf2cv and image-classifiers know Keras 2 only, which TensorFlow hands out if `TF
 is set before TensorFlow is imported. Import this module first; Keras 3 can be used beside it.
 """
 
-import contextlib
 import gc
 import importlib
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-# Torch's packages import it later, when it ends a process that has imported TensorFlow.
-with contextlib.suppress(ImportError):
-    import triton  # noqa: F401
+# Torch does without Triton, which ends a process that has imported TensorFlow.
+sys.modules["triton"] = None  # type: ignore[assignment]
 
 PICTURES = 1
 CALIBRATION_PICTURES = 8
