@@ -44,7 +44,7 @@ def save_for_hub(model: keras.Model, folder: str | Path, *, licence: str | None 
     The Hugging Face Hub takes it with `huggingface_hub.upload_folder`, Kaggle with
     `kagglehub.model_upload`. `get_model` loads it from the folder, or from the Hugging Face Hub as
     `"hf://user/repository"`, and so does `keras.saving.load_model` after `import keras_se`. The
-    optimizer is not saved.
+    optimizer is not saved, unless the model's class is your own.
 
     Args:
         model: A functional model whose one input is pictures, signals or volumes.
@@ -77,7 +77,7 @@ def save_for_hub(model: keras.Model, folder: str | Path, *, licence: str | None 
         raise ValueError(f"`folder` must be new or empty. Received: folder={str(folder)!r}")
     about = describe(model)
     stored = model
-    # Classes of others may have more than a graph; they keep what belongs to training, too.
+    # A user's own class may have more than a graph, so it is saved as it is.
     if model.compiled and type(model).__module__.startswith("keras."):
         stored = keras.Model(model.inputs, model.outputs, name=model.name)
     with staged(folder) as stage:
@@ -123,7 +123,9 @@ def fetched(name: str) -> Path:
             library_name="keras_se",
         )
     except errors.RepositoryNotFoundError:
-        raise ValueError(f"{name}: there is no such public repository") from None
+        raise ValueError(
+            f"{name}: there is no such repository, or you have no access to it"
+        ) from None
     except errors.RevisionNotFoundError:
         raise ValueError(f"{name}: the repository has no such revision") from None
     except errors.LocalEntryNotFoundError:

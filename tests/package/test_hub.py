@@ -139,7 +139,7 @@ def test_downloads(tmp_path, serve):
         # Another process may use other instructions.
         np.testing.assert_allclose(found, expected[revision], rtol=0, atol=1e-6)
     assert errors == [
-        "ValueError: hf://user/none: there is no such public repository",
+        "ValueError: hf://user/none: there is no such repository, or you have no access to it",
         "ValueError: hf://user/flowers@v3: the repository has no such revision",
         "ValueError: hf://user/empty: expected a Keras network, with config.json and "
         "model.weights.h5",

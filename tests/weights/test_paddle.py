@@ -148,7 +148,6 @@ HARMFUL = {
     "records": np.zeros(2, dtype=[("x", "f4")]),
     "texts": np.array(["a"]),
     "dates": np.array(["2020-01-01"], "datetime64[D]"),
-    "matrix": np.matrix([[1.0]]),
     "masked": np.ma.array([1.0]),
 }
 ENVELOPES = {
