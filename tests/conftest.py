@@ -11,7 +11,6 @@ from typing import Any
 # with the channels first. Before TensorFlow is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-import keras
 import pytest
 from command_line import Run
 from file_servers import Serve, servers
@@ -22,6 +21,9 @@ from keras_se.cli import main
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test and its fixtures draw from a fixed seed, whatever ran before them."""
+    # Not earlier: before TensorFlow is imported, `tests/parity` chooses its version of Keras.
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
