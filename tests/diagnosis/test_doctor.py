@@ -398,11 +398,12 @@ def test_samples_are_of_each_publisher_and_server(monkeypatch: pytest.MonkeyPatc
     chosen = publishers.samples(known_weights())
     assert sorted((entry.publisher, entry.url.split("/")[2]) for entry in chosen if entry.url) == [
         ("caffe", "storage.openvinotoolkit.org"), ("keras", "storage.googleapis.com"),
+        ("mmpretrain", "download.openmmlab.com"),
         ("osmr", "github.com"), ("qubvel", "github.com"), ("timm", "github.com"),
         ("timm", "huggingface.co"), ("zfturbo", "github.com"),
     ]  # fmt: skip
     monkeypatch.setenv("KERAS_SE_MIRROR", "https://mirror.example.org/sets")
-    assert len(publishers.samples(known_weights())) == 6
+    assert len(publishers.samples(known_weights())) == 7
 
 
 @pytest.fixture
