@@ -74,7 +74,7 @@ def test_8_bits(name: str, suffix: str, tmp_path: Path) -> None:
     top1 = [
         np.mean(
             np.concatenate(
-                [run(report.path, pictures[n : n + 500]) for n in range(0, len(pictures), 500)]
+                [run(report.path, pictures[n : n + 500])[0] for n in range(0, len(pictures), 500)]
             ).argmax(1)
             == data["test"].labels
         )
@@ -100,7 +100,7 @@ def test_8_bits_on_the_command_line(run: Run, tmp_path: Path) -> None:
     code, out, _ = run(*arguments, "--json")
     assert code == 0
     assert json.loads(out)["path"] == str(target)
-    received = exporting.FORMATS["litert"].run(target, fashion().astype("float32"))
+    (received,) = exporting.FORMATS["litert"].run(target, fashion().astype("float32"))
     assert [NAMES[n] for n in received.argmax(1)] == NAMES
     target.unlink()
     (folder / "colour.png").write_bytes(encoded(Image.new("RGB", (28, 28)), "PNG"))
