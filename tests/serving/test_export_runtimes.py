@@ -221,7 +221,7 @@ def written(
 def test_formats(written: dict[str, exporting.Export], name: str, expected: np.ndarray) -> None:
     report = written[name]
     assert report.difference < TOLERANCE
-    received = exporting.FORMATS[name].run(report.path, fashion().astype("float32"))
+    (received,) = exporting.FORMATS[name].run(report.path, fashion().astype("float32"))
     np.testing.assert_allclose(received, expected, atol=TOLERANCE)
 
 
@@ -336,7 +336,7 @@ def test_grouped_convolutions_on_every_build(
 def test_other_sizes_and_batches(grouped: tuple[Any, Path], name: str) -> None:
     network, folder = grouped
     for images in (noise(3, 48, 17, 3), noise(1, 21, 22, 3)):
-        received = exporting.FORMATS[name].run(folder / f"net{SUFFIXES[name]}", images)
+        (received,) = exporting.FORMATS[name].run(folder / f"net{SUFFIXES[name]}", images)
         np.testing.assert_allclose(received, np.asarray(network(images)), atol=TOLERANCE)
 
 
@@ -349,7 +349,7 @@ def test_half_precision_is_converted_in_float32(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     keras_se.export(half, path, "onnx")
     images = noise(2, 33, 31, 3)
-    received = exporting.FORMATS["onnx"].run(path, images)
+    (received,) = exporting.FORMATS["onnx"].run(path, images)
     np.testing.assert_allclose(received, np.asarray(small_network()(images)), atol=TOLERANCE)
 
 
