@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_se.checks import shown
-from keras_se.files import staged, sync, writing
+from keras_se.files import publish, staged, writing
 from keras_se.weights.locations import offline
 
 if TYPE_CHECKING:
@@ -85,9 +84,9 @@ def save_for_hub(model: keras.Model, folder: str | Path, *, licence: str | None 
         with writing(folder):
             keras.saving.save_model(stored, target, zipped=False)
             (target / CARD).write_text(_card(model, about, licence), "utf-8")
-            for file in target.rglob("*"):
-                sync(file)
-            os.replace(target, folder)
+            if folder.exists():
+                folder.rmdir()
+        publish(stage, [folder])
 
 
 def fetched(name: str) -> Path:

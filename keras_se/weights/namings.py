@@ -47,10 +47,19 @@ class ResidualArchitecture(Architecture, Protocol):
         """Kind of the projection shortcuts."""
 
 
+def _torchvision_unit(unit: str, pool: bool = False) -> Table:
+    """Map a unit without its attention block; `pool`: a pool precedes the projection."""
+    return {
+        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
+        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        unit + rf"downsample\.{0 + pool}\.<v>": UNIT + "_shortcut_conv",
+        unit + rf"downsample\.{1 + pool}\.<bn>": UNIT + "_shortcut_bn",
+    }
+
+
 def timm(net: ResidualArchitecture) -> Table:
     """Map the networks of timm's `resnet.py`."""
     unit, single = r"layer<stage>\.<block>\.", len(net.stem_widths) == 1
-    conv, norm = (1, 2) if net.shortcut == "average_pool" else (0, 1)
     return {
         r"conv1\.<v>": "stem_conv",
         r"conv1\.0\.<v>": "stem_conv1",
@@ -61,12 +70,9 @@ def timm(net: ResidualArchitecture) -> Table:
         r"bn1\.<bn>": "stem_bn" if single else "stem_bn3",
         r"maxpool\.0\.<v>": "stem_pool_conv",
         r"maxpool\.1\.<bn>": "stem_pool_bn",
-        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
-        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        **_torchvision_unit(unit, pool=net.shortcut == "average_pool"),
         unit + r"se\.fc<se>\.<v>": UNIT + "_se",
         unit + r"se\.conv\.<v>": UNIT + "_se",
-        unit + rf"downsample\.{conv}\.<v>": UNIT + "_shortcut_conv",
-        unit + rf"downsample\.{norm}\.<bn>": UNIT + "_shortcut_bn",
         r"fc\.<v>": "predictions",
     }
 
@@ -77,11 +83,8 @@ def cadene(net: ResidualArchitecture) -> Table:
     return {
         r"layer0\.conv<n>\.<v>": "stem_conv" if single else "stem_conv{n}",
         r"layer0\.bn<n>\.<bn>": "stem_bn" if single else "stem_bn{n}",
-        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
-        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        **_torchvision_unit(unit),
         unit + r"se_module\.fc<se>\.<v>": UNIT + "_se",
-        unit + r"downsample\.0\.<v>": UNIT + "_shortcut_conv",
-        unit + r"downsample\.1\.<bn>": UNIT + "_shortcut_bn",
         r"last_linear\.<v>": "predictions",
     }
 
@@ -92,11 +95,8 @@ def mmpretrain(net: ResidualArchitecture) -> Table:
     return {
         of_backbone + r"conv1\.<v>": "stem_conv",
         of_backbone + r"bn1\.<bn>": "stem_bn",
-        unit + r"conv<n>\.<v>": UNIT + "_conv{n}",
-        unit + r"bn<n>\.<bn>": UNIT + "_bn{n}",
+        **_torchvision_unit(unit),
         unit + r"se_layer\.conv<se>\.conv\.<v>": UNIT + "_se",
-        unit + r"downsample\.0\.<v>": UNIT + "_shortcut_conv",
-        unit + r"downsample\.1\.<bn>": UNIT + "_shortcut_bn",
         r"head\.fc\.<v>": "predictions",
     }
 

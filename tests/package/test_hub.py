@@ -27,9 +27,9 @@ for name in sys.argv[2:]:
 """
 
 
-def network(seed=0, **options):
+def network(seed=0):
     keras.utils.set_random_seed(seed)
-    return keras_se.SEResNet20(weights=None, classes=7, **options)
+    return keras_se.SEResNet20(weights=None, classes=7)
 
 
 def pictures():

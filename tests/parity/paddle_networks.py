@@ -79,7 +79,7 @@ class PaddleClas(Network):
 
         norms = [layer for layer in self.net.sublayers() if hasattr(layer, "_variance")]
         for norm in norms:
-            # Of the old statistics nothing stays.
+            # The batch's statistics replace the old ones.
             norm._momentum = 0.0
         self.net.train()
         self.outputs(pictures)

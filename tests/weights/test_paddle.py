@@ -97,12 +97,12 @@ class Slotted:
         return super().__new__(cls)
 
 
-def text(string, code=pickle.BINUNICODE):
+def text(string):
     data = string.encode()
-    return code + struct.pack("<I", len(data)) + data
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
 
 
-def of_array(shape=(2,), content=b"\0" * 8, kind="f4", order="<", fortran=False):
+def of_array(shape=(2,), content=b"\0" * 8, kind="f4", order="<"):
     """The end of a pickle: an array called "a", of parts that need not fit."""
     sizes = b"".join(
         pickle.BININT + struct.pack("<i", size) if isinstance(size, int) else size for size in shape
@@ -112,13 +112,13 @@ def of_array(shape=(2,), content=b"\0" * 8, kind="f4", order="<", fortran=False)
             b"}", text("a"), b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n",
             b"K\0\x85C\x01b\x87R(K\x01(", sizes, b"tcnumpy\ndtype\n", text(kind), b"K\0K\x01\x87R",
             b"(K\x03", text(order), b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb",
-            b"\x88" if fortran else b"\x89", b"B", struct.pack("<I", len(content)), content,
+            b"\x89", b"B", struct.pack("<I", len(content)), content,
             b"tbs.",
         )
     )  # fmt: skip
 
 
-# What must not happen, by a file that would make it happen.
+# Objects that a file must not create.
 HARMFUL = {
     "system": Calls(os.system, "touch harmed"),
     "eval": Calls(eval, "open('harmed', 'w')"),
