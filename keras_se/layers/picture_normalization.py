@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_se.checks import one_of, shortened
 from keras_se.layers import _records
-from keras_se.layers._arguments import HALF_PRECISION, channel_axis
+from keras_se.layers._arguments import HALF_PRECISION, channel_axis, get_data_format
 from keras_se.layers._ranks import rank_of
 
 CHANNEL_ORDERS = ("RGB", "BGR")
@@ -40,11 +40,12 @@ class PictureNormalization(keras.layers.Layer):
         interpolation: Interpolation of the resize, `"bilinear"` (default) or `"bicubic"`.
         architecture: The network's builder, and its settings that differ from the builder's
             defaults. Defaults to `None`: unknown.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         **layer_kwargs: `name`, `dtype` of `keras.layers.Layer`.
 
     Input shape:
-        `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` under Keras' `"channels_first"`; without
-        W for signals, with a further axis for volumes. C is one or the number of means.
+        `(batch, H, W, C)` in 0..255, or `(batch, C, H, W)` for `"channels_first"`; without W for
+        signals, with a further axis for volumes. C is one or the number of means.
 
     Output shape:
         The input's shape, with as many channels as there are means.
@@ -69,6 +70,7 @@ class PictureNormalization(keras.layers.Layer):
         crop: float | None = None,
         interpolation: str = "bilinear",
         architecture: Mapping[str, Any] | None = None,
+        data_format: str | None = None,
         **layer_kwargs: Any,
     ) -> None:
         super().__init__(**layer_kwargs)
@@ -86,7 +88,7 @@ class PictureNormalization(keras.layers.Layer):
         self.crop = crop
         self.interpolation = interpolation
         self._architecture = None if architecture is None else _Frozen(architecture)
-        self.data_format = keras.config.image_data_format()
+        self.data_format = get_data_format(data_format)
 
     @property
     def architecture(self) -> dict[str, Any] | None:
@@ -123,7 +125,7 @@ class PictureNormalization(keras.layers.Layer):
         return tuple(shape)
 
     def record(self) -> dict[str, Any]:
-        """Return the layer's own arguments as JSON values."""
+        """Return the arguments that belong to the network in either data format, as JSON values."""
         return {
             "mean": list(self.mean),
             "std": list(self.std),
@@ -135,7 +137,7 @@ class PictureNormalization(keras.layers.Layer):
         }
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.record()}
+        return {**super().get_config(), **self.record(), "data_format": self.data_format}
 
     def save_own_variables(self, store: Any) -> None:
         _records.write(store, self.record())

@@ -103,7 +103,7 @@ def test_8_bits_on_the_command_line(run: Run, tmp_path: Path) -> None:
     (received,) = exporting.FORMATS["litert"].run(target, fashion().astype("float32"))
     assert [NAMES[n] for n in received.argmax(1)] == NAMES
     target.unlink()
-    (folder / "colour.png").write_bytes(encoded(Image.new("RGB", (28, 28)), "PNG"))
-    assert_mistake(run(*arguments), folder / "colour.png", "RGB")
+    (folder / "cut.png").write_bytes(encoded(Image.new("L", (28, 28)), "PNG")[:40])
+    assert_mistake(run(*arguments), folder / "cut.png")
     assert_mistake(run(*arguments[:-1], tmp_path / "nothing"), "representative")
     assert not target.exists()

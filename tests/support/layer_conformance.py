@@ -269,6 +269,7 @@ def check(name: str, folder: Any) -> None:
     """All that is asked of a layer; an `AssertionError` says what is not as it should be."""
     case = CASES[name]
     _configuration(case)
+    _data_format(case)
     precisions = [p for p in POLICIES if keras.backend.backend() != "jax" or p != "float64"]
     for policy in precisions:
         _values(case, policy)
@@ -288,6 +289,22 @@ def _configuration(case: Case) -> None:
     assert type(stored) is case.kind
     assert stored.get_config() == layer.get_config()
     assert not layer.built
+
+
+def _data_format(case: Case) -> None:
+    """A layer made with the channels first keeps them there, whatever Keras is set to later."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        layer = case.layer()
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    again = case.kind.from_config(layer.get_config())
+    moved = [(s[0], s[-1], *s[1:-1]) for s in case.shapes]
+    first, second = (
+        made.compute_output_shape(moved if len(moved) > 1 else moved[0]) for made in (layer, again)
+    )
+    assert second == first
+    assert getattr(again, "data_format", None) == getattr(layer, "data_format", None)
 
 
 def _values(case: Case, policy: str) -> None:
