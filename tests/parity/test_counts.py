@@ -2,9 +2,8 @@
 
 import math
 
-import publishers  # isort: skip (before TensorFlow)
-
 import keras
+import publishers
 import pytest
 from peer_counts import CHANNELS, CLASSES, ROWS
 

@@ -2,10 +2,9 @@
 
 import re
 
-import publishers  # isort: skip (before TensorFlow)
-
 import keras
 import numpy as np
+import publishers
 import pytest
 from reference import noise_pictures, trained_like
 

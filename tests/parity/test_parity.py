@@ -7,13 +7,12 @@ here, also those without published weights.
 import gc
 from importlib import resources
 
-import publishers  # isort: skip (before TensorFlow)
-
 import caffe_networks
 import keras
 import numpy as np
 import opencv
 import paddle_networks
+import publishers
 import pytest
 
 import keras_se

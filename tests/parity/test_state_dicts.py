@@ -1,9 +1,8 @@
 """Networks written by `save_checkpoint`, in the publishers' own packages: the same outputs."""
 
-import publishers  # isort: skip (before TensorFlow)
-
 import keras
 import numpy as np
+import publishers
 import pytest
 from reference import noise_pictures, trained_like
 

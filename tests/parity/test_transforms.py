@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import publishers  # isort: skip (for torchvision)
-
 import numpy as np
+import publishers
 import pytest
 import skimage
 from PIL import Image
