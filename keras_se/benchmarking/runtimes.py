@@ -77,7 +77,8 @@ def _onnx(path: Path, images: np.ndarray, threads: int, precision: str) -> Answe
     # Otherwise its threads spin while other runtimes are timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: images}
+    taken = session.get_inputs()[0]
+    feed = {taken.name: images.astype("uint8" if "uint8" in taken.type else "float32")}
     return lambda: session.run(None, feed)[0]
 
 
@@ -96,7 +97,8 @@ def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> A
         "INFERENCE_NUM_THREADS": threads,
     }
     compiled = core.compile_model(network, "CPU", settings)
-    return lambda: compiled(images)[0]
+    given = images.astype(network.inputs[0].element_type.to_dtype())
+    return lambda: compiled(given)[0]
 
 
 def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
@@ -110,9 +112,10 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
     _check_shape(taken["shape_signature"], images)
     interpreter.resize_tensor_input(taken["index"], images.shape)
     interpreter.allocate_tensors()
+    batch = images.astype(taken["dtype"])
 
     def answer() -> np.ndarray:
-        interpreter.set_tensor(taken["index"], images)
+        interpreter.set_tensor(taken["index"], batch)
         interpreter.invoke()
         return interpreter.get_tensor(given["index"])
 

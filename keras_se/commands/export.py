@@ -27,6 +27,8 @@ from keras_se.commands._output import as_json, print_report
 @click.option("--compile", is_flag=True, help="Faster, but needs XLA: see the serving page.")
 @click.option("--constants/--no-constants", default=None,
               help="Weights in the graph: faster, more memory; default if small.")  # fmt: skip
+@click.option("--input-type", default="float32", show_default=True,
+              help="Type of the pictures, float32 or uint8; not for a SavedModel.")  # fmt: skip
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of the pictures, if free.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pictures in a batch; default any.")
 @click.option("--no-fuse", is_flag=True, help="Do not fuse the network.")
@@ -35,7 +37,7 @@ def export(
     what: str, path: str | None, format: str, serving_dir: str | None, labels: str | None,
     scores: str | None, preprocessing: str | None, int8: str | None, top: int,
     max_pixels: int | None, strict: bool, compile: bool, constants: bool | None,
-    image_size: int | None, batch_size: int | None, no_fuse: bool, as_json: bool,
+    input_type: str, image_size: int | None, batch_size: int | None, no_fuse: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write WHAT to PATH, for servers and devices.
 
@@ -62,7 +64,8 @@ def export(
     written = keras_se.export(
         model, str(path or serving_dir), format, fuse=not no_fuse, compile=compile,
         constants=constants, scores=scores, strict=strict, top_k=top,
-        serving=serving_dir is not None, image_size=image_size, batch_size=batch_size, **options,
+        serving=serving_dir is not None, input_type=input_type, image_size=image_size,
+        batch_size=batch_size, **options,
     )  # fmt: skip
     report = {
         "path": str(written.path),
@@ -72,4 +75,8 @@ def export(
         "classes": len(written.labels),
         "constant_gates": list(written.constant_gates),
     }
+    if written.agreement is not None:
+        report["agreement"] = written.agreement
+    if written.accuracy is not None:
+        report["accuracy"], report["accuracy_in_8_bits"] = written.accuracy
     print_report(report, as_json)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_se.checks import one_of, positive_integer
 from keras_se.description import Description
@@ -16,14 +14,12 @@ from keras_se.graph.trace import trace
 from keras_se.inspection import describe
 from keras_se.labels import class_names
 from keras_se.pictures import MAX_PIXELS
-from keras_se.serving.decoding import Transform, decode
+from keras_se.serving.decoding import Transform
 from keras_se.serving.network import SCORES, ServedNetwork
 from keras_se.weights.entries import Preprocessing, Weights, get_weights
 
 # Input size for a network that takes any size and does not know its own.
 SIZE = 224
-# Suffixes of representative images in a folder, and how many are used.
-SUFFIXES, REPRESENTATIVE = (".jpg", ".jpeg", ".png", ".gif", ".bmp"), 300
 
 
 def network_of(
@@ -167,14 +163,9 @@ def any_size(network: ServedNetwork) -> tuple[int | None, ...]:
 
 
 def with_size(
-    shape: tuple[int | None, ...], image_size: Any, batch_size: Any, folder: bool
+    shape: tuple[int | None, ...], image_size: Any, batch_size: Any
 ) -> tuple[int | None, ...]:
     """The input shape with a known size; checks the sizes that `export` was given."""
-    if folder:
-        raise ValueError(
-            "`image_size` and `batch_size` are only supported with format 'onnx', 'openvino' or "
-            "'litert'"
-        )
     if batch_size is not None:
         positive_integer("batch_size", batch_size)
     if image_size is None:
@@ -191,67 +182,3 @@ def with_size(
             f"`image_size` must be None or {tuple(own)}, the model's own. Received: {image_size!r}"
         )
     return (*sizes, channels)
-
-
-def pictures(representative: Any, transform: Transform, shape: tuple[int, ...]) -> np.ndarray:
-    """The representative images, from an array, a stream or the files of a folder."""
-    if isinstance(representative, str | Path):
-        if representative == "":
-            raise ValueError("`representative` must be images, or a folder of them. Received: ''")
-        if len(shape) != 3:
-            raise ValueError(
-                f"`representative` must be an array or a stream of it for inputs {shape}. "
-                f"Received: representative={str(representative)!r}"
-            )
-        folder = Path(representative)
-        files = [path for path in sorted(folder.rglob("*")) if _is_picture(path, folder)]
-        chosen = files[:: max(1, len(files) // REPRESENTATIVE)][:REPRESENTATIVE]
-        if not chosen:
-            raise ValueError(
-                "`representative` must be images, or a folder of them "
-                f"({', '.join(SUFFIXES)}). Received: {folder}"
-            )
-        images, _, errors = decode([path.read_bytes() for path in chosen], transform)
-        for path, error in zip(chosen, errors.numpy(), strict=True):
-            if error:
-                raise ValueError(f"{path}: {error.decode()}")
-        return np.asarray(images)
-    images = (
-        _taken(representative, len(shape))
-        if _is_stream(representative)
-        else np.asarray(representative)
-    )
-    if images.ndim != 1 + len(shape) or not len(images) or images.shape[1:] != shape:
-        raise ValueError(
-            f"`representative` must be images of shape (n, {', '.join(map(str, shape))}). "
-            f"Received: shape {images.shape}"
-        )
-    if not np.isfinite(images).all():
-        raise ValueError("`representative` must be finite numbers. Received: NaN or infinite ones")
-    return images.astype("float32")
-
-
-def _is_picture(path: Path, folder: Path) -> bool:
-    """Whether a path is a regular, visible file with an image suffix; pipes never end."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
-
-
-def _is_stream(representative: Any) -> bool:
-    """Whether images come one by one, as from a `tf.data.Dataset` or a generator."""
-    return not isinstance(representative, list | tuple) and not hasattr(representative, "shape")
-
-
-def _taken(stream: Iterable[Any], rank: int) -> np.ndarray:
-    """The first images of a stream of images or batches, with or without labels.
-
-    One image has `rank` axes.
-    """
-    pictures: list[np.ndarray] = []
-    for element in stream:
-        first = element[0] if isinstance(element, tuple | list) else element
-        array = np.asarray(first)
-        pictures.extend(array[None] if array.ndim == rank else array)
-        if len(pictures) >= REPRESENTATIVE:
-            break
-    return np.stack(pictures[:REPRESENTATIVE]) if pictures else np.zeros((0,))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +19,12 @@ from keras_se.checks import boolean, one_of
 from keras_se.files import publish, staged, writing
 from keras_se.inspection import warn_of_range
 from keras_se.pictures import MAX_PIXELS
-from keras_se.serving import converted, saved_model, warmup
+from keras_se.serving import warmup
 from keras_se.serving.decoding import Transform
-from keras_se.serving.description import (
-    any_size,
-    network_of,
-    pictures,
-    transform_of,
-    with_size,
-)
+from keras_se.serving.description import any_size, network_of, transform_of, with_size
+from keras_se.serving.formats import FORMATS, INPUT_TYPES, check_modules, check_path, parts
 from keras_se.serving.network import in_float32, is_half, with_constant_gates, with_native_groups
+from keras_se.serving.representative import compared, representative_images
 from keras_se.weights.entries import Preprocessing, Weights
 
 # Relative to the largest output: float32 sums are reordered; half precision keeps 8 bits.
@@ -41,37 +36,6 @@ PROBE = 32
 # Bytes of weights that become constants by default, and the most that a graph can hold: a protobuf
 # message is limited to 2 GiB.
 SMALL, LARGEST_GRAPH = 2**27, 2**31 - 2**27
-
-
-@dataclass(frozen=True)
-class Format:
-    """How a format is written and run.
-
-    Attributes:
-        suffix: Suffix of the path; "" for a folder.
-        needs: Modules needed besides TensorFlow.
-        convert: Converts a network to a function that writes it to a path; with `quantises` also
-            takes images to quantise by.
-        run: Runs the file at a path on images.
-        quantises: Additional modules for int8, or `None` if it is not supported.
-    """
-
-    suffix: str
-    needs: tuple[str, ...]
-    convert: Callable[..., Callable[[Path], None]]
-    run: Callable[[Path, np.ndarray], Any]
-    quantises: tuple[str, ...] | None = None
-
-
-ONNX = ("tf2onnx", "onnx", "onnxruntime")
-FORMATS = {
-    "tf_saved_model": Format("", (), saved_model.convert, saved_model.run),
-    "onnx": Format(".onnx", ONNX, converted.convert_to_onnx, converted.run_onnx),
-    "openvino": Format(
-        ".xml", ("openvino",), converted.convert_to_openvino, converted.run_openvino, ("nncf",)
-    ),
-    "litert": Format(".tflite", (), converted.convert_to_litert, converted.run_litert, ()),
-}
 
 
 @dataclass(frozen=True)
@@ -89,6 +53,10 @@ class Export:
             else `None`. Up to ten times this is rounding.
         constant_gates: Blocks whose hidden units were zero for all representative images, and
             which scale by constants in the file.
+        agreement: Share of the representative images for which the file names the class that the
+            model names; `None` without them, or if the outputs are not known to be class scores.
+        accuracy: Shares of right classes, the model's and the file's, on representative images
+            with labels; else `None`.
         labels: Names of the classes; none if the outputs are not known to be class scores.
         transform: The preprocessing of files, or `None`.
     """
@@ -99,6 +67,8 @@ class Export:
     difference: float
     amplification: float | None
     constant_gates: tuple[str, ...]
+    agreement: float | None
+    accuracy: tuple[float, float] | None
     labels: tuple[str, ...]
     transform: Transform | None
 
@@ -120,6 +90,7 @@ def export(
     strict: bool = False,
     serving: bool = False,
     representative: Any = None,
+    input_type: str = "float32",
     image_size: int | Sequence[int] | None = None,
     batch_size: int | None = None,
 ) -> Export:
@@ -143,9 +114,9 @@ def export(
     - `features`: `images` to the classifier's input, float32 `(N, features)`; only if the last
       layer with weights is a layer of the model itself.
 
-    The other formats take `images`, float32 `(N, H, W, C)` in 0..255, H and W free if the model
-    takes any size and `image_size` is not given, and answer `predictions`, or several outputs by
-    name.
+    The other formats take `images`, `(N, H, W, C)` in 0..255 of the type `input_type`, H and W free
+    if the model takes any size and `image_size` is not given, and answer `predictions`, or several
+    outputs by name.
 
     Args:
         model: A functional or Sequential model with one input, images in 0..255, signals or
@@ -182,8 +153,13 @@ def export(
             version is written into it, with warm-up requests.
         representative: Images as the network takes them, `(n, H, W, C)` in 0..255, a stream of
             them or of batches such as a `tf.data.Dataset`, or a folder of files, a hundred or more.
-            They calibrate the ranges of OpenVINO and LiteRT files in 8-bit integers. At most 300 of
-            a folder or stream are used. Defaults to `None`.
+            They calibrate the ranges of ONNX, OpenVINO and LiteRT files in 8-bit integers. At most
+            300 of a folder or stream are used. If the elements of a stream are pairs of images and
+            class numbers, or one-hot vectors, the report has both accuracies. Defaults to `None`.
+        input_type: `"float32"` (default) or `"uint8"`: the type of the images; not for a
+            SavedModel, which takes both. In a LiteRT file of 8-bit integers all operations are
+            then integer ones, and the outputs are uint8, too: a score is
+            `(output - zero_point) * scale`, with the output's `quantization`.
         image_size: Size of the images, one integer or `(H, W)`, for a model that takes any size;
             not for a SavedModel. With a known size onnxruntime computes Squeeze-and-Excitation
             faster. Defaults to `None`: the model's own.
@@ -206,26 +182,33 @@ def export(
     one_of(*FORMATS)("format", format)
     chosen, folder = FORMATS[format], format == "tf_saved_model"
     boolean("fuse", fuse)
+    one_of(*INPUT_TYPES)("input_type", input_type)
     if boolean("compile", compile) and not folder:
         raise ValueError("`compile` is only supported with format='tf_saved_model'")
     constants = _constants(model, constants, folder)
     boolean("image_bytes", image_bytes)
-    path = _check_path(path, chosen, boolean("serving", serving), folder)
-    _check_modules(chosen, serving, representative)
+    path = check_path(path, chosen, boolean("serving", serving), folder)
+    check_modules(chosen, serving, representative)
     transform = transform_of(model, preprocessing, max_pixels, boolean("strict", strict))
     files = transform if folder and image_bytes else None
     network = network_of(model, labels, top_k, scores, files)
+    if folder and (image_size, batch_size, input_type) != (None, None, "float32"):
+        raise ValueError(
+            "`image_size`, `batch_size` and `input_type` are only supported with format 'onnx', "
+            "'openvino' or 'litert'"
+        )
     rank = len(network.shape) - 1
-    if image_size is not None or batch_size is not None:
-        shape = with_size(network.shape, image_size, batch_size, folder)
-        network = replace(network, shape=shape, batch=batch_size)
+    shape = with_size(network.shape, image_size, batch_size)
+    network = replace(network, shape=shape, batch=batch_size, input_type=input_type)
     usual = (transform.height, transform.width) if rank == 2 else (PROBE,) * rank
     fixed = tuple(
         own or other for own, other in zip(network.shape, (*usual, transform.channels), strict=True)
     )
-    images = None if representative is None else pictures(representative, transform, fixed)
-    if images is not None:
-        warn_of_range(model, images)
+    known = None
+    if representative is not None:
+        known = representative_images(representative, transform, fixed, len(network.labels or ()))
+        warn_of_range(model, known.images)
+    images = None if known is None else known.images
     with staged(path) as stage:
         temporary = stage / path.name
         written = replace(network, model=model if folder else in_float32(model))
@@ -246,9 +229,10 @@ def export(
             save(temporary)
         batch = np.random.default_rng(0).integers(0, 256, (2, *fixed)).astype("float32")
         batch = batch if images is None else images[:8]
-        batch = np.resize(batch, (batch_size or len(batch), *fixed))
+        batch = network.typed(np.resize(batch, (batch_size or len(batch), *fixed)))
         with _converting(format):
             received = chosen.run(temporary, batch)
+        batch = batch.astype("float32")
         expected = network.expected(batch)
         difference, share = network.difference(received, expected)
         tolerance = HALF_TOLERANCE if is_half(model) else TOLERANCE
@@ -266,14 +250,19 @@ def export(
                 f"{path}: the written network must differ by at most {tolerance} of the largest "
                 f"output from the model; nothing was written. Received: {share}"
             )
+        agreement, accuracy = None, None
+        if known is not None:
+            with _converting(format):
+                agreement, accuracy = compared(network, chosen.run, temporary, known)
         if serving:
             with writing(path):
                 warmup.write(written, temporary, fixed)
-        size = publish(stage, _parts(path))
+        size = publish(stage, parts(path))
     labels = network.labels or ()
     return Export(
-        path, format, size, difference, amplification, constant_gates, labels, network.transform
-    )
+        path, format, size, difference, amplification, constant_gates, agreement, accuracy, labels,
+        network.transform,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -286,45 +275,6 @@ def _converting(format: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"format={format!r} cannot hold this network ({reason})") from error
-
-
-def _check_path(path: Any, chosen: Format, serving: bool, folder: bool) -> Path:
-    if not isinstance(path, str | Path) or not str(path):
-        raise ValueError(f"`path` must be a path. Received: path={path!r}")
-    path = Path(path)
-    if serving:
-        if not folder:
-            raise ValueError("`serving` is only supported with format='tf_saved_model'")
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"`path` must be a folder with serving=True. Received: {path}")
-        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-        path /= str(1 + max((int(name) for name in names if name.isdecimal()), default=0))
-    if chosen.suffix and path.suffix != chosen.suffix:
-        raise ValueError(f"`path` must end in {chosen.suffix}. Received: {path}")
-    for part in _parts(path):
-        if part.exists() or part.is_symlink():
-            raise ValueError(f"`path` must not exist yet. Received: {part}")
-    return path
-
-
-def _parts(path: Path) -> list[Path]:
-    """The files of an export; OpenVINO has two."""
-    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-
-
-def _check_modules(chosen: Format, serving: bool, representative: Any) -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "export needs Keras' TensorFlow backend (KERAS_BACKEND=tensorflow). "
-            f"Received: {keras.backend.backend()!r}"
-        )
-    if representative is not None and chosen.quantises is None:
-        raise ValueError("`representative` is only supported with format 'openvino' or 'litert'")
-    needed = chosen.needs + ((chosen.quantises or ()) if representative is not None else ())
-    needed += ("tensorflow_serving",) if serving else ()
-    for name in needed:
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(f"this export needs the module {name}: pip install 'keras-se[export]'")
 
 
 def _constants(model: Any, constants: bool | None, folder: bool) -> bool:

@@ -52,6 +52,7 @@ class ServedNetwork:
         compile: Whether to keep functions that XLA must compile.
         constants: Whether the weights are constants in the graph.
         batch: Images in a batch, or `None` for any number.
+        input_type: Type of the images, `"float32"` or `"uint8"`.
     """
 
     model: keras.Model
@@ -65,6 +66,7 @@ class ServedNetwork:
     compile: bool = False
     constants: bool = False
     batch: int | None = None
+    input_type: str = "float32"
 
     def answers(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """The file's answers to images with channels last, by name, as float32."""
@@ -76,6 +78,11 @@ class ServedNetwork:
 
         rank = len(self.shape)
         return tf.transpose(images, (0, rank, *range(1, rank))) if self.channels_first else images
+
+    def typed(self, images: np.ndarray) -> np.ndarray:
+        """Images in the input's type."""
+        whole = np.rint(np.clip(images, 0, 255)) if self.input_type == "uint8" else images
+        return whole.astype(self.input_type)
 
     def given(self, images: np.ndarray) -> np.ndarray:
         """`ordered` for arrays."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
@@ -11,9 +13,10 @@ from keras_se.data.datasets import DATASETS, load_pictures
 PICTURES = 300
 
 
-def pictures(data: str) -> str | np.ndarray:
-    """The first training images of a data set, or `data` itself if it names a folder."""
+def pictures(data: str) -> str | Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The first training images of a data set and their labels, or `data` itself if a folder."""
     if data not in DATASETS:
         return data
     train = load_pictures(data)["train"][:PICTURES]
-    return np.asarray(keras.tree.flatten(next(iter(train.evaluation(PICTURES))))[0])
+    (images,) = keras.tree.flatten(next(iter(train.evaluation(len(train)))))
+    return iter([(np.asarray(images), train.labels)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import replace
@@ -346,6 +347,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "max_pixels": ({"max_pixels": -1}, "max_pixels"),
     "max_pixels too few": ({"max_pixels": 33 * 31 - 1}, "`max_pixels` must be at least 1023"),
     "quantised": ({"representative": noise(2, 33, 31, 3)}, "representative"),
+    "input_type": ({"input_type": "int8", "format": "onnx"}, "'float32', 'uint8'"),
+    "input_type of a SavedModel": ({"input_type": "uint8"}, "only supported with format 'onnx'"),
+    "batch_size of a SavedModel": ({"batch_size": 1}, "only supported with format 'onnx'"),
     "subclass": ({"model": no_functional_model}, "functional"),
     "scores": ({"scores": "relu"}, "scores"),
     "scores of probabilities": ({"scores": "softmax"}, "must be None"),
@@ -428,17 +432,12 @@ def test_full_disk(tmp_path: Path) -> None:
 
 
 def test_another_function_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = exporting.FORMATS | {
-        "tf_saved_model": exporting.Format(
-            "",
-            (),
-            saved_model.convert,
-            lambda path, x: {
-                name: y + 0.01 if y.dtype == np.float32 else y
-                for name, y in saved_model.run(path, x).items()
-            },
-        )
-    }
+    def run(path: Path, x: np.ndarray) -> dict[str, np.ndarray]:
+        answers = saved_model.run(path, x).items()
+        return {name: y + 0.01 if y.dtype == np.float32 else y for name, y in answers}
+
+    right = exporting.FORMATS["tf_saved_model"]
+    wrong = exporting.FORMATS | {"tf_saved_model": dataclasses.replace(right, run=run)}
     monkeypatch.setattr(exporting, "FORMATS", wrong)
     with pytest.raises(ValueError, match="nothing was written"):
         keras_se.export(small_network(), tmp_path / "net")

@@ -18,6 +18,7 @@ from PIL import Image
 import keras_se
 from keras_se.serving import exporting
 from keras_se.serving.network import in_float32, with_constant_gates
+from keras_se.serving.representative import representative_images
 
 # Sums in another order, of outputs of the order of one.
 TOLERANCE = 1e-4
@@ -193,32 +194,41 @@ def test_a_dataset_of_representative_pictures() -> None:
     """Batches with labels, single pictures, a generator."""
     import tensorflow as tf
 
-    from keras_se.serving.description import pictures, transform_of
+    from keras_se.serving.description import transform_of
 
     model = keras_se.SEResNet20(weights="fashion_mnist")
     x = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1)).astype("uint8")
+    numbers = np.arange(40) % 10
     streams = (
-        tf.data.Dataset.from_tensor_slices((x, np.arange(40))).batch(16),
-        tf.data.Dataset.from_tensor_slices(x),
-        (picture for picture in x),
+        (tf.data.Dataset.from_tensor_slices((x, numbers)).batch(16), numbers),
+        (((x[n], numbers[n]) for n in range(40)), numbers),
+        (tf.data.Dataset.from_tensor_slices((x, np.eye(10)[numbers])).batch(16), numbers),
+        (tf.data.Dataset.from_tensor_slices((x, np.arange(40))), None),
+        (tf.data.Dataset.from_tensor_slices((x, numbers / 2)), None),
+        (tf.data.Dataset.from_tensor_slices((x, x)), None),
+        (((x[n], {"label": n}) for n in range(40)), None),
+        (tf.data.Dataset.from_tensor_slices(x), None),
+        ((picture for picture in x), None),
     )
-    for stream in streams:
-        found = pictures(stream, transform_of(model), (28, 28, 1))
-        np.testing.assert_array_equal(found, x.astype("float32"))
+    for stream, labels in streams:
+        found = representative_images(stream, transform_of(model), (28, 28, 1), 10)
+        np.testing.assert_array_equal(found.images, x.astype("float32"))
+        assert (found.labels is None) == (labels is None)
+        assert labels is None or np.array_equal(found.labels, labels)
 
 
 def test_a_folder_of_representative_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only regular, visible files count: reading a pipe would never end."""
-    from keras_se.serving import description
+    from keras_se.serving import description, representative
 
     def decode(files: list[bytes], _: Any) -> Any:
         images = [np.asarray(Image.open(io.BytesIO(data)))[..., None] for data in files]
         return np.stack(images), None, tf.constant([b""] * len(files))
 
     # Building the graph takes seconds.
-    monkeypatch.setattr(description, "decode", decode)
+    monkeypatch.setattr(representative, "decode", decode)
     transform = description.transform_of(keras_se.SEResNet20(weights="fashion_mnist"))
     for name in ("a/0.png", "b/1.png", ".hidden/2.png", "a/._3.png"):
         path = tmp_path / name
@@ -227,10 +237,10 @@ def test_a_folder_of_representative_pictures(
     os.mkfifo(tmp_path / "a" / "pipe.png")
     (tmp_path / "a" / "folder.png").mkdir()
     (tmp_path / "a" / "link.png").symlink_to("absent")
-    found = description.pictures(tmp_path, transform, (28, 28, 1))
-    np.testing.assert_array_equal(found, np.full((2, 28, 28, 1), 7))
+    found = representative_images(tmp_path, transform, (28, 28, 1), 10)
+    np.testing.assert_array_equal(found.images, np.full((2, 28, 28, 1), 7))
     with pytest.raises(ValueError, match="`representative` must be images"):
-        description.pictures("", transform, (28, 28, 1))
+        representative_images("", transform, (28, 28, 1), 10)
 
 
 def noise(count: int) -> np.ndarray:
@@ -276,7 +286,7 @@ def test_representative_pictures_in_the_wrong_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("format", ["litert", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
 def test_eight_bits_of_a_network_with_dead_blocks(format: str, tmp_path: Path) -> None:
     """The best classes are those of float32, except where two are nearly equal."""
     model = keras_se.SEResNet20(weights="fashion_mnist")
