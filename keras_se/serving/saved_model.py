@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from keras_se.serving.network import ServedNetwork, without_xla
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# Prefix of the names of constants that stand for weights.
+WEIGHT = "keras_se_weight_"
 # Not a valid name of a model's output.
 FEATURES = "features of the last layer with weights"
 
@@ -44,6 +46,8 @@ def convert(network: ServedNetwork) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         try:
             tf.saved_model.save(module, str(folder), signatures)
+            if network.constants:
+                _fill_in(folder, _variables(network.model))
         except tf.errors.OpError as error:
             # Names of operations and temporary files precede the reason.
             raise OSError(error.message.rsplit("; ", 1)[-1]) from error
@@ -52,11 +56,20 @@ def convert(network: ServedNetwork) -> Callable[[Path], None]:
 
 
 def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run the file on images; answers are by name."""
-    import tensorflow as tf
+    """Run the file on images; answers are by name.
 
-    served = tf.saved_model.load(str(path)).signatures["serve_images"]
-    return {name: value.numpy() for name, value in served(images=tf.constant(images)).items()}
+    A session takes the graph as a server does: once, where `tf.saved_model.load` copies it for each
+    function.
+    """
+    import tensorflow as tf
+    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        loaded = SavedModelLoader(str(path)).load(session, ["serve"])
+        served = loaded.signature_def["serve_images"]
+        names = {name: output.name for name, output in served.outputs.items()}
+        answers: dict[str, np.ndarray] = session.run(names, {served.inputs["images"].name: images})
+    return answers
 
 
 def _network_function(network: ServedNetwork) -> Any:
@@ -72,16 +85,14 @@ def _network_function(network: ServedNetwork) -> Any:
     with recursion(2 * len(network.model.layers)):
         model = keras.Model(network.model.inputs[0], outputs)
 
-    values: list[list[np.ndarray]] = []
-    if network.constants:
-        for variables in (model.trainable_variables, model.non_trainable_variables):
-            values.append([keras.ops.convert_to_numpy(variable) for variable in variables])
-
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = network.ordered(images)
-        if values:
-            constants = ([tf.constant(value) for value in part] for part in values)
-            outputs, _ = model.stateless_call(*constants, images, training=False)
+        if network.constants:
+            values = [_stand_in(*numbered) for numbered in enumerate(_variables(network.model))]
+            known = len(model.trainable_variables)
+            outputs, _ = model.stateless_call(
+                values[:known], values[known:], images, training=False
+            )
         else:
             outputs = model(images, training=False)
         outputs = keras.tree.flatten(outputs)
@@ -94,6 +105,38 @@ def _network_function(network: ServedNetwork) -> Any:
     pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
     with nullcontext() if network.compile else without_xla():
         return tf.function(call, autograph=False).get_concrete_function(pictures)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    return [*model.trainable_variables, *model.non_trainable_variables]
+
+
+def _stand_in(number: int, variable: Any) -> tf.Tensor:
+    """A constant in place of a variable's value, of which the graph stores only one number.
+
+    TensorFlow copies the graphs of functions dozens of times before it writes them.
+    """
+    import tensorflow as tf
+
+    return tf.constant(0, variable.dtype, variable.shape, f"{WEIGHT}{number}")
+
+
+def _fill_in(folder: Path, variables: Sequence[Any]) -> None:
+    """Replace the stand-ins in a SavedModel by the values of the variables."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    file = folder / "saved_model.pb"
+    proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for function in proto.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Const" and node.name.startswith(WEIGHT):
+                variable = variables[int(node.name.removeprefix(WEIGHT))]
+                value = tf.make_tensor_proto(keras.ops.convert_to_numpy(variable))
+                node.attr["value"].tensor.CopyFrom(value)
+    file.write_bytes(proto.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(str(folder))
 
 
 def _functions(network: ServedNetwork) -> dict[str, Any]:

@@ -485,3 +485,27 @@ def test_a_file_is_converted_as_load_image_converts_it(shoes: Any, name: str) ->
     expected = np.asarray(model(keras_se.load_image(data, exported.WEIGHTS)))
     # A few pixels are one step off.
     np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)
+
+
+def test_weights_are_in_the_graph_once(tmp_path: Path) -> None:
+    """Whole, under a fingerprint of the file as it is."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    model = small_network()
+    path = keras_se.export(model, tmp_path / "net").path
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    stored = [
+        tf.make_ndarray(node.attr["value"].tensor)
+        for function in functions
+        for node in function.node_def
+        if node.name.startswith(saved_model.WEIGHT)
+    ]
+    fused = keras_se.fuse(model)
+    expected = [np.asarray(variable) for variable in fused.variables]
+    assert sorted(x.nbytes for x in stored) == sorted(x.nbytes for x in expected)
+    assert sum(map(np.sum, stored)) == pytest.approx(sum(map(np.sum, expected)), rel=1e-5)
+    kept = tf.saved_model.experimental.read_fingerprint(str(path)).saved_model_checksum
+    fingerprinting_utils.write_fingerprint(str(path))
+    assert tf.saved_model.experimental.read_fingerprint(str(path)).saved_model_checksum == kept

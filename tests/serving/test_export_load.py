@@ -17,7 +17,7 @@ from command_line import Run, assert_mistake
 from exported import NAMES, fashion
 from picture_files import encoded
 from PIL import Image
-from processes import resident
+from processes import alone, resident
 
 import keras_se
 from keras_se.data.datasets import load_pictures
@@ -155,3 +155,19 @@ def test_8_bits_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert_mistake(run(*arguments), folder / "cut.png")
     assert_mistake(run(*arguments[:-1], tmp_path / "nothing"), "representative")
     assert not target.exists()
+
+
+MEMORY = """
+import resource, sys
+import keras_se
+model = keras_se.SEResNet50(weights=None)
+weights = sum(variable.numpy().nbytes for variable in model.variables)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+keras_se.export(model, sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / weights)
+"""
+
+
+def test_memory(tmp_path: Path) -> None:
+    """Of a process that exports, in multiples of the weights; half of it runs the file."""
+    assert float(alone(MEMORY, tmp_path / "net")) < 25

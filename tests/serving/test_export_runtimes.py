@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -21,6 +20,7 @@ import training_runs
 from command_line import Run, assert_mistake
 from exported import NAMES, TOLERANCE, fashion, noise, small_network
 from places import EXAMPLES
+from processes import alone
 
 import keras_se
 from keras_se.serving import exporting
@@ -50,17 +50,6 @@ def base(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(model: keras.Model) -> np.ndarray:
     return np.asarray(model(fashion()))
-
-
-def alone(code: str, *arguments: object, **environment: str) -> str:
-    """What a fresh process without this package prints."""
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=kept | environment, cwd="/", capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 TENSORFLOW = """

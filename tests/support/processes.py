@@ -1,6 +1,8 @@
 """The memory of this process, and the surroundings of others that a test starts."""
 
 import os
+import subprocess
+import sys
 
 from places import SUPPORT
 
@@ -18,3 +20,14 @@ def resident() -> int:
     """Bytes of memory that this process has."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+def alone(code: str, *arguments: object, **environment: str) -> str:
+    """What a fresh process prints that does not look into the checkout."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=kept | environment, cwd="/", capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
