@@ -47,6 +47,7 @@ FORMATS = {
 
 
 def check_path(path: Any, chosen: Format, serving: bool, folder: bool) -> Path:
+    """Return the path to write, with `serving` a version's; raise a `ValueError` if it exists."""
     if not isinstance(path, str | Path) or not str(path):
         raise ValueError(f"`path` must be a path. Received: path={path!r}")
     path = Path(path)
@@ -71,6 +72,7 @@ def parts(path: Path) -> list[Path]:
 
 
 def check_modules(chosen: Format, serving: bool, representative: Any) -> None:
+    """Raise a `ValueError` unless all that the format needs is installed."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "export needs Keras' TensorFlow backend (KERAS_BACKEND=tensorflow). "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from dataclasses import replace
@@ -437,7 +436,7 @@ def test_another_function_is_not_published(tmp_path: Path, monkeypatch: pytest.M
         return {name: y + 0.01 if y.dtype == np.float32 else y for name, y in answers}
 
     right = exporting.FORMATS["tf_saved_model"]
-    wrong = exporting.FORMATS | {"tf_saved_model": dataclasses.replace(right, run=run)}
+    wrong = exporting.FORMATS | {"tf_saved_model": replace(right, run=run)}
     monkeypatch.setattr(exporting, "FORMATS", wrong)
     with pytest.raises(ValueError, match="nothing was written"):
         keras_se.export(small_network(), tmp_path / "net")

@@ -28,12 +28,15 @@ pytestmark = pytest.mark.export
 
 REQUESTS, THREADS = 2000, 8
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
-# Of the float32 networks on the test set.
+# Top-1 accuracy of the float32 networks on the test set.
 TOP1 = {"se_resnet20.fashion_mnist": 0.9468, "se_mobilenet_0_25.fashion_mnist": 0.9205}
 # Of 8-bit networks: points of top-1 on the test set, pictures with the same class, and the share of
 # the float32 file; ONNX keeps biases, scales and the names of many small operations.
 LOSS, AGREEMENT = 0.005, 0.96
-SHARE = {"litert": 0.4, "openvino": 0.36, "onnx": 0.56}
+SHARE = {
+    "se_resnet20.fashion_mnist": {"litert": 0.3, "openvino": 0.3, "onnx": 0.56},
+    "se_mobilenet_0_25.fashion_mnist": {"litert": 0.4, "openvino": 0.3, "onnx": 0.56},
+}
 
 
 def test_under_load(tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_under_load(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def test_part() -> tuple[np.ndarray, np.ndarray]:
+def fashion_test() -> tuple[np.ndarray, np.ndarray]:
     data: Any = load_pictures("fashion_mnist")
     return data["test"].pictures.astype("float32"), data["test"].labels
 
@@ -80,25 +83,30 @@ def test_8_bits(
     name: str,
     weights: str,
     input_type: str,
-    test_part: tuple[np.ndarray, np.ndarray],
+    fashion_test: tuple[np.ndarray, np.ndarray],
     tmp_path: Path,
 ) -> None:
-    model, suffix, (pictures, labels) = keras_se.get_model(weights), SUFFIXES[name], test_part
+    model, suffix, (pictures, labels) = keras_se.get_model(weights), SUFFIXES[name], fashion_test
+    (calibration,) = sources.pictures("fashion_mnist")
+    assert calibration[0].shape == (300, 28, 28, 1)
     floats = keras_se.export(model, tmp_path / f"net{suffix}", name)
     small = keras_se.export(
         model, tmp_path / f"net8{suffix}", name, input_type=input_type,
-        representative=sources.pictures("fashion_mnist"),
+        representative=iter([calibration]),
     )  # fmt: skip
     run = exporting.FORMATS[name].run
-    (scores,) = run(small.path, pictures.astype(input_type), 500)
-    top1 = float(np.mean(scores.argmax(1) == labels))
-    print(name, weights, input_type, top1, small.bytes / floats.bytes, small.agreement)
-    assert top1 > TOP1[weights] - LOSS
+    top1 = [
+        float(np.mean(run(report.path, pictures.astype(kind), 500)[0].argmax(1) == labels))
+        for report, kind in ((floats, "float32"), (small, input_type))
+    ]
+    print(name, weights, input_type, *top1, small.bytes / floats.bytes, small.agreement)
+    assert top1[0] == pytest.approx(TOP1[weights], abs=0.0005)
+    assert top1[1] > top1[0] - LOSS
     # OpenVINO's description of the graph is text, as large as the weights of so small a network.
     weights_of = [report.path.with_suffix(".bin") for report in (floats, small)]
     sizes = [file.stat().st_size for file in weights_of] if name == "openvino" else []
     sizes = sizes or [floats.bytes, small.bytes]
-    assert sizes[1] <= SHARE[name] * sizes[0]
+    assert sizes[1] <= SHARE[weights][name] * sizes[0]
     # The report, from the calibration pictures and their labels.
     train: Any = load_pictures("fashion_mnist")["train"][:300]
     (scores,) = run(small.path, train.pictures.astype(input_type), 300)
@@ -169,5 +177,5 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / wei
 
 
 def test_memory(tmp_path: Path) -> None:
-    """Of a process that exports, in multiples of the weights; half of it runs the file."""
+    """`export` takes less than 25 times the memory of the weights; the check takes half of that."""
     assert float(alone(MEMORY, tmp_path / "net")) < 25

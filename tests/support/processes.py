@@ -23,7 +23,7 @@ def resident() -> int:
 
 
 def alone(code: str, *arguments: object, **environment: str) -> str:
-    """What a fresh process prints that does not look into the checkout."""
+    """Run code in a fresh process outside the checkout, and return its output."""
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
