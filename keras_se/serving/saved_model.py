@@ -59,17 +59,54 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """Run the file on images; answers are by name.
 
     A session takes the graph as a server does: once, where `tf.saved_model.load` copies it for each
-    function.
+    function. It still copies constants a dozen times, so the file's weights become variables first.
     """
     import tensorflow as tf
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
+    loader = SavedModelLoader(str(path))
+    weights = _as_variables(loader.saved_model)
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        loaded = SavedModelLoader(str(path)).load(session, ["serve"])
+        loaded = loader.load(session, ["serve"])
+        assigned, values = [], {}
+        for name, weight in weights.items():
+            handle = tf.raw_ops.VarHandleOp(
+                dtype=weight.dtype, shape=weight.shape, shared_name=name
+            )
+            value = tf.compat.v1.placeholder(weight.dtype, weight.shape)
+            assigned.append(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
+            values[value] = weight
+        session.run(assigned, values)
         served = loaded.signature_def["serve_images"]
         names = {name: output.name for name, output in served.outputs.items()}
         answers: dict[str, np.ndarray] = session.run(names, {served.inputs["images"].name: images})
     return answers
+
+
+def _as_variables(saved: Any) -> dict[str, np.ndarray]:
+    """Make a SavedModel read its weights from variables; gives its constants by name.
+
+    Each `Const` becomes an `Identity` of the variable that is shared under its name.
+    """
+    import tensorflow as tf
+
+    weights = {}
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        for node in [n for n in function.node_def if n.op == "Const" and n.name.startswith(WEIGHT)]:
+            tensor, kind = node.attr["value"].tensor, node.attr["dtype"]
+            weights[node.name] = tf.make_ndarray(tensor)
+            handle = function.node_def.add(name=f"{node.name}_handle", op="VarHandleOp")
+            handle.attr["dtype"].CopyFrom(kind)
+            handle.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            handle.attr["shared_name"].s = node.name.encode()
+            read = function.node_def.add(name=f"{node.name}_read", op="ReadVariableOp")
+            read.input.append(f"{handle.name}:resource:0")
+            read.attr["dtype"].CopyFrom(kind)
+            node.op = "Identity"
+            node.input.append(f"{read.name}:value:0")
+            node.attr["T"].CopyFrom(kind)
+            del node.attr["value"], node.attr["dtype"]
+    return weights
 
 
 def _network_function(network: ServedNetwork) -> Any:
