@@ -9,7 +9,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from keras_se.inspection import layers_of
 from keras_se.serving.blocked_gates import with_blocked_gates
 from keras_se.serving.network import ServedNetwork, without_xla
+from keras_se.serving.onnx_weights import fill_in
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,6 +36,10 @@ DIMENSIONS = {
 }
 
 
+# Larger weights are inputs of an ONNX graph until it is finished, in bytes.
+SMALL = 2**14
+
+
 def _frozen(network: ServedNetwork) -> Any:
     """The network as a TensorFlow function with constant weights."""
     import tensorflow as tf
@@ -43,15 +48,51 @@ def _frozen(network: ServedNetwork) -> Any:
     )
 
     def predictions(images: tf.Tensor) -> list[tf.Tensor]:
-        answers = network.answers(tf.cast(images, tf.float32))
-        return [
-            tf.identity(y, name) for name, y in zip(names(network), answers.values(), strict=True)
-        ]
+        return _named(network, network.answers(tf.cast(images, tf.float32)))
 
-    spec = tf.TensorSpec((network.batch, *network.shape), network.input_type, INPUT)
     with without_xla():
-        function = tf.function(predictions, autograph=False).get_concrete_function(spec)
+        function = tf.function(predictions, autograph=False).get_concrete_function(_spec(network))
     return convert_variables_to_constants_v2(function)
+
+
+def _open(network: ServedNetwork) -> tuple[Any, dict[str, np.ndarray]]:
+    """The network as a TensorFlow function that takes its large weights after the images; those."""
+    import tensorflow as tf
+
+    model = network.model
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    arrays = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    numbered = {f"weight_{n}": array for n, array in enumerate(arrays)}
+    large = {name: array for name, array in numbered.items() if array.nbytes > SMALL}
+
+    def predictions(images: tf.Tensor, *weights: tf.Tensor) -> list[tf.Tensor]:
+        given = dict(zip(large, weights, strict=True))
+        values = [
+            given[name] if name in given else tf.constant(array) for name, array in numbered.items()
+        ]
+        known = len(model.trainable_variables)
+        outputs, _ = model.stateless_call(
+            values[:known], values[known:], network.ordered(tf.cast(images, tf.float32)),
+            training=False,
+        )  # fmt: skip
+        return _named(network, network.scored(keras.tree.flatten(outputs)))
+
+    specs = [tf.TensorSpec(array.shape, array.dtype, name) for name, array in large.items()]
+    with without_xla():
+        function = tf.function(predictions, autograph=False)
+        return function.get_concrete_function(_spec(network), *specs), large
+
+
+def _spec(network: ServedNetwork) -> tf.TensorSpec:
+    import tensorflow as tf
+
+    return tf.TensorSpec((network.batch, *network.shape), network.input_type, INPUT)
+
+
+def _named(network: ServedNetwork, answers: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    import tensorflow as tf
+
+    return [tf.identity(y, name) for name, y in zip(names(network), answers.values(), strict=True)]
 
 
 def names(network: ServedNetwork) -> list[str]:
@@ -78,17 +119,18 @@ def convert_to_onnx(
     import onnx
     import tf2onnx
 
-    function = _frozen(network)
+    function, weights = _open(network)
     with _without_copies():
         proto, _ = tf2onnx.convert.from_graph_def(
             function.graph.as_graph_def(),
             name=network.model.name,
-            input_names=[f"{INPUT}:0"],
+            input_names=[f"{name}:0" for name in (INPUT, *weights)],
             output_names=[output.name for output in function.outputs],
             opset=OPSET,
-            tensors_to_rename={f"{INPUT}:0": INPUT}
+            tensors_to_rename={f"{name}:0": name for name in (INPUT, *weights)}
             | {y.name: name for y, name in zip(function.outputs, names(network), strict=True)},
         )
+    fill_in(proto, weights)
     dimensions = DIMENSIONS[len(network.shape) - 1]
     for value in (*proto.graph.input, *proto.graph.output):
         for dimension, name in zip(value.type.tensor_type.shape.dim, dimensions, strict=False):
