@@ -13,9 +13,9 @@ import numpy as np
 import keras_se
 from keras_se.benchmarking import networks
 from keras_se.benchmarking.inputs import Input, of_file, of_model
-from keras_se.benchmarking.report import WITHOUT_SE, Case
+from keras_se.benchmarking.report import TEXT, WITHOUT_SE, Case
 from keras_se.benchmarking.runtimes import ALL, KERAS, OWN, PRECISIONS, check_runtime, runtime_of
-from keras_se.checks import one_of
+from keras_se.checks import one_of, tuple_of
 from keras_se.serving.description import transform_of
 from keras_se.serving.formats import FORMATS
 
@@ -64,6 +64,9 @@ def choose(
     whats: Sequence[str], runtimes: Sequence[str], plain: bool, precisions: Sequence[str]
 ) -> Chosen:
     """Check the names; every precision must be supported by a runtime."""
+    several = tuple_of(TEXT, "one or more names", least=1)
+    for name, given in (("what", whats), ("runtime", runtimes), ("precision", precisions)):
+        several(name, given)
     for runtime in runtimes:
         one_of(*ALL)("runtime", runtime)
     for precision in precisions:
@@ -75,15 +78,16 @@ def choose(
         format = runtime_of(Path(what))
         if format is not None:
             files[what] = _pairs_of_file(format, precisions)
-        elif plain and what not in keras_se.list_models():
-            raise ValueError(
-                "`plain` is only supported with names of builders and exported files. "
-                f"Received: what={what!r}"
-            )
+    built = [what for what in names if what not in files]
+    if plain and not (built and set(built) <= set(keras_se.list_models())):
+        raise ValueError(
+            "`plain` is only supported with names of builders, and exported files beside them. "
+            f"Received: what={', '.join(names)}"
+        )
     asked = [(r, p) for r in dict.fromkeys(runtimes) for p in dict.fromkeys(precisions)]
-    asked = asked if len(files) < len(names) else []
+    asked = asked if built else []
     pairs = [(runtime, p) for runtime, p in asked if p in ALL[runtime].precisions]
-    supported = {p for _, p in (*pairs, *(pair for several in files.values() for pair in several))}
+    supported = {p for _, p in (*pairs, *(pair for own in files.values() for pair in own))}
     for precision in precisions:
         # A file has a precision of its own, which is what it is by default.
         if precision not in supported and (asked or precision != "float32"):
@@ -175,7 +179,8 @@ class Exports:
             known = transform_of(model)
             options["representative"] = noise((NOISE, known.height, known.width, known.channels))
         made = keras_se.export(model, path, runtime, fuse=self.fuse, image_bytes=False, **options)
-        self.constant_gates += [f"{what} in {runtime}: {gate}" for gate in made.constant_gates]
+        if made.constant_gates:
+            self.constant_gates.append(f"{what} in {runtime}: {', '.join(made.constant_gates)}")
         return path
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Run, assert_mistake
 
+import keras_se
 from keras_se.benchmarking import benchmark, plan, runtimes
 from keras_se.benchmarking.plan import Exports
 from keras_se.serving.formats import FORMATS
@@ -57,6 +59,15 @@ def test_int8_and_what_is_skipped(run: Run) -> None:
     assert pairs == [("litert", "float32"), ("litert", "int8"), ("keras", "float32")]
     assert report["skipped"] == ["keras in int8"]
     assert "noise" in report["conditions"]["int8"]
+
+
+def test_a_twin_beside_a_file(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "peer"
+    keras_se.SEResNet20(weights=None, input_shape=(28, 28, 3)).export(path, verbose=False)
+    report = report_of(run, path, "--plain", "--runtime", "keras", "--size", 28)
+    found = [(line["network"], line["precision"]) for line in report["lines"]]
+    names = ("SEResNet20 without SE", "SEResNet20")
+    assert found == [*((name, "float32") for name in names), (str(path), "own")]
 
 
 @pytest.mark.export
@@ -115,6 +126,18 @@ def test_a_process_that_fails(
 ])  # fmt: skip
 def test_mistakes(run: Run, arguments: list[str], words: list[str]) -> None:
     assert_mistake(run("benchmark", *SMALL, *arguments), *words)
+
+
+@pytest.mark.parametrize(("arguments", "name"), [
+    ({"whats": "SEResNet20"}, "what"),
+    ({"runtimes": []}, "runtime"),
+    ({"precisions": ()}, "precision"),
+    ({"batches": []}, "batch"),
+    ({"sizes": [28]}, "size"),
+])  # fmt: skip
+def test_mistakes_in_python(arguments: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        benchmark.benchmark(**{"whats": ["SEResNet20"]} | arguments)
 
 
 def test_a_module_that_8_bits_need(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,7 @@ def test_a_layout_that_is_not_clear(run: Run, tmp_path: Path, shape: tuple[int, 
 @pytest.mark.parametrize(("options", "words"), [
     (("--size", "31x33"), ["`size` must be that of", "33x31", "size=31x33"]),
     (("--precision", "bfloat16"), ["'bfloat16'"]),
+    (("--plain",), ["`plain`", "builders"]),
 ])  # fmt: skip
 def test_mistakes(run: Run, tmp_path: Path, options: tuple[str, ...], words: list[str]) -> None:
     assert_mistake(run("benchmark", peer(tmp_path / "peer", 3, 33, 31), *options), *words)
