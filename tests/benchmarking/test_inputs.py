@@ -110,7 +110,7 @@ def test_only_pictures(tmp_path: Path) -> None:
         of_file(str(path), "onnx")
 
 
-def test_channels_first_pictures_are_noise_of_that_shape(run: Run, tmp_path: Path) -> None:
+def test_channels_first_answers(tmp_path: Path) -> None:
     from keras_se.benchmarking.benchmark import pictures, subject
 
     path = peer(tmp_path / "peer", 3, 33, 31)
