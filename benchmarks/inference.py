@@ -1,176 +1,205 @@
 """Exported networks beside each other and beside their peers: the figures of batch 1 and 8.
 
-    python benchmarks/inference.py FOLDER                     # writes the files, some minutes
-    python benchmarks/inference.py FOLDER --runtime openvino  # those of a runtime, and times them
+    python benchmarks/inference.py FOLDER                     # everything, an hour
+    python benchmarks/inference.py FOLDER --runtime openvino  # one runtime
 
-224 x 224, in turn in one process, all the cores that it may use (`taskset -c 0,1` for two). The
-files of the peers are written by their own packages in processes of their own. A run replaces its
-sections of `benchmarks/inference.md`.
+224 x 224, in turn in one process, all the cores that it may use (`taskset -c 0,1` for two), by
+`keras_se.benchmarking`. The peers' files are written to the folder by their own packages in
+processes of their own. A run replaces its sections of `benchmarks/inference.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-SIZE, BATCHES, ROUNDS = 224, (1, 8), 20
+if TYPE_CHECKING:
+    from keras_se.benchmarking.report import Line, Report
+
+SIDE, BATCHES, ROUNDS = 224, (1, 8), 20
 RESULTS = Path(__file__).with_suffix(".md")
 
-SE, PLAIN, RESNEXT = "SE-ResNet-50", "ResNet-50", "SE-ResNeXt-50"
+SE, RESNEXT = "SEResNet50", "SEResNeXt50"
+PLAIN = f"{SE} without SE"
 KERAS = "keras.applications.ResNet50"
 QUBVEL, ZERO = "SE-ResNet-50 of image-classifiers", "SE-ResNet-50 of ZeroModels"
-SE_AS_BUILT, PLAIN_AS_BUILT = f"{SE}, not fused", f"{PLAIN}, not fused"
-
-# Builder, whether without SE, and whether fused.
-OURS = {
-    SE: ("SEResNet50", False, True),
-    PLAIN: ("SEResNet50", True, True),
-    RESNEXT: ("SEResNeXt50", False, True),
-    SE_AS_BUILT: ("SEResNet50", False, False),
-    PLAIN_AS_BUILT: ("SEResNet50", True, False),
-}
+TIMM = "SE-ResNet-50 of timm"
+F32, BF16, INT8, OWN = "float32", "bfloat16", "int8", "own"
 
 
-def _keras() -> Any:
+def _saved(model: Any, path: Path) -> None:
+    """Write a SavedModel as users of any version of Keras do."""
+    from keras_se.benchmarking.networks import settle
+
+    settle(model, (None, SIDE, SIDE, 3))
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.export(str(path))
+
+
+def _keras(path: Path) -> None:
     import keras
 
-    return keras.applications.ResNet50(weights=None)
+    _saved(keras.applications.ResNet50(weights=None), path)
 
 
-def _qubvel() -> Any:
+def _qubvel(path: Path) -> None:
     from classification_models.tfkeras import Classifiers
 
-    return Classifiers.get("seresnet50")[0](input_shape=(SIZE, SIZE, 3), weights=None)
+    _saved(Classifiers.get("seresnet50")[0](input_shape=(SIDE, SIDE, 3), weights=None), path)
 
 
-def _zero() -> Any:
+def _zero(path: Path) -> None:
     from zeromodels.models.senet import SENetImageClassify
 
-    return SENetImageClassify(depths=[3, 4, 6, 3])
+    _saved(SENetImageClassify(depths=[3, 4, 6, 3]), path)
 
 
-PEERS: dict[str, Callable[[], Any]] = {KERAS: _keras, QUBVEL: _qubvel, ZERO: _zero}
+def _timm(path: Path) -> None:
+    import timm
+    import torch
 
-# Network and runtime, in the order in which they are timed.
-FUSED = (SE, PLAIN, RESNEXT)
+    torch.manual_seed(0)
+    model = timm.create_model("seresnet50", pretrained=False)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            # As `networks.settle`: some layers initialise gamma to zero.
+            layer.momentum = 1.0
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(layer.bias, -0.3, 0.3)
+    pictures = 255 * torch.rand(8, 3, SIDE, SIDE)
+    with torch.no_grad():
+        model.train()(pictures)
+    any_batch = {"images": {0: "batch"}, "predictions": {0: "batch"}}
+    torch.onnx.export(
+        model.eval(), (pictures[:2],), str(path), input_names=["images"],
+        output_names=["predictions"], dynamic_axes=any_batch, dynamo=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How a peer's file is written."""
+
+    write: Callable[[Path], None]
+    suffix: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+PEERS = {
+    KERAS: Peer(_keras),
+    QUBVEL: Peer(_qubvel, environment={"TF_USE_LEGACY_KERAS": "1"}),
+    ZERO: Peer(_zero),
+    TIMM: Peer(_timm, ".onnx"),
+}
+# Peers and precisions of each runtime; a peer is in the precision of its file.
 RUNS = {
-    "tf_saved_model": [(name, "tf_saved_model") for name in (*OURS, *PEERS)],
-    "openvino": [
-        *((name, "openvino") for name in FUSED),
-        *((name, "tf_saved_model") for name in (QUBVEL, ZERO)),
-    ],
-    "onnx": [(name, "onnx") for name in FUSED],
-    "litert": [(name, "litert") for name in FUSED],
+    "tf_saved_model": ((KERAS, QUBVEL, ZERO), (F32,)),
+    "openvino": ((KERAS, QUBVEL, ZERO), (F32, BF16, INT8)),
+    "onnx": ((TIMM,), (F32,)),
+    "litert": ((), (F32, INT8)),
 }
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The first must take at most so much of the second's time, both in this precision.
-
-    A peer is always in float32.
-    """
+    """The first must take at most so much of the second's time."""
 
     network: str
     against: str
     at_most: float
-    precision: str = "float32"
+    precision: str = F32
+    against_precision: str = F32
+    batches: tuple[int, ...] = BATCHES
 
 
-# Of each runtime: what Squeeze-and-Excitation and the groups cost.
-COSTS = [Bound(SE, PLAIN, 1.05), Bound(RESNEXT, SE, 1.15)]
+def beside(peer: str, at_most: float, precision: str = F32, *batches: int) -> Bound:
+    """A bound of SE-ResNet-50 beside a peer."""
+    return Bound(SE, peer, at_most, precision, OWN, batches or BATCHES)
+
+
+SMALL = Bound(SE, SE, 0.45, INT8, F32)
+GROUPS = Bound(RESNEXT, SE, 1.15)
 BOUNDS = {
     "tf_saved_model": [
-        Bound(SE, KERAS, 0.92),
-        Bound(SE, QUBVEL, 0.85),
-        Bound(SE, ZERO, 0.85),
-        *COSTS,
-        Bound(SE_AS_BUILT, PLAIN_AS_BUILT, 1.08),
+        beside(KERAS, 0.80, F32, 1),
+        beside(KERAS, 0.85, F32, 8),
+        beside(QUBVEL, 0.85),
+        beside(ZERO, 0.85),
+        Bound(SE, PLAIN, 1.06),
+        GROUPS,
     ],
     "openvino": [
-        Bound(SE, QUBVEL, 0.62),
-        Bound(SE, ZERO, 0.62),
-        *COSTS,
-        Bound(SE, QUBVEL, 0.33, "bfloat16"),
-        Bound(SE, ZERO, 0.33, "bfloat16"),
-        Bound(SE, PLAIN, 1.05, "bfloat16"),
-        Bound(RESNEXT, SE, 1.15, "bfloat16"),
+        beside(QUBVEL, 0.62),
+        beside(ZERO, 0.62),
+        # The best of Keras' peers is the fastest, so that the bound holds for each.
+        *(beside(peer, 0.30, BF16) for peer in (KERAS, QUBVEL, ZERO)),
+        Bound(SE, PLAIN, 1.12),
+        Bound(SE, PLAIN, 1.08, BF16, BF16),
+        GROUPS,
+        Bound(RESNEXT, SE, 1.15, BF16, BF16),
+        SMALL,
     ],
-    "onnx": COSTS,
-    "litert": COSTS,
+    "onnx": [beside(TIMM, 0.75), Bound(SE, PLAIN, 1.06), GROUPS],
+    "litert": [Bound(SE, PLAIN, 1.05), GROUPS, SMALL],
 }
 
 
-def file(folder: Path, name: str, runtime: str) -> Path:
-    """Where the network is in the runtime's format."""
-    from keras_se.benchmarking.runtimes import RUNTIMES
-
-    stem = name.replace(", ", "-").replace(" ", "-").replace(".", "_")
-    return folder / f"{stem}-{runtime}{RUNTIMES[runtime].suffix}"
+def file(folder: Path, peer: str) -> Path:
+    """Where a peer's file is."""
+    return folder / f"{peer.replace(' ', '-').replace('.', '_')}{PEERS[peer].suffix}"
 
 
-def write(folder: Path, name: str, runs: Sequence[str]) -> None:
-    """Write the formats of one network that the runs need and that are not there yet."""
-    runtimes = {runtime for run in runs for other, runtime in RUNS[run] if other == name}
-    missing = {r: path for r in sorted(runtimes) if not (path := file(folder, name, r)).exists()}
-    if not missing:
-        return
-    print(f"writing {name}: {', '.join(missing)}", flush=True)
-    import keras_se
-    from keras_se.benchmarking.networks import build, settle
-
-    if name in PEERS:
-        (path,) = missing.values()
-        model = settle(PEERS[name](), (None, SIZE, SIZE, 3))
-        # As users of any version of Keras do.
-        temporary = path.with_suffix(".tmp")
-        with contextlib.redirect_stdout(io.StringIO()):
-            model.export(str(temporary))
-        temporary.rename(path)
-        return
-    builder, plain, fused = OURS[name]
-    model = build(builder, SIZE, plain)
-    for runtime, path in missing.items():
-        keras_se.export(model, path, runtime, fuse=fused, image_bytes=False)
+def write(folder: Path, peer: str) -> None:
+    """Write a peer's file."""
+    path = file(folder, peer)
+    temporary = path.with_name(f"unfinished-{path.name}")
+    PEERS[peer].write(temporary)
+    temporary.rename(path)
 
 
-def write_all(folder: Path, runs: Sequence[str]) -> None:
-    """Each network in a process of its own: not all live with the same Keras."""
-    chosen = [part for run in runs for part in ("--runtime", run)]
-    for name in (*OURS, *PEERS):
-        legacy = {"TF_USE_LEGACY_KERAS": "1"} if name == QUBVEL else {}
-        command = [sys.executable, __file__, str(folder), "--write", name, *chosen]
-        subprocess.run(command, check=True, env=os.environ | legacy)
+def write_missing(folder: Path, peers: Sequence[str]) -> None:
+    """Write the files that are not there, each in a process: not all live with one Keras."""
+    for peer in peers:
+        if not file(folder, peer).exists():
+            print(f"writing {peer}", flush=True)
+            command = [sys.executable, __file__, str(folder), "--write", peer]
+            subprocess.run(command, check=True, env=os.environ | PEERS[peer].environment)
 
 
-def run(folder: Path, runtime: str, batch: int, rounds: int) -> None:
-    """Time the networks of a runtime, print the section of the results, and keep it."""
-    from keras_se.benchmarking.benchmark import lines, pictures, subject
-    from keras_se.benchmarking.runtimes import RUNTIMES, precisions
-    from keras_se.benchmarking.timing import PACKAGES, conditions, cores, described, ratio
+def run(folder: Path, runtime: str, batches: Sequence[int], rounds: int) -> None:
+    """Time the networks of a runtime, print a section per batch size, and keep it."""
+    from keras_se.benchmarking.benchmark import benchmark
+    from keras_se.benchmarking.runtimes import precisions
 
-    images = pictures((batch, SIZE, SIZE, 3))
-    subjects = [
-        subject(name, one, file(folder, name, one), images, cores(), precision)
-        for name, one in RUNS[runtime]
-        for precision in precisions(one)
-    ]
-    found, seconds = lines(subjects, rounds)
-    times = {(s.network, s.precision): t for s, t in zip(subjects, seconds, strict=True)}
-    packages = dict.fromkeys((*PACKAGES, *(RUNTIMES[one].package for _, one in RUNS[runtime])))
-    date = datetime.datetime.now(datetime.UTC).date()
+    peers, wanted = RUNS[runtime]
+    names = {str(file(folder, peer)): peer for peer in peers}
+    report = benchmark(
+        (SE, RESNEXT, *names), [runtime], plain=True, batches=batches, sizes=[(SIDE, SIDE)],
+        rounds=rounds, precisions=[one for one in wanted if one in precisions(runtime)],
+    )  # fmt: skip
+    for setting in report.settings():
+        found = [replace(line, network=names.get(line.network, line.network)) for line in setting]
+        section = described_section(runtime, report, found)
+        print(f"\n{section}", flush=True)
+        _keep(section)
+
+
+def described_section(runtime: str, report: Report, found: Sequence[Line]) -> str:
+    """The section of one batch size: figures, and what became of the bounds."""
+    from keras_se.benchmarking.timing import described
+
+    batch = found[0].pictures[0]
     text = [
         f"## {runtime}, batch {batch}",
-        f"{date}, {described(conditions(packages))}; {SIZE} x {SIZE}, {rounds} rounds.",
+        f"{described(report.conditions)}; {SIDE} x {SIDE}.",
         "\n".join([
             "| network | runtime | precision | median ms (quartiles) | pictures/s |",
             "| --- | --- | --- | --- | ---: |",
@@ -183,25 +212,20 @@ def run(folder: Path, runtime: str, batch: int, rounds: int) -> None:
         "\n".join([
             "| ratio | precision | measured | at most | |",
             "| --- | --- | ---: | ---: | --- |",
-            *(_judged(bound, times, ratio) for bound in BOUNDS[runtime]),
+            *(_judged(bound, found) for bound in BOUNDS[runtime] if batch in bound.batches),
         ]),
     ]  # fmt: skip
-    section = "\n\n".join(text)
-    print(f"\n{section}", flush=True)
-    _keep(section)
+    return "\n\n".join(text)
 
 
-def _judged(
-    bound: Bound,
-    times: dict[tuple[str, str], list[float]],
-    ratio: Callable[[Sequence[float], Sequence[float]], float],
-) -> str:
-    own = times.get((bound.network, bound.precision))
-    of = "float32" if bound.against in PEERS else bound.precision
-    start = f"| {bound.network} / {bound.against} | {bound.precision} |"
+def _judged(bound: Bound, found: Sequence[Line]) -> str:
+    lines = {(line.network, line.precision): line for line in found}
+    own = lines.get((bound.network, bound.precision))
+    both = dict.fromkeys((bound.precision, bound.against_precision))
+    start = f"| {bound.network} / {bound.against} | {' / '.join(both)} |"
     if own is None:
         return f"{start} | {bound.at_most} | not on this CPU |"
-    value = ratio(own, times[bound.against, of])
+    value = own.ratio_to(lines[bound.against, bound.against_precision])
     verdict = "" if value <= bound.at_most else "**missed**"
     return f"{start} {value:.3f} | {bound.at_most} | {verdict} |"
 
@@ -218,20 +242,19 @@ def _keep(section: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="of the exported files")
-    parser.add_argument("--runtime", choices=RUNS, action="append", default=[])
+    parser.add_argument("folder", type=Path, help="of the peers' files")
+    parser.add_argument("--runtime", choices=RUNS, action="append")
     parser.add_argument("--batch", choices=BATCHES, action="append", type=int)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--write", choices=(*OURS, *PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--write", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.write:
-        write(options.folder, options.write, options.runtime)
+        write(options.folder, options.write)
         return
-    write_all(options.folder, options.runtime or [*RUNS])
-    for runtime in options.runtime:
-        for batch in options.batch or BATCHES:
-            run(options.folder, runtime, batch, options.rounds)
+    for runtime in options.runtime or RUNS:
+        write_missing(options.folder, RUNS[runtime][0])
+        run(options.folder, runtime, options.batch or BATCHES, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the time of an exported network goes: milliseconds of one batch by kind of operation.
 
-    python benchmarks/operations.py FOLDER --runtime openvino            # files of inference.py
-    python benchmarks/operations.py FOLDER --runtime onnx --batch 8
+    python benchmarks/operations.py --runtime openvino
+    python benchmarks/operations.py --runtime onnx --batch 8
 
 SE-ResNet-50, its plain twin and SE-ResNeXt-50 in turn, as each runtime itself counts; being
 counted costs something, so that the sums are larger than the times in `inference.md`. LiteRT tells
@@ -20,10 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inference import FUSED, PLAIN, SE, SIZE, file
 
 from keras_se.benchmarking.benchmark import pictures
+from keras_se.benchmarking.plan import Exports
 from keras_se.benchmarking.timing import conditions, cores, described
+
+SIZE = 224
+SE, PLAIN, RESNEXT = "SE-ResNet-50", "ResNet-50", "SE-ResNeXt-50"
+# Builder, and whether without SE.
+NETWORKS = {SE: ("SEResNet50", False), PLAIN: ("SEResNet50", True), RESNEXT: ("SEResNeXt50", False)}
 
 # Answers once and tells the milliseconds of each kind of operation.
 Counted = Callable[[], Mapping[str, float]]
@@ -113,18 +118,24 @@ LOAD: dict[str, Callable[[Path, np.ndarray], Counted]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="of the files that inference.py wrote")
     parser.add_argument("--runtime", choices=LOAD, required=True)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     images = pictures((options.batch, SIZE, SIZE, 3))
-    counted: dict[str, Any] = {
-        name: LOAD[options.runtime](file(options.folder, name, options.runtime), images)
-        for name in FUSED
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        compare(options.runtime, images, options.rounds, Exports(Path(folder), fuse=True))
+
+
+def compare(runtime: str, images: np.ndarray, count_of_rounds: int, exports: Exports) -> None:
+    """Export the networks, let the runtime count in turn, and print the medians."""
+    pair = (runtime, "float32")
+    counted: dict[str, Any] = {}
+    for name, (builder, plain) in NETWORKS.items():
+        _, files = exports.of(builder, plain, (SIZE, SIZE), [pair])
+        counted[name] = LOAD[runtime](files[pair], images)
     rounds: dict[str, list[Mapping[str, float]]] = {name: [] for name in counted}
-    for number in range(3 + options.rounds):
+    for number in range(3 + count_of_rounds):
         for name, count in counted.items():
             found = count()
             if number >= 3:
@@ -136,8 +147,8 @@ def main() -> None:
         }
         for name, all_found in rounds.items()
     }
-    print(f"{described(conditions())}; {options.runtime}, batch {options.batch}\n")
-    names = list(FUSED)
+    print(f"{described(conditions())}; {runtime}, batch {len(images)}\n")
+    names = list(NETWORKS)
     print("| operation | " + " | ".join(names) + " | SE - plain |")
     print("| --- |" + " ---: |" * (len(names) + 1))
     kinds = {kind for found in medians.values() for kind in found}

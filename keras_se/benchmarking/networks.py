@@ -24,9 +24,8 @@ def check(what: str) -> None:
     """Raise a `ValueError` unless `build` knows the name, or it is an exported file."""
     builders, sets = keras_se.list_models(), [entry.name for entry in known_weights()]
     known = (
-        what in builders
+        is_built(what)
         or find_set(what) is not None
-        or _application(what) is not None
         or model_file(what) is not None
         or runtime_of(Path(what)) is not None
     )
@@ -35,19 +34,24 @@ def check(what: str) -> None:
         raise ValueError(unknown_choice("what", what, [*builders, *sets], more))
 
 
-def build(what: str, size: int | None = None, plain: bool = False) -> keras.Model:
+def is_built(what: str) -> bool:
+    """Whether the name is that of a builder, which takes a size."""
+    return what in keras_se.list_models() or _application(what) is not None
+
+
+def build(what: str, size: int | tuple[int, int] | None = None, plain: bool = False) -> keras.Model:
     """Build a network by name; one without weights gets BatchNorm statistics as if trained.
 
-    `size` replaces a builder's own input size; `plain` leaves out Squeeze-and-Excitation.
+    `size` replaces a builder's own height and width; `plain` leaves out Squeeze-and-Excitation.
     """
-    application = _application(what)
-    if what not in keras_se.list_models() and application is None:
+    if not is_built(what):
         return keras_se.get_model(what)
     options: dict[str, Any] = {"se": None} if plain else {}
     if size is not None:
         first = keras.config.image_data_format() == "channels_first"
-        options["input_shape"] = (3, size, size) if first else (size, size, 3)
-    model = (application or getattr(keras_se, what))(weights=None, **options)
+        sides = (size, size) if isinstance(size, int) else size
+        options["input_shape"] = (3, *sides) if first else (*sides, 3)
+    model = (_application(what) or getattr(keras_se, what))(weights=None, **options)
     return settle(model, model.input_shape)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.checks import one_of
+from keras_se.benchmarking.inputs import Shape, interpreter_of, partial, signature, sizes
+from keras_se.resolve import load_keras
+from keras_se.serving.description import network_of
 
-# Signatures that take pictures: that of `keras_se.export`, that of Keras and other packages.
-SIGNATURES = ("serve_images", "serving_default")
-# OpenVINO's name of each precision, and the CPU capability that it needs.
-PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16")}
+# OpenVINO's name of each precision, and the CPU capability that it needs. In a file of 8-bit
+# integers it is the precision of the remaining operations.
+PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "int8": ("f32", "INT8")}
+# Precision of a given file in a runtime that cannot change it.
+OWN = "own"
 
 Answer = Callable[[], Any]
 
@@ -28,37 +30,33 @@ class Runtime:
     Attributes:
         suffix: Suffix of the file; "" for a folder.
         package: The required package, whose version is reported with the figures.
-        load: Takes the file, a batch of pictures, float32 `(batch, H, W, C)` in 0..255, the number
-            of threads and the precision; returns a function that runs the file on the batch.
+        precisions: The precisions that it supports.
+        load: Takes the file, a batch of pictures, float32 in 0..255, the number of threads and the
+            precision; returns a function that runs the file on the batch.
     """
 
     suffix: str
     package: str
+    precisions: tuple[str, ...]
     load: Callable[[Path, np.ndarray, int, str], Answer]
 
 
-def _check_shape(shape: Sequence[int], images: np.ndarray) -> None:
-    """Raise a `ValueError` unless the pictures have the shape, where -1 is any size.
+def _check_shape(shape: Shape, images: np.ndarray) -> None:
+    """Raise a `ValueError` unless the pictures have the shape.
 
     Some runtimes do not check it and compute something from pictures of any size.
     """
-    if any(own not in (-1, given) for own, given in zip(shape, images.shape, strict=True)):
-        raise ValueError(f"it takes {'x'.join(map(str, shape))}, -1 being any number")
+    if any(own not in (None, given) for own, given in zip(shape, images.shape, strict=True)):
+        raise ValueError(f"it takes {'x'.join(str(size or 'any') for size in shape)}")
 
 
 def _saved_model(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
     import tensorflow as tf
 
+    name, argument, shape = signature(path)
+    _check_shape(shape, images)
     loaded = tf.saved_model.load(str(path))
-    name = next((name for name in SIGNATURES if name in loaded.signatures), None)
-    if name is None:
-        raise ValueError(f"{path}: expected one of the signatures {', '.join(SIGNATURES)}")
-    served = loaded.signatures[name]
-    inputs = served.structured_input_signature[1]
-    if [spec.dtype for spec in inputs.values()] != [tf.float32]:
-        raise ValueError(f"{path}: signature {name!r} must take float32 pictures and nothing else")
-    _check_shape([size or -1 for size in next(iter(inputs.values())).shape], images)
-    arguments = {next(iter(inputs)): tf.constant(images)}
+    served, arguments = loaded.signatures[name], {argument: tf.constant(images)}
 
     def answer() -> np.ndarray:
         # Keeps the loaded object alive, which owns the functions.
@@ -87,8 +85,7 @@ def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> A
 
     core = openvino.Core()
     network = core.read_model(path)
-    own = network.inputs[0].partial_shape
-    _check_shape([size.get_length() if size.is_static else -1 for size in own], images)
+    _check_shape(partial(network.inputs[0].partial_shape), images)
     network.reshape(list(images.shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -102,14 +99,9 @@ def _openvino(path: Path, images: np.ndarray, threads: int, precision: str) -> A
 
 
 def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
-    import tensorflow as tf
-
-    with warnings.catch_warnings():
-        # TensorFlow warns that the interpreter moves to a package of its own.
-        warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
+    interpreter = interpreter_of(path, threads)
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    _check_shape(taken["shape_signature"], images)
+    _check_shape(sizes(taken["shape_signature"].tolist()), images)
     interpreter.resize_tensor_input(taken["index"], images.shape)
     interpreter.allocate_tensors()
     batch = images.astype(taken["dtype"])
@@ -122,15 +114,9 @@ def _litert(path: Path, images: np.ndarray, threads: int, precision: str) -> Ans
     return answer
 
 
-# By format of `keras_se.export`.
-RUNTIMES = {
-    "tf_saved_model": Runtime("", "tensorflow", _saved_model),
-    "openvino": Runtime(".xml", "openvino", _openvino),
-    "onnx": Runtime(".onnx", "onnxruntime", _onnx),
-    "litert": Runtime(".tflite", "tensorflow", _litert),
-}
-# The model itself as a TensorFlow graph, not exported.
-KERAS = "keras"
+def _keras(path: Path, images: np.ndarray, threads: int, precision: str) -> Answer:
+    network = network_of(load_keras(path))
+    return graph(lambda x: list(network.answers(x).values()), images)
 
 
 def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
@@ -141,30 +127,36 @@ def graph(function: Callable[[Any], Any], images: np.ndarray) -> Answer:
     return lambda: [y.numpy() for y in compiled(pictures)]
 
 
-def check_runtime(name: str, precision: str) -> None:
-    """Raise a `ValueError` unless the runtime is known, installed and supports the precision."""
-    one_of(KERAS, *RUNTIMES)("runtime", name)
-    one_of(*PRECISIONS)("precision", precision)
-    package = RUNTIMES[name].package if name in RUNTIMES else "tensorflow"
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(f"runtime {name!r} needs {package}: pip install 'keras-se[export]'")
-    if precision != "float32" and name != "openvino":
-        raise ValueError(
-            f"`precision` must be 'float32' unless runtime='openvino'. Received: {precision!r} "
-            f"with runtime {name!r}"
-        )
-    if precision not in precisions(name):
+# By format of `keras_se.export`.
+RUNTIMES = {
+    "tf_saved_model": Runtime("", "tensorflow", ("float32",), _saved_model),
+    "openvino": Runtime(".xml", "openvino", ("float32", "bfloat16", "int8"), _openvino),
+    "onnx": Runtime(".onnx", "onnxruntime", ("float32", "int8"), _onnx),
+    "litert": Runtime(".tflite", "tensorflow", ("float32", "int8"), _litert),
+}
+# The model itself as a TensorFlow graph, not exported.
+KERAS = "keras"
+ALL = {KERAS: Runtime(".keras", "tensorflow", ("float32",), _keras), **RUNTIMES}
+
+
+def check_runtime(name: str, precision: str, modules: Sequence[str] = ()) -> None:
+    """Raise a `ValueError` unless the runtime and modules are installed for the precision."""
+    for module in dict.fromkeys((ALL[name].package, *modules)):
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(f"runtime {name!r} needs {module}: pip install 'keras-se[export]'")
+    if precision != OWN and precision not in precisions(name):
         raise ValueError(f"`precision` must be one that this CPU supports. Received: {precision!r}")
 
 
 def precisions(name: str) -> list[str]:
     """The precisions that a runtime supports on this CPU."""
+    supported = ALL[name].precisions
     if name != "openvino":
-        return ["float32"]
+        return [*supported]
     import openvino
 
     found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return [precision for precision, (_, needed) in PRECISIONS.items() if needed in found]
+    return [precision for precision in supported if PRECISIONS[precision][1] in found]
 
 
 def runtime_of(path: Path) -> str | None:

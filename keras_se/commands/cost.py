@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 import keras_se
 from keras_se.commands._output import as_json, print_json
+from keras_se.commands._sizes import height_and_width
 
 
 @click.command()
@@ -42,12 +42,7 @@ def cost(model: str, size: str, plain: bool, as_json: bool) -> None:
 
 def _input_shape(size: str, network: Any = None) -> tuple[int, ...]:
     """The input shape of a network; without one, that of RGB in Keras' data format."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not height * width:
-        raise ValueError(
-            f"`size` must be a positive number or HEIGHTxWIDTH. Received: size={size!r}"
-        )
+    height, width = height_and_width(size)
     import keras
 
     first = keras.config.image_data_format() == "channels_first"

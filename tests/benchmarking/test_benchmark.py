@@ -233,7 +233,9 @@ def test_other_size(run: Run, name: str, network: keras.Model, tmp_path: Path) -
         network.export(path, verbose=False)
     else:
         keras_se.export(network, path, name)
-    assert_mistake(run("benchmark", path), f"runtime '{name}' cannot run", "1x224x224x3")
+    assert_mistake(run("benchmark", path, "--size", 224), f"`size` must be that of {path}, 33x31")
+    with pytest.raises(ValueError, match=rf"runtime '{name}' cannot run .* 1x224x224x3"):
+        subject("net", name, path, pictures((1, 224, 224, 3)), 1, "float32")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

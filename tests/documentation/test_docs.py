@@ -16,7 +16,7 @@ from keras_se.recipes import get_recipe, recipe_names
 
 # Longer than a few seconds.
 SLOW = {
-    "analysis.md", "finetuning.md", "layer.md", "networks.md", "own_networks.md",
+    "analysis.md", "command_line.md", "finetuning.md", "layer.md", "networks.md", "own_networks.md",
     "segmentation.md", "training.md", "volumes.md",
 }  # fmt: skip
 # Run by `test_serving_page`, each block in a process of its own.
