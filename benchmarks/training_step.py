@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.benchmarking.timing import PACKAGES, conditions, cores, described, quartiles, ratio
+from keras_se.benchmarking.timing import conditions, cores, described, quartiles, ratio
 
 Step = Callable[[], object]
 WARM_UP = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,11 @@ import numpy as np
 from keras_se.graph.trace import recursion
 from keras_se.serving.decoding import decode
 from keras_se.serving.network import ServedNetwork, without_xla
+from keras_se.serving.stand_ins import as_variables, fill_in, stand_in
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Prefix of the names of constants that stand for weights.
-WEIGHT = "keras_se_weight_"
 # Not a valid name of a model's output.
 FEATURES = "features of the last layer with weights"
 
@@ -47,7 +46,7 @@ def convert(network: ServedNetwork) -> Callable[[Path], None]:
         try:
             tf.saved_model.save(module, str(folder), signatures)
             if network.constants:
-                _fill_in(folder, _variables(network.model))
+                fill_in(folder, _variables(network.model))
         except tf.errors.OpError as error:
             # Names of operations and temporary files precede the reason.
             raise OSError(error.message.rsplit("; ", 1)[-1]) from error
@@ -65,7 +64,7 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
     loader = SavedModelLoader(str(path))
-    weights = _as_variables(loader.saved_model)
+    weights = as_variables(loader.saved_model)
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         loaded = loader.load(session, ["serve"])
         assigned, values = [], {}
@@ -81,32 +80,6 @@ def run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
         names = {name: output.name for name, output in served.outputs.items()}
         answers: dict[str, np.ndarray] = session.run(names, {served.inputs["images"].name: images})
     return answers
-
-
-def _as_variables(saved: Any) -> dict[str, np.ndarray]:
-    """Make a SavedModel read its weights from variables; gives its constants by name.
-
-    Each `Const` becomes an `Identity` of the variable that is shared under its name.
-    """
-    import tensorflow as tf
-
-    weights = {}
-    for function in saved.meta_graphs[0].graph_def.library.function:
-        for node in [n for n in function.node_def if n.op == "Const" and n.name.startswith(WEIGHT)]:
-            tensor, kind = node.attr["value"].tensor, node.attr["dtype"]
-            weights[node.name] = tf.make_ndarray(tensor)
-            handle = function.node_def.add(name=f"{node.name}_handle", op="VarHandleOp")
-            handle.attr["dtype"].CopyFrom(kind)
-            handle.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
-            handle.attr["shared_name"].s = node.name.encode()
-            read = function.node_def.add(name=f"{node.name}_read", op="ReadVariableOp")
-            read.input.append(f"{handle.name}:resource:0")
-            read.attr["dtype"].CopyFrom(kind)
-            node.op = "Identity"
-            node.input.append(f"{read.name}:value:0")
-            node.attr["T"].CopyFrom(kind)
-            del node.attr["value"], node.attr["dtype"]
-    return weights
 
 
 def _network_function(network: ServedNetwork) -> Any:
@@ -125,7 +98,7 @@ def _network_function(network: ServedNetwork) -> Any:
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = network.ordered(images)
         if network.constants:
-            values = [_stand_in(*numbered) for numbered in enumerate(_variables(network.model))]
+            values = [stand_in(*numbered) for numbered in enumerate(_variables(network.model))]
             known = len(model.trainable_variables)
             outputs, _ = model.stateless_call(
                 values[:known], values[known:], images, training=False
@@ -146,34 +119,6 @@ def _network_function(network: ServedNetwork) -> Any:
 
 def _variables(model: keras.Model) -> list[Any]:
     return [*model.trainable_variables, *model.non_trainable_variables]
-
-
-def _stand_in(number: int, variable: Any) -> tf.Tensor:
-    """A constant in place of a variable's value, of which the graph stores only one number.
-
-    TensorFlow copies the graphs of functions dozens of times before it writes them.
-    """
-    import tensorflow as tf
-
-    return tf.constant(0, variable.dtype, variable.shape, f"{WEIGHT}{number}")
-
-
-def _fill_in(folder: Path, variables: Sequence[Any]) -> None:
-    """Replace the stand-ins in a SavedModel by the values of the variables."""
-    import tensorflow as tf
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.saved_model import fingerprinting_utils
-
-    file = folder / "saved_model.pb"
-    proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for function in proto.meta_graphs[0].graph_def.library.function:
-        for node in function.node_def:
-            if node.op == "Const" and node.name.startswith(WEIGHT):
-                variable = variables[int(node.name.removeprefix(WEIGHT))]
-                value = tf.make_tensor_proto(keras.ops.convert_to_numpy(variable))
-                node.attr["value"].tensor.CopyFrom(value)
-    file.write_bytes(proto.SerializeToString(deterministic=True))
-    fingerprinting_utils.write_fingerprint(str(folder))
 
 
 def _functions(network: ServedNetwork) -> dict[str, Any]:

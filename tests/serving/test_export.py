@@ -21,7 +21,7 @@ from picture_files import CONVERTIBLE, encoded, png
 from PIL import Image
 
 import keras_se
-from keras_se.serving import exporting, saved_model
+from keras_se.serving import exporting, saved_model, stand_ins
 from keras_se.serving.description import network_of, transform_of
 from keras_se.weights.entries import Preprocessing
 
@@ -499,7 +499,7 @@ def test_weights_are_in_the_graph_once(tmp_path: Path) -> None:
         tf.make_ndarray(node.attr["value"].tensor)
         for function in functions
         for node in function.node_def
-        if node.name.startswith(saved_model.WEIGHT)
+        if node.name.startswith(stand_ins.WEIGHT)
     ]
     fused = keras_se.fuse(model)
     expected = [np.asarray(variable) for variable in fused.variables]
