@@ -63,11 +63,11 @@ def _zero(path: Path) -> None:
 
 
 def _timm(path: Path) -> None:
-    import timm
     import torch
+    from peers import timm_seresnet50
 
     torch.manual_seed(0)
-    model = timm.create_model("seresnet50", pretrained=False)
+    model = timm_seresnet50()
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             # As `networks.settle`: some layers initialise gamma to zero.

@@ -124,12 +124,11 @@ def _image_classifiers(task: Task) -> Step:
 
 
 def _timm(task: Task, compiled: bool = False) -> Step:
-    import timm
     import torch
+    from peers import timm_seresnet50
 
     torch.set_num_threads(cores())
-    model = timm.create_model("seresnet50", pretrained=False, num_classes=task.classes)
-    model = model.to(memory_format=torch.channels_last).train()
+    model = timm_seresnet50().to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     x, y = (torch.from_numpy(values) for values in task.data())
     x = x.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
