@@ -129,11 +129,11 @@ def read(path: Path) -> Report:
     """Read a report from JSON; anything else raises a one-line `ValueError`."""
     try:
         value = json.loads(path.read_text("utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"a {type(value).__name__}")
+        if not isinstance(value, dict) or "lines" not in value:
+            raise ValueError("JSON without `lines`")
         lines = [Line(**line) for line in value.pop("lines")]
         return Report(lines=tuple(lines), **value)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected a report of `keras-se benchmark --out`. Received: {readable(error)}"
         ) from None

@@ -62,8 +62,11 @@ def benchmark(
     from keras_se.benchmarking.benchmark import benchmark
 
     for name, given in (("--out", out), ("--plot", plot)):
-        if given is not None and not (given and Path(given).parent.is_dir()):
-            raise ValueError(f"{name} must be a path in an existing folder. Received: {given!r}")
+        if given is None:
+            continue
+        path = Path(given)
+        if not given or not path.parent.is_dir() or path.is_dir():
+            raise ValueError(f"{name} must be a file in an existing folder. Received: {given!r}")
     if plot:
         chart.check_path(Path(plot))
     report = benchmark(

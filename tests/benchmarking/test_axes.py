@@ -122,6 +122,7 @@ def test_a_process_that_fails(
     (["--batch", "1", "--batch", "0"], ["`batch`", "at least 1"]),
     (["--out", "missing/report.json"], ["--out", "existing folder"]),
     (["--out", ""], ["--out"]),
+    (["--out", "."], ["--out", "must be a file"]),
     (["--plot", "figure.bmp"], [".png"]),
 ])  # fmt: skip
 def test_mistakes(run: Run, arguments: list[str], words: list[str]) -> None:
