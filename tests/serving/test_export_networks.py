@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+
+import keras
 import numpy as np
 import pytest
 from every_network import NAMES, VARIANTS, smallest
@@ -18,6 +21,13 @@ SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert":
 # Added to the smallest size.
 SIZES = ((0, 0), (9, 20), (31, 2))
 BATCHES = (1, 3, 8)
+
+
+@pytest.fixture(autouse=True)
+def free_memory():
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.mark.parametrize("name", NAMES)
