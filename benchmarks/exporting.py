@@ -21,10 +21,10 @@ from pathlib import Path
 
 from keras_se.benchmarking.timing import conditions, described
 from keras_se.files import atomic
+from keras_se.serving.formats import FORMATS
 
 PAGE = Path(__file__).with_suffix(".md")
 NETWORKS = ("SEResNet18", "SEResNet50", "SEResNet152", "SENet154")
-SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -56,7 +56,7 @@ def export(source: Path, folder: Path, format: str) -> dict[str, float]:
     before = megabytes("VmRSS")
     CLEAR.write_text("5")
     start = time.perf_counter()
-    found = keras_se.export(model, folder / f"network{SUFFIXES[format]}", format)
+    found = keras_se.export(model, folder / f"network{FORMATS[format].suffix}", format)
     seconds = time.perf_counter() - start
     weights = sum(variable.value.numpy().nbytes for variable in model.variables) / 1e6
     return {"weights": weights, "before": before, "peak": megabytes("VmHWM"), "seconds": seconds,
@@ -73,11 +73,11 @@ def apart(*arguments: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=NETWORKS, action="append")
-    parser.add_argument("--format", choices=SUFFIXES, action="append")
+    parser.add_argument("--format", choices=FORMATS, action="append")
     parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    networks, formats = arguments.network or NETWORKS, arguments.format or [*SUFFIXES]
+    networks, formats = arguments.network or NETWORKS, arguments.format or [*FORMATS]
     if arguments.save:
         save(networks[0], arguments.save)
         return

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.benchmarking.benchmark import pictures
-from keras_se.benchmarking.plan import Exports
+from keras_se.benchmarking.plan import Exports, noise
 from keras_se.benchmarking.timing import conditions, cores, described
 
 SIZE = 224
@@ -122,7 +121,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    images = pictures((options.batch, SIZE, SIZE, 3))
+    images = noise((options.batch, SIZE, SIZE, 3))
     with tempfile.TemporaryDirectory() as folder:
         compare(options.runtime, images, options.rounds, Exports(Path(folder), fuse=True))
 

@@ -15,7 +15,8 @@ traffic: each block reads its feature maps twice more forward.
 from __future__ import annotations
 
 import argparse
-import importlib
+import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_se.benchmarking.timing import conditions, cores, described, quartiles, ratio
+from keras_se.benchmarking.timing import PACKAGES, conditions, cores, described, quartiles, ratio
 
 Step = Callable[[], object]
 WARM_UP = 3
@@ -34,7 +35,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Task:
-    """What all sides train: `builder` of this package, on pictures of a shape."""
+    """The network of this package and the pictures that every side trains on."""
 
     builder: str
     batch: int
@@ -142,10 +143,6 @@ def _timm(task: Task, compiled: bool = False) -> Step:
     return step
 
 
-def _timm_compiled(task: Task) -> Step:
-    return _timm(task, compiled=True)
-
-
 @dataclass(frozen=True)
 class Side:
     """A network to train.
@@ -175,7 +172,7 @@ SIDES = {
         environment={"TF_USE_LEGACY_KERAS": "1"},
     ),
     "timm": Side(_timm, package="timm"),
-    "timm, compiled": Side(_timm_compiled, package="timm"),
+    "timm, compiled": Side(functools.partial(_timm, compiled=True), package="timm"),
 }  # fmt: skip
 
 
@@ -245,10 +242,8 @@ def main() -> None:
                 times[name].append(elapsed)
     for worker in workers.values():
         worker.communicate()
-    packages = dict.fromkeys(
-        ("tensorflow", *(p for n in names if (p := SIDES[n].package) == "timm"))
-    )
-    print(described(conditions(("keras", "numpy", *packages))))
+    torch = ("torch", "timm") if any(SIDES[name].package == "timm" for name in names) else ()
+    print(described(conditions((*PACKAGES, *torch))))
     what = "CPU time of one thread" if options.one_thread else f"{cores()} threads"
     shape = "x".join(map(str, task.shape))
     print(f"\ntraining step of {task.builder}, {shape}, batch {task.batch}, {what}\n")

@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_se.benchmarking import plan
-from keras_se.benchmarking.plan import Exports, Setting, Size
+from keras_se.benchmarking.plan import Exports, Setting, Size, noise
 from keras_se.benchmarking.report import SIDES, Case, Line, Report
 from keras_se.benchmarking.runtimes import ALL, Answer
 from keras_se.benchmarking.timing import PACKAGES, conditions, cores, quartiles, ratio, timed
 from keras_se.checks import positive_integer, tuple_of
-
-pictures = plan.noise
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def measure(setting: Setting, rounds: int) -> list[Line]:
     """Time the tasks of a setting in turn, in this process."""
     subjects = [
         subject(
-            task.network, task.runtime, task.path, pictures(task.pictures), setting.threads,
+            task.network, task.runtime, task.path, noise(task.pictures), setting.threads,
             task.precision,
         )
         for task in setting.tasks

@@ -1,4 +1,4 @@
-"""What is timed: networks by runtime and precision, each exported once."""
+"""The networks to time, by runtime and precision; each is exported once."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ CONDITIONS: Check[Mapping[str, str | int]] = Check(
     "texts and integers by name",
     lambda value: isinstance(value, dict) and all(type(v) in (str, int) for v in value.values()),
 )
-# What follows a builder's name in that of its twin.
+# Suffix of the name of a builder's twin.
 WITHOUT_SE = " without SE"
 
 

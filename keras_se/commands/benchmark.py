@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from keras_se.commands._output import as_json, figure, print_json, print_table
 from keras_se.commands._sizes import height_and_width
+
+if TYPE_CHECKING:
+    from keras_se.benchmarking.comparison import Row
+    from keras_se.benchmarking.report import Line
 
 CASE = ("network", "runtime", "precision", "pictures", "threads")
 COLUMNS = (*CASE, "median ms", "quartiles", "pictures/s", "ratio")
@@ -83,11 +88,7 @@ def benchmark(
         return
     rows = [
         (
-            line.network,
-            line.runtime,
-            line.precision,
-            "x".join(map(str, line.pictures)),
-            line.threads,
+            *_case(line),
             f"{line.median:.2f}",
             f"{line.low:.2f} to {line.high:.2f}",
             f"{line.pictures_per_second:.1f}",
@@ -100,6 +101,11 @@ def benchmark(
     click.echo()
     notes = {"skipped": ", ".join(report.skipped)} if report.skipped else {}
     print_table([(name, figure(value)) for name, value in {**report.conditions, **notes}.items()])
+
+
+def _case(of: Line | Row) -> tuple[str | int, ...]:
+    """The cells of `CASE`."""
+    return of.network, of.runtime, of.precision, "x".join(map(str, of.pictures)), of.threads
 
 
 def _figure(ratio: float | None) -> str:
@@ -127,11 +133,7 @@ def _compare(first: str, second: str, as_json: bool) -> None:
         return
     rows = [
         (
-            row.network,
-            row.runtime,
-            row.precision,
-            "x".join(map(str, row.pictures)),
-            row.threads,
+            *_case(row),
             *(
                 text
                 for line in (row.first, row.second)

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_se.inspection import layers_of
 from keras_se.serving.blocked_gates import with_blocked_gates
-from keras_se.serving.network import ServedNetwork, without_xla
+from keras_se.serving.network import ServedNetwork, called_with, variables_of, without_xla
 from keras_se.serving.onnx_weights import fill_in
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def _open(network: ServedNetwork) -> tuple[Any, dict[str, np.ndarray]]:
     import tensorflow as tf
 
     model = network.model
-    variables = [*model.trainable_variables, *model.non_trainable_variables]
-    arrays = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    arrays = [keras.ops.convert_to_numpy(variable) for variable in variables_of(model)]
     numbered = {f"weight_{n}": array for n, array in enumerate(arrays)}
     large = {name: array for name, array in numbered.items() if array.nbytes > SMALL}
 
@@ -70,12 +69,8 @@ def _open(network: ServedNetwork) -> tuple[Any, dict[str, np.ndarray]]:
         values = [
             given[name] if name in given else tf.constant(array) for name, array in numbered.items()
         ]
-        known = len(model.trainable_variables)
-        outputs, _ = model.stateless_call(
-            values[:known], values[known:], network.ordered(tf.cast(images, tf.float32)),
-            training=False,
-        )  # fmt: skip
-        return _named(network, network.scored(keras.tree.flatten(outputs)))
+        outputs = called_with(model, values, network.ordered(tf.cast(images, tf.float32)))
+        return _named(network, network.scored(outputs))
 
     specs = [tf.TensorSpec(array.shape, array.dtype, name) for name, array in large.items()]
     with without_xla():

@@ -134,6 +134,18 @@ class ServedNetwork:
         return None if any(size != 1 for size in x.shape[1:-1]) else x
 
 
+def variables_of(model: keras.Model) -> list[Any]:
+    """The variables in the order of `called_with`."""
+    return [*model.trainable_variables, *model.non_trainable_variables]
+
+
+def called_with(model: keras.Model, values: list[Any], images: Any) -> list[Any]:
+    """The outputs of a model whose variables have the given values."""
+    known = len(model.trainable_variables)
+    outputs, _ = model.stateless_call(values[:known], values[known:], images, training=False)
+    return list(keras.tree.flatten(outputs))
+
+
 def _apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     """The largest difference, absolute and as a share of the largest of `theirs`."""
     # Two labels for one output: its complement comes first.

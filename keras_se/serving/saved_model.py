@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_se.graph.trace import recursion
 from keras_se.serving.decoding import decode
-from keras_se.serving.network import ServedNetwork, without_xla
+from keras_se.serving.network import ServedNetwork, called_with, variables_of, without_xla
 from keras_se.serving.stand_ins import as_variables, fill_in, stand_in
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def convert(network: ServedNetwork) -> Callable[[Path], None]:
         try:
             tf.saved_model.save(module, str(folder), signatures)
             if network.constants:
-                fill_in(folder, _variables(network.model))
+                fill_in(folder, variables_of(network.model))
         except tf.errors.OpError as error:
             # Names of operations and temporary files precede the reason.
             raise OSError(error.message.rsplit("; ", 1)[-1]) from error
@@ -98,14 +98,10 @@ def _network_function(network: ServedNetwork) -> Any:
     def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = network.ordered(images)
         if network.constants:
-            values = [stand_in(*numbered) for numbered in enumerate(_variables(network.model))]
-            known = len(model.trainable_variables)
-            outputs, _ = model.stateless_call(
-                values[:known], values[known:], images, training=False
-            )
+            values = [stand_in(*numbered) for numbered in enumerate(variables_of(network.model))]
+            outputs = called_with(model, values, images)
         else:
-            outputs = model(images, training=False)
-        outputs = keras.tree.flatten(outputs)
+            outputs = keras.tree.flatten(model(images, training=False))
         answer = network.scored(outputs[: len(network.outputs)])
         for y in outputs[len(network.outputs) :]:
             y = tf.cast(y, tf.float32)
@@ -115,10 +111,6 @@ def _network_function(network: ServedNetwork) -> Any:
     pictures = tf.TensorSpec((None, *network.shape), tf.float32, "images")
     with nullcontext() if network.compile else without_xla():
         return tf.function(call, autograph=False).get_concrete_function(pictures)
-
-
-def _variables(model: keras.Model) -> list[Any]:
-    return [*model.trainable_variables, *model.non_trainable_variables]
 
 
 def _functions(network: ServedNetwork) -> dict[str, Any]:

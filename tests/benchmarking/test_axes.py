@@ -46,7 +46,7 @@ def test_ratio_to_the_twin(run: Run) -> None:
     assert code == 0
     assert header.split()[-2:] == ["to", "plain"]
     assert len(twin.split()) == len(network.split()) + 1
-    # Of one runtime, the first line is the twin.
+    # The twin is the first line of each runtime.
     assert network.split()[-1] == network.split()[-2]
 
 

@@ -17,7 +17,8 @@ from command_line import Run, assert_mistake
 
 import keras_se
 from keras_se.benchmarking import networks, runtimes, timing
-from keras_se.benchmarking.benchmark import pictures, subject
+from keras_se.benchmarking.benchmark import subject
+from keras_se.benchmarking.plan import noise
 from keras_se.serving.exporting import FORMATS
 
 SHAPE = (2, 33, 31, 3)
@@ -122,7 +123,7 @@ def network() -> keras.Model:
 
 @EACH_RUNTIME
 def test_runtimes_answer(name: str, network: keras.Model, tmp_path: Path) -> None:
-    images = pictures(SHAPE)
+    images = noise(SHAPE)
     path = tmp_path / f"net{FORMATS[name].suffix}"
     keras_se.export(network, path, name, image_bytes=False)
     assert runtimes.runtime_of(path) == name
@@ -135,13 +136,13 @@ def test_runtimes_answer(name: str, network: keras.Model, tmp_path: Path) -> Non
 
 def test_files_of_other_packages_answer(network: keras.Model, tmp_path: Path) -> None:
     network.export(tmp_path / "peer", verbose=False)
-    found = subject("peer", "tf_saved_model", tmp_path / "peer", pictures(SHAPE), 1, "float32")
-    expected = np.asarray(network(pictures(SHAPE)))
+    found = subject("peer", "tf_saved_model", tmp_path / "peer", noise(SHAPE), 1, "float32")
+    expected = np.asarray(network(noise(SHAPE)))
     np.testing.assert_allclose(found.answer(), expected, atol=exported.TOLERANCE)
 
 
 def test_graph(network: keras.Model) -> None:
-    images = pictures(SHAPE)
+    images = noise(SHAPE)
     answer = runtimes.graph(network, images)
     np.testing.assert_allclose(answer(), np.asarray(network(images)), atol=exported.TOLERANCE)
 
@@ -235,7 +236,7 @@ def test_other_size(run: Run, name: str, network: keras.Model, tmp_path: Path) -
         keras_se.export(network, path, name)
     assert_mistake(run("benchmark", path, "--size", 224), f"`size` must be that of {path}, 33x31")
     with pytest.raises(ValueError, match=rf"runtime '{name}' cannot run .* 1x224x224x3"):
-        subject("net", name, path, pictures((1, 224, 224, 3)), 1, "float32")
+        subject("net", name, path, noise((1, 224, 224, 3)), 1, "float32")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

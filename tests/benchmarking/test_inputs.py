@@ -111,8 +111,9 @@ def test_only_pictures(tmp_path: Path) -> None:
 
 
 def test_channels_first_answers(tmp_path: Path) -> None:
-    from keras_se.benchmarking.benchmark import pictures, subject
+    from keras_se.benchmarking.benchmark import subject
+    from keras_se.benchmarking.plan import noise
 
     path = peer(tmp_path / "peer", 3, 33, 31)
-    answer = subject("peer", "tf_saved_model", path, pictures((2, 3, 33, 31)), 1, "own").answer()
+    answer = subject("peer", "tf_saved_model", path, noise((2, 3, 33, 31)), 1, "own").answer()
     assert np.asarray(answer).shape == (2, 2)
