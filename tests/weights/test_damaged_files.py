@@ -476,7 +476,9 @@ def test_payload_in_a_pth(
     else:
         torch.save(state, data, _use_new_zipfile_serialization=kind == "zip")
     entry = publish(data.getvalue(), "set.pth")
-    refused(lambda: convert(entry), mirror / entry.file, "not loaded")
+    # The reader of `.pdparams`, which runs nothing, gets every pickle that Torch would not write.
+    reason = "only NumPy arrays are read" if kind == "bare pickle" else "not loaded"
+    refused(lambda: convert(entry), mirror / entry.file, reason)
     assert_nothing_left(home)
     refused(lambda: load_checkpoint(mirror / entry.file, layout="osmr", model="SEResNet20"))
     assert not (tmp_path / "evil").exists()
