@@ -8,6 +8,7 @@ import sys
 
 import fashion_mnist_files
 import pytest
+from filelock import FileLock
 from places import PRETRAINED, ROOT
 
 import keras_se
@@ -124,6 +125,16 @@ def test_failed_run(queue, trainer, capsys):
     assert queue.Queue().work() == 1
     assert len(commands) == 4
     assert "failed: one-0" in capsys.readouterr().out
+
+
+def test_two_queues_at_once(queue, trainer):
+    """A run in another's hands is left to it."""
+    _, commands = trainer
+    with FileLock(queue.RUNS / "one-0.lock"):
+        assert queue.Queue().work() == 0
+    assert [name for name, _ in commands] == ["two-0", "one-1", "two-1"]
+    assert queue.Queue().work() == 0
+    assert commands[-1][0] == "one-0"
 
 
 def test_signal_before_the_first_run(queue, trainer):
