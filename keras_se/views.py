@@ -49,6 +49,6 @@ def check_margin(tta: str | None, what: str) -> None:
     """Raise a `ValueError` if the views crop pictures that have no margin."""
     if any((view.top, view.left) != (CENTRE.top, CENTRE.left) for view in views_of(tta)):
         raise ValueError(
-            f"`tta` must be None or 'flip' for {what}, which leave no margin to crop. "
+            f"`tta` must be None or 'flip' for {what}: there is no margin to crop. "
             f"Received: tta={tta!r}"
         )

@@ -71,7 +71,7 @@ def test_mirrored_pictures_count_as_much(folder, run):
     )
     # The network takes whole pictures.
     for data in (("--data", folder), ()):
-        assert_mistake(run("evaluate", NAME, *data, "--tta", "five"), "leave no margin", "'five'")
+        assert_mistake(run("evaluate", NAME, *data, "--tta", "five"), "no margin to crop", "'five'")
 
 
 def test_set_with_other_than_the_default_classes(folder):
