@@ -75,7 +75,9 @@ def feature_network(model: keras.Model) -> keras.Model:
     headless = without_classifier(model)
     features = headless.outputs[0]
     if len(features.shape) > 2:
-        last = 1 if channels_first(model) else len(features.shape) - 1
+        # A dense layer takes the channels last, whatever the data format.
+        first = channels_first(model) and not ends_in_dense(model)
+        last = 1 if first else len(features.shape) - 1
         axes = tuple(axis for axis in range(1, len(features.shape)) if axis != last)
         features = ops.mean(features, axis=axes)
     with recursion(2 * len(model.layers)):

@@ -36,7 +36,8 @@ def inflate(
     On a volume of equal slices, the features of a network inflated by `"centre"` are those of the
     image, at every depth. By `"average"` they are, too, except near the first and last slice, where
     a kernel sees the zeros beyond them; each convolution carries this on, so that a shallow volume
-    may have no slice without it.
+    may have no slice without it. The last slices of an unpadded transposed convolution whose kernel
+    is larger than its stride are off by both.
 
     Args:
         model: A functional or built Sequential model with one input of images, such as a network

@@ -71,8 +71,8 @@ def describe(model: keras.Model) -> Description:
             f"`model` must take pictures with a known number of channels. Received: shape {shape}"
         )
     pictures = normalization(model)
-    last, classifier = _ends(model)
-    answers, scores = _answers(last, classifier) if len(model.outputs) == 1 else ("values", None)
+    _, classifier = _ends(model)
+    answers, scores = _answers(model) if len(model.outputs) == 1 else ("values", None)
     return Description(
         height=height,
         width=width,
@@ -171,9 +171,12 @@ def named(classifier: Any) -> tuple[tuple[str, str], ...] | None:
     return class_names(labels) if isinstance(labels, str) else tuple((n, n) for n in labels)
 
 
-def _answers(last: Any, classifier: Any) -> tuple[str, str | None]:
+def _answers(model: keras.Model) -> tuple[str, str | None]:
+    """`answers` and `scores` of a description, for the first output."""
+    last, classifier = _ends(model)
+    rank = len(model.outputs[0].shape)
     if isinstance(last, keras.layers.Softmax):
-        return "probabilities", None
+        return ("probabilities" if last.axis in (-1, rank - 1) else "values"), None
     scores = PROBABILITIES.get(getattr(last, "activation", None))
     if scores is not None:
         return ("probabilities" if scores == "softmax" else "independent probabilities"), None
@@ -204,7 +207,7 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
 
 def answers_of(model: keras.Model) -> str:
     """The `answers` of `describe` for a model with one output and inputs of any rank."""
-    return _answers(*_ends(model))[0]
+    return _answers(model)[0]
 
 
 def ends_in_dense(model: keras.Model) -> bool:

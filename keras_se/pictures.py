@@ -63,7 +63,7 @@ def load_image(
         model.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        OSError: If there is no such file, or it cannot be read.
         ValueError: If it is not an image of these formats, is damaged, has several frames, is made
             to be slow, exceeds 64 MiB or 100 megapixels, or with `strict` needs conversion.
 
@@ -200,9 +200,8 @@ def read_picture(
         )
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"{label}: expected a picture of 1 to {MAX_BYTES} bytes. Received: {size}")
-    with _damage_named(label):
-        if not isinstance(path_or_bytes, bytes):
-            path_or_bytes = Path(path_or_bytes).read_bytes()
+    if not isinstance(path_or_bytes, bytes):
+        path_or_bytes = Path(path_or_bytes).read_bytes()
     with _opened(path_or_bytes, label) as (image, orientation):
         turned = image.size if orientation < 5 else image.size[::-1]
         resized = _resized(turned, sides, preprocessing.crop, label)
@@ -272,7 +271,7 @@ def _damage_named(label: str) -> Iterator[None]:
     """Turn anything that a decoder raises on a damaged file into one `ValueError`."""
     try:
         yield
-    except UnfitError:
+    except (UnfitError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise ValueError(

@@ -149,12 +149,13 @@ class _Network:
     def __init__(self, model: keras.Model, layer: str | None) -> None:
         self.channels_first = channels_first(model)
         self.graph = flattened(model)
-        # If a layer is called several times, its last call counts.
-        maps = {
-            "/".join((*call.path, call.layer.name)): call
-            for call in self._before_the_output()
-            if self._is_map(call)
-        }
+        maps: dict[str, Any] = {}
+        for call in self._before_the_output():
+            if self._is_map(call):
+                name = "/".join((*call.path, call.layer.name))
+                # If a layer is called several times, its last call counts, also for the order.
+                maps.pop(name, None)
+                maps[name] = call
         if layer is not None and layer not in maps:
             raise ValueError(
                 unknown_choice("layer", layer, maps, "a layer with feature maps before the output")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import keras_se
 from keras_se.commands._output import print_json, print_table
 from keras_se.files import atomic, writing
 
@@ -31,15 +32,23 @@ def write_masks(
         strict: Whether to refuse images that need conversion. Defaults to `False`.
 
     Returns:
-        Whether the network answers for every pixel; if not, nothing is done.
+        Whether the network gives each pixel a class; if not, nothing is done.
 
     Raises:
-        ValueError: If it does and there is no folder, or a file is there already or twice; or the
-            reverse.
+        ValueError: If it does and there is no folder, a file is there already or twice, or an image
+            is no picture; or the reverse. Nothing is written then.
     """
-    from keras_se.segmentation.predicting import answers_pixels, predict_mask
+    from keras_se.segmentation.predicting import (
+        answers_pixels,
+        check_pixel_classes,
+        predict_mask,
+        whole,
+    )
 
-    if not answers_pixels(network):
+    known = keras_se.describe(network)
+    if answers_pixels(network) and (out is not None or known.answers != "values"):
+        check_pixel_classes(network)
+    else:
         if out is not None:
             raise ValueError(
                 "`out` must be a .csv or .parquet file unless the network answers for every "
@@ -58,11 +67,12 @@ def write_masks(
         )
     import numpy as np
 
-    import keras_se
     from keras_se.data.mask_files import mask_image, overlay
 
     places = _places(images, out)
-    labels = keras_se.describe(network).labels
+    for image in images:
+        whole(known, image, strict)
+    labels = known.labels
     found: list[dict[str, Any]] = []
     for image, (mask_path, overlay_path) in zip(images, places, strict=True):
         picture, mask = predict_mask(network, image, strict)

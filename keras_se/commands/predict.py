@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ def predict(
     if out is None and of_tables:
         raise ValueError(
             "`out` must be given with --embeddings, --shard and --batch-size. Received: none"
+        )
+    if out is None and any(map(os.path.isdir, images)):
+        raise ValueError(
+            "`out` must name a table, .csv or .parquet, for the pictures in a folder. "
+            f"Received: none, images={', '.join(map(click.format_filename, images))}"
         )
     if out is not None and (of_tables or is_table(out, images)):
         if heatmap is not None or top is not None:

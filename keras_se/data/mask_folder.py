@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from keras_se.data.listing import SPELLINGS, WORDS, part_folders, readable_size
 from keras_se.data.loading import DataRequest
 from keras_se.data.mask_files import IGNORED, mask_size, read_mask
-from keras_se.data.masked import MaskedPictures, Pair, threaded
+from keras_se.data.masked import MaskedPictures, Pair, threaded, whole_picture
 from keras_se.data.splits import shuffled, with_held_out_test
-from keras_se.pictures import SUFFIXES, TURNS, printable, visible
+from keras_se.essentials import orientation_of
+from keras_se.pictures import SUFFIXES, printable, visible
 
 PICTURES, MASKS = "pictures", "masks"
 # Names of the classes, one a line, in the order of their numbers.
 NAMES = "classes.txt"
-ORIENTATION = 0x0112
+# Tags of TIFF and EXIF.
+WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112
 # Orientations that exchange height and width.
 ASIDE = (5, 6, 7, 8)
 
@@ -49,7 +52,11 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
     shape, _ = request.encoding(3)
     places = part_folders(root, [path for path in visible(root) if path.is_dir()], report)
     places = places or {"train": root}
-    pairs = {part: _pairs(root, places[part], report) for part in SPELLINGS if part in places}
+    pairs = {
+        part: _pairs(root, places[part], request.skip, report)
+        for part in SPELLINGS
+        if part in places
+    }
     names = _names(root, pairs, report)
     parts = {
         part: MaskedPictures(several, names, shape, printable(places[part]))
@@ -60,7 +67,9 @@ def load_masks(request: DataRequest, report: Callable[[str], None]) -> dict[str,
     return with_held_out_test(printable(root), shuffled(parts))
 
 
-def _pairs(root: Path, place: Path, report: Callable[[str], None]) -> list[Pair]:
+def _pairs(
+    root: Path, place: Path, skip: bool, report: Callable[[str], None]
+) -> list[Pair]:  # fmt: skip
     """The pictures of a part with their masks, by name."""
     folders = place / PICTURES, place / MASKS
     for folder in folders:
@@ -85,10 +94,21 @@ def _pairs(root: Path, place: Path, report: Callable[[str], None]) -> list[Pair]
     if not pictures:
         raise ValueError(f"{printable(folders[0])}: expected a picture. Received: none")
 
-    def pair(stem: str) -> Pair:
+    def pair(stem: str) -> Pair | None:
         picture, mask = pictures[stem], masks[stem]
-        sizes = [readable_size(path, False, report) for path in (picture, mask)]
-        size, other = _picture_size(picture), mask_size(mask)
+        sizes = [readable_size(path, skip, report) for path in (picture, mask)]
+        if None in sizes:
+            return None
+        other = mask_size(mask)
+        try:
+            size = _picture_size(picture)
+            if skip:
+                whole_picture(picture, 3)
+        except ValueError:
+            if not skip:
+                raise
+            report(f"skipped, not a picture: {printable(picture)}")
+            return None
         if size != other:
             raise ValueError(
                 f"{printable(mask)}: expected the size of its picture, {size[1]} x {size[0]}. "
@@ -97,7 +117,10 @@ def _pairs(root: Path, place: Path, report: Callable[[str], None]) -> list[Pair]
         key = printable(picture.relative_to(root))
         return Pair(key, str(picture), str(mask), (sizes[0] or 0, sizes[1] or 0), size)
 
-    return threaded(pair, pictures)
+    found = [each for each in threaded(pair, pictures) if each is not None]
+    if not found:
+        raise ValueError(f"{printable(folders[0])}: expected an undamaged picture. Received: none")
+    return found
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -119,14 +142,25 @@ def _picture_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture, upright, from its header."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in set(ASIDE) & set(TURNS)
-            width, height = image.size[::-1] if turned else image.size
+            width, height, orientation = _header(image)
     except Exception as error:
         raise ValueError(
             f"{printable(path)}: expected a picture ({', '.join(SUFFIXES)}). "
-            f"Received: {type(error).__name__}"
+            f"Received: {' '.join(str(error).split()) or type(error).__name__}"
         ) from None
-    return height, width
+    return (width, height) if orientation in ASIDE else (height, width)
+
+
+def _header(image: Image.Image) -> tuple[int, int, int]:
+    """Width and height before, and the orientation of, the rotation that `decoded` makes.
+
+    Pillow would also take an orientation from XMP, and has turned the size of a TIFF.
+    """
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        return int(tags[WIDTH]), int(tags[HEIGHT]), int(tags.get(ORIENTATION, 1))
+    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    return *image.size, orientation_of(exif)
 
 
 def _names(

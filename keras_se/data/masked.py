@@ -98,6 +98,11 @@ class MaskedPictures:
         """A picture, or the part in a box, in the network's size: uint8 `(size, size, C)`."""
         pair = self.pairs[index]
         image = whole_picture(pair.picture, self.shape[2])
+        if image.size != pair.size[::-1]:
+            raise ValueError(
+                f"{printable(pair.picture)}: expected the size of its mask, {pair.size[1]} x "
+                f"{pair.size[0]}. Received: {image.width} x {image.height}"
+            )
         return resized(image, self.shape, box)
 
     def example(self, index: int, box: Box | None = None) -> tuple[np.ndarray, np.ndarray]:

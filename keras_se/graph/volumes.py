@@ -42,10 +42,10 @@ FORMS: Mapping[str, type[Any]] = {
     "UpSampling2D": layers.UpSampling3D,
     "ZeroPadding2D": layers.ZeroPadding3D,
 }
-# Layers without a fact that act alike at every position.
+# Layers without a fact that act alike at every position, or along every axis.
 POSITIONWISE = (
     "CustomScaleLayer", "Dense", "GroupNormalization", "LayerNormalization", "LayerScale",
-    "Normalization", "RMSNormalization", "Softmax",
+    "MatchSize", "Normalization", "RMSNormalization", "Softmax",
 )  # fmt: skip
 # Operations over axes.
 REDUCTIONS = ("Amax", "Max", "Mean", "Sum")

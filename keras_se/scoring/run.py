@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import warnings
 from collections import deque
@@ -27,6 +28,11 @@ from keras_se.scoring.listing import Pictures, list_pictures
 from keras_se.scoring.shards import WHOLE, Shard
 from keras_se.scoring.tables import Columns, table_format
 
+# Errors of disks, networks and this process, which say nothing about a picture: they end the run.
+PASSING = {
+    errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+    errno.ETIMEDOUT, errno.ECONNRESET, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+}  # fmt: skip
 # Batches that are decoded ahead of the network.
 AHEAD = 3
 
@@ -181,6 +187,10 @@ class _Work:
                 path, transform, colours, self.strict, sides_of(self.known)
             )
         except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in PASSING:
+                raise OSError(
+                    f"{printable(path)}: {error.strerror}; the same command goes on from here"
+                ) from None
             if not self.pictures.root.is_dir():
                 raise OSError(f"{printable(self.pictures.root)}: the folder is gone") from None
             return _one_line(error, path, file)

@@ -221,6 +221,7 @@ def table_format(out: Path) -> TableFormat:
     found = FORMATS.get(out.suffix.lower())
     if found is None:
         raise ValueError(
-            f"`out` must be a {' or '.join(FORMATS)} file. Received: out={printable(out)!r}"
+            f"`out` must be a {' or '.join(FORMATS)} file; masks go into a folder, and are made of "
+            f"files only. Received: out={printable(out)!r}"
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras_se.graph.trace import recursion
@@ -41,8 +42,10 @@ def feature_levels(backbone: Any) -> dict[int, Any]:
                 f"{tuple(size)} of {tuple(whole)}"
             )
     for output, size in zip(early, sizes[len(STAGES) :], strict=True):
-        # Layers are in topological order, so the last one of this size remains.
-        if missing_rows(size, whole, STEM) is not None:
+        # Layers are in topological order, so the last one of this size remains. Half of a small
+        # size is no more rows away than unpadded convolutions remove.
+        halved = any(4 * n < 3 * math.ceil(m / 2**STEM) for n, m in zip(size, whole, strict=True))
+        if not halved and missing_rows(size, whole, STEM) is not None:
             outputs[STEM] = output
     return dict(sorted(outputs.items(), reverse=True))
 

@@ -9,18 +9,48 @@ import keras
 import numpy as np
 from PIL import Image
 
+from keras_se.description import Description
 from keras_se.inspection import describe
 from keras_se.labels import probabilities
 from keras_se.pictures import colours_for, decoded, printable, sides_of
 
+INDEPENDENT = "independent probabilities"
 # The one class of a network with one output is where it is more likely than not.
 THRESHOLD = 0.5
 
 
 def answers_pixels(model: Any) -> bool:
-    """Whether a model answers `(batch, H, W, classes)`."""
+    """Whether a model answers `(batch, H, W, ...)`."""
     shape = getattr(model, "output_shape", None)
     return isinstance(shape, tuple) and len(shape) == 4
+
+
+def check_pixel_classes(model: Any) -> None:
+    """Raise a `ValueError` unless a model is known to give each pixel one of at most 256 classes.
+
+    Feature maps have the same shape, and logits do not say whether classes exclude each other.
+    """
+    known, classes = describe(model), model.output_shape[-1]
+    if known.answers == "values":
+        raise ValueError(
+            "`model` must end in a softmax or sigmoid over the classes, its last axis, such as "
+            "keras.Sequential([model, keras.layers.Softmax()]). Received: outputs of unknown "
+            f"meaning, of shape {model.output_shape}"
+        )
+    if classes > 1 and (known.answers == INDEPENDENT or known.scores == "sigmoid"):
+        raise ValueError(
+            "`model` must give each pixel one class; use model.predict where classes overlap. "
+            f"Received: a sigmoid over {classes} classes"
+        )
+    if classes > 256:
+        raise ValueError(
+            f"`model` must have at most 256 classes for masks of 8 bits. Received: {classes}"
+        )
+
+
+def whole(known: Description, path: str | Path, strict: bool) -> Image.Image:
+    """The whole picture in a file, upright, in the colours of a described network."""
+    return decoded(Path(path).read_bytes(), colours_for(known), printable(path), strict)
 
 
 def predict_mask(
@@ -32,7 +62,8 @@ def predict_mask(
     back by repeating pixels. A network of any and no known size takes the picture as it is.
 
     Args:
-        model: A network that answers `(batch, H, W, classes)`.
+        model: A network that answers `(batch, H, W, classes)`, after a softmax, or after a sigmoid
+            for one class; or logits whose meaning a run has stored.
         path: The picture's file.
         strict: Whether to refuse a picture that needs conversion, as `load_image` does. Defaults to
             `False`.
@@ -42,16 +73,13 @@ def predict_mask(
         `(height, width)`; for a single class 0 and 1.
 
     Raises:
-        ValueError: If it is not a picture, or the network has more than 256 classes.
+        ValueError: If it is not a picture, or the network does not give each pixel one of at most
+            256 classes.
         OSError: If it cannot be read.
     """
+    check_pixel_classes(model)
     known = describe(model)
-    if model.output_shape[-1] > 256:
-        raise ValueError(
-            "`model` must have at most 256 classes for masks of 8 bits. "
-            f"Received: {model.output_shape[-1]}"
-        )
-    image = decoded(Path(path).read_bytes(), colours_for(known), printable(path), strict)
+    image = whole(known, path, strict)
     free = known.size is None and (known.height is None or known.width is None)
     height, width = image.size[::-1] if free else sides_of(known)
     x = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), "float32")

@@ -134,8 +134,40 @@ def test_nothing_speaks_for_a_class() -> None:
     assert not keras_se.grad_cam(model, noise_pictures(1, 12, 9), 0).any()
 
 
-def test_channels_first_backends() -> None:
-    """The layers' own positions, whatever the data format."""
+def test_a_shared_layer_is_where_its_last_call_is() -> None:
+    x = inputs = keras.Input((12, 9, 3))
+    shared = layers.ReLU(name="relu")
+    for n in (1, 2):
+        x = shared(layers.Conv2D(6, 3, name=f"conv{n}")(x))
+    x = layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model, pictures = keras.Model(inputs, x), noise_pictures(2, 12, 9)
+    found = keras_se.grad_cam(model, pictures)
+    np.testing.assert_array_equal(found, keras_se.grad_cam(model, pictures, layer="relu"))
+    assert not np.allclose(found, keras_se.grad_cam(model, pictures, layer="conv2"))
+
+
+@pytest.mark.parametrize("layer", [None, "stage3_block2_relu"])
+def test_channels_first(layer: str | None) -> None:
+    models = []
+    for data_format in ("channels_last", "channels_first"):
+        keras.config.set_image_data_format(data_format)
+        try:
+            shape = (3, 29, 32) if data_format == "channels_first" else (29, 32, 3)
+            models.append(keras_se.SEResNet20(weights=None, input_shape=shape, classes=7))
+        finally:
+            keras.config.set_image_data_format("channels_last")
+    last, first = models
+    trained_like(last, 3)
+    first.set_weights(last.get_weights())
+    pictures = noise_pictures(2, 29, 32)
+    expected = keras_se.grad_cam(last, pictures, layer=layer)
+    found = keras_se.grad_cam(first, np.moveaxis(pictures, -1, 1), layer=layer)
+    # Two orders of float32 sums.
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_enlarged() -> None:
+    """The layers' own positions."""
     maps = np.arange(12, dtype="float32").reshape(1, 3, 4)
     np.testing.assert_allclose(enlarged(maps, (3, 4)), maps)
     np.testing.assert_allclose(enlarged(maps, (6, 8)).mean(), maps.mean())

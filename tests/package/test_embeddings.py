@@ -52,6 +52,20 @@ def test_without_a_head(network: keras.Model) -> None:
         np.testing.assert_allclose(keras_se.embeddings(model, pictures), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_unet_has_a_vector_of_its_channels(data_format: str) -> None:
+    """Its classifier takes the channels last, whatever the data format."""
+    keras.config.set_image_data_format(data_format)
+    try:
+        shape = (32, 64, 3) if data_format == "channels_last" else (3, 32, 64)
+        backbone = keras_se.SEResNet18(include_top=False, weights=None, input_shape=shape)
+        model = keras_se.UNet(backbone, 3, decoder_filters=(16, 16, 12, 12, 8))
+        found = keras_se.embeddings(model, np.ones((2, *shape), "float32"))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert found.shape == (2, 8)
+
+
 def test_shared_layers() -> None:
     """The features are the model's own, wherever its layers were called first."""
     base = keras.Sequential(

@@ -79,6 +79,20 @@ def test_centre_of_small_networks(name: str, include_top: bool) -> None:
     check_centre(trained_like(model, 0), picture(33, 38), 33 if name == "SEMobileNet" else DEPTH)
 
 
+@pytest.mark.parametrize("attention", [None, "scse"])
+def test_centre_of_a_unet(attention: str | None) -> None:
+    """A trained decoder, too, goes from images to volumes."""
+    backbone = keras_se.SEResNet50(
+        include_top=False, weights=None, input_shape=(33, 38, 3), **SMALL["SEResNet50"]
+    )
+    model = keras_se.UNet(
+        backbone, 3, decoder_filters=(16, 12, 8, 8, 8), attention=attention,
+        classifier_activation=None,
+    )  # fmt: skip
+    # At other depths a decoder pads its maps, here as in the plane.
+    check_centre(trained_like(model, 0), picture(33, 38), 32)
+
+
 @pytest.mark.networks
 @pytest.mark.parametrize("name", NAMES)
 def test_centre_of_every_network(name: str) -> None:

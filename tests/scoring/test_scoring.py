@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import functools
 import json
 import os
@@ -440,6 +441,10 @@ def test_mistakes(
     empty.mkdir()
     (empty / ".x.png").write_bytes(b"")
     assert_mistake(command(folder, "--out", "s.txt"), "`out` must be a .csv or .parquet file")
+    assert_mistake(
+        command(folder, "--out", "masks"), "masks go into a folder, and are made of files"
+    )
+    assert_mistake(command(folder), "`out` must name a table, .csv or .parquet")
     assert_mistake(command(folder, "--out", ""), "`out` must be")
     assert_mistake(command(folder, "--out", tmp_path / "no" / "s.csv"), "an existing folder")
     assert_mistake(command(empty, "--out", out), "a folder with pictures")
@@ -516,6 +521,28 @@ def test_a_folder_that_disappears(
         with pytest.raises(OSError, match="the folder is gone"):
             score(folder, tmp_path / "s.csv")
     (tmp_path / "away").rename(folder)
+    assert score(folder, tmp_path / "s.csv").bad == BAD
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ESTALE, "Stale file handle"), OSError(errno.EMFILE, "x"), MemoryError()]
+)
+def test_passing_faults(
+    fault: Exception, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is away for a moment damages no picture: the run ends, and goes on later."""
+    fetch = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.name == "10.png":
+            raise fault
+        return fetch(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        with pytest.raises(type(fault)):
+            score(folder, tmp_path / "s.csv")
+    assert not (tmp_path / "s.csv").exists()
     assert score(folder, tmp_path / "s.csv").bad == BAD
 
 

@@ -8,6 +8,7 @@ from quick_cases import marked
 from reference import trained_like
 
 import keras_se
+from keras_se.segmentation._levels import feature_levels
 
 # Deeper and slower networks run with `tox -e networks`.
 QUICK = {*SHALLOWEST} - {
@@ -291,6 +292,38 @@ def test_signals_and_volumes(head, rank):
     y = np.asarray(model(np.random.default_rng(0).random((2, *size, 2))))
     assert y.shape == (2, *size, 3)
     np.testing.assert_allclose(y.sum(-1), 1, rtol=0, atol=SUM)
+
+
+@pytest.mark.parametrize("length", [9, 16, 17, 20, 24])
+def test_the_stem_of_short_signals_is_at_half(length):
+    """Not the pool behind it, which is only some steps shorter."""
+    network = keras_se.SEResNet18(include_top=False, weights=None, input_shape=(length, 2))
+    assert feature_levels(network)[1].shape[1] == -(-length // 2)
+
+
+@pytest.mark.parametrize("attention", [None, "scse"])
+def test_every_pixel_answers_for_its_own_place(attention):
+    """At odd sizes, too: a network whose classes are the brightness of a pixel's own place."""
+    size = (37, 51, 1)
+    model = small("unet", 2, keras_se.SEResNet18(
+        include_top=False, weights=None, input_shape=size, variant={"blocks": (1, 1, 1, 1)},
+    ), attention=attention)  # fmt: skip
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    x = np.zeros((32, *size), "float32")
+    for picture in x:
+        top, left = random.integers(0, 20), random.integers(0, 30)
+        picture[top : top + 17, left : left + 21] = 255
+    masks = (x[..., 0] > 0).astype("uint8")
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(x, masks, batch_size=8, epochs=12, verbose=0)
+    found = model.predict(x, verbose=0).argmax(-1)
+    right = {
+        (down, along): (np.roll(found, (down, along), (1, 2)) == masks)[:, 2:-2, 2:-2].mean()
+        for down in (-1, 0, 1)
+        for along in (-1, 0, 1)
+    }
+    assert max(right, key=right.get) == (0, 0), right
 
 
 @pytest.mark.parametrize("size", [(97, 2), (33, 40, 32, 1)])

@@ -146,6 +146,50 @@ def test_predict_says_where_masks_go(run, place, folder, tmp_path):
     classifier = ("--weights", "se_resnet20.fashion_mnist", "--out", tmp_path / "out")
     assert_mistake(run("predict", picture, *classifier), "`out` must be a .csv or .parquet file")
     assert list(tmp_path.iterdir()) == [grey]
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(picture.read_bytes()[:900])
+    several = ("predict", picture, damaged, "--weights", place, "--out", tmp_path / "out")
+    assert_mistake(run(*several), "damaged.jpg: expected an undamaged picture")
+    assert not (tmp_path / "out").exists()
+
+
+def head(activation, classes=3, axis=None):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(classes, 1, activation=activation)(inputs)
+    return keras.Model(inputs, x if axis is None else keras.layers.Softmax(axis)(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (head(None), "outputs of unknown meaning"),
+        (head(None, 1), "outputs of unknown meaning"),
+        (head(None, axis=1), "outputs of unknown meaning"),
+        (head("sigmoid"), "a sigmoid over 3 classes"),
+        (head("softmax", 257), "257"),
+    ],
+)
+def test_networks_whose_masks_are_not_known(model, expected, folder, run, tmp_path):
+    """Logits, features, a class axis that is not the last, classes that overlap."""
+    picture = folder / "test" / "pictures" / "scene3.jpg"
+    with pytest.raises(ValueError, match=expected):
+        predict_mask(model, picture)
+    model.save(tmp_path / "m.keras")
+    out = ("--out", tmp_path / "out")
+    assert_mistake(run("predict", picture, "--weights", tmp_path / "m.keras", *out), expected)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_logits_with_an_activation_behind_them(classes, folder):
+    """As the error says; one class is where it is more likely than not."""
+    picture = folder / "test" / "pictures" / "scene3.jpg"
+    model = head(None, classes)
+    kernel = np.zeros((1, 1, 3, classes), "float32")
+    model.set_weights([kernel, np.float32([0.3] if classes == 1 else [-0.1, 0.2, 0.1])])
+    last = keras.layers.Activation("sigmoid") if classes == 1 else keras.layers.Softmax()
+    _, mask = predict_mask(keras.Sequential([model, last]), picture)
+    assert np.unique(mask).tolist() == [1]
 
 
 def test_the_served_mask_is_that_of_predict(run, place, tmp_path):
@@ -198,8 +242,8 @@ def test_picture_and_mask_move_together(folder):
             shown = pictures[..., channel] > 130
             counts = masks != 255
             right = (shown == (masks == channel + 1))[counts].mean()
-            # JPEG and the interpolation blur the borders.
-            assert right > 0.93
+            # JPEG and the interpolation blur the borders; masks that are a pixel off have 0.96.
+            assert right > 0.98
 
 
 def test_random_boxes():
@@ -305,6 +349,65 @@ def _too_high(folder):
 
 def _bad_names(folder):
     (folder / "classes.txt").write_text("one\n")
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("kind", ["exif", "xmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_orientation(kind, suffix, tmp_path):
+    """Pictures and masks are compared as they are decoded: turned by EXIF, not by XMP."""
+    folder = mask_folders.write(tmp_path / "data")
+    old = folder / "train" / "pictures" / "scene1.jpg"
+    with Image.open(old) as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        own = {"exif": exif} if kind == "exif" else {"xmp": XMP.encode()}
+        if suffix == ".png" and kind == "xmp":
+            from PIL.PngImagePlugin import PngInfo
+
+            own = {"pnginfo": PngInfo()}
+            own["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP)
+        if suffix == ".tiff" and kind == "xmp":
+            own = {"tiffinfo": {700: XMP.encode()}}
+        image.load()
+        image.save(old.with_suffix(suffix), **own)
+    if suffix != ".jpg":
+        old.unlink()
+    if kind == "exif":
+        with pytest.raises(ValueError, match=r"size of its picture, 41 x 62. Received: 62 x 41"):
+            load_data(recipe(folder), pytest.fail)
+        mask = folder / "train" / "masks" / "scene1.png"
+        with Image.open(mask) as image:
+            turned = image.transpose(Image.Transpose.ROTATE_270)
+        turned.save(mask)
+    train = load_data(recipe(folder), pytest.fail)["train"]
+    for n in range(len(train)):
+        train.example(n)
+
+
+@pytest.mark.parametrize("part", ["header", "pixels", "link"])
+def test_bad_pictures_are_skipped_with_their_masks(part, tmp_path):
+    folder = mask_folders.write(tmp_path / "data")
+    bad = folder / "train" / "pictures" / "scene1.jpg"
+    data = bad.read_bytes()
+    bad.unlink()
+    if part == "link":
+        bad.symlink_to("nowhere")
+    else:
+        bad.write_bytes(data[: 15 if part == "header" else len(data) // 2])
+    told = []
+    parts = load_data(recipe(folder, "bad_pictures=skip"), told.append)
+    assert told == [f"skipped, not a picture: {bad}"]
+    assert (len(parts["train"]), len(parts["validation"])) == (9, 4)
+    if part != "pixels":
+        with pytest.raises(ValueError, match=r"scene1\.jpg: expected a"):
+            load_data(recipe(folder), pytest.fail)
 
 
 @pytest.mark.parametrize(
