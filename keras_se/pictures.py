@@ -198,6 +198,8 @@ def read_picture(
             "`path_or_bytes` must be a path or bytes. "
             f"Received: path_or_bytes of type {type(path_or_bytes).__name__}"
         )
+    if not isinstance(path_or_bytes, bytes) and os.path.isdir(path_or_bytes):
+        raise ValueError(f"{label}: expected a picture. Received: a folder")
     if not 0 < size <= MAX_BYTES:
         raise ValueError(f"{label}: expected a picture of 1 to {MAX_BYTES} bytes. Received: {size}")
     if not isinstance(path_or_bytes, bytes):
