@@ -50,6 +50,11 @@ MODEL: Check[str] = Check(
     lambda value: isinstance(value, str) and value in keras_se.list_models(),
     choices=lambda: keras_se.list_models(),
 )
+TEACHER: Check[str] = Check(
+    "a set of weights, a run folder or a .keras file",
+    # A builder alone has random weights, or downloads its default.
+    lambda value: TEXT.accepts(value) and value not in keras_se.list_models(),
+)
 VARIANT: Check[Any] = Check("fields of the network's description", _is_mapping)
 SE: Check[Any] = Check(
     "null or settings of the attention blocks", lambda value: value is None or _is_mapping(value)
@@ -207,7 +212,7 @@ class Recipe:
     loss: str = checked(one_of("softmax", "sigmoid"), "softmax")
     target_threshold: float | None = checked(_or_null(SHARE), None)
     label_smoothing: float = checked(SHARE, 0.0)
-    teacher: str | None = checked(_or_null(TEXT), None)
+    teacher: str | None = checked(_or_null(TEACHER), None)
     distillation: float | None = checked(_or_null(PROBABILITY), None)
     temperature: float = checked(POSITIVE, 1.0)
     shift: int = checked(NATURAL, 0)

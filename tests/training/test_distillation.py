@@ -10,6 +10,7 @@ import pytest
 import training_runs
 from picture_folders import recipe, write
 
+import keras_se
 from keras_se.inspection import tell
 from keras_se.training.checkpoints import values_of
 from keras_se.training.distillation import SoftLoss, Teacher, load_teacher
@@ -193,6 +194,16 @@ def test_runs_that_may_know_the_validation_pictures(tmp_path):
     assert said == [
         "teacher: trained with held_out=2: it may know pictures that are validated here"
     ]
+
+
+def test_builders_are_no_teachers():
+    """Their weights would be random, or those of the builder's default."""
+    chosen = Recipe(model="SEResNet20", data="fashion_mnist")
+    for name in keras_se.list_models():
+        expected = f"a run folder or a .keras file. Received: teacher={name!r}"
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            chosen.changed([f"teacher={name}", "distillation=0.5"])
+    chosen.changed(["teacher=SEResNet20.fashion_mnist", "distillation=0.5"])
 
 
 CONFLICTS = {
