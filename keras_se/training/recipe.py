@@ -162,8 +162,8 @@ class Recipe:
         mixup: Alpha of the Beta distribution of mixup; 0: none.
         cutmix: Alpha of the Beta distribution of CutMix; 0: none. With both, each gets half of the
             batches.
-        ema: Decay per step of the weights' moving average, which is then validated and saved; or
-            `None`.
+        ema: Decay per step of the weights' moving average, which is then validated and saved, with
+            BatchNorm's statistics recomputed after each epoch, as for `swa`; or `None`.
         swa: Stochastic weight averaging (Izmailov et al., 2018): share of the epochs after which
             the weights are averaged, over the ends of all later epochs; from then on the mean is
             validated and saved, with BatchNorm's statistics recomputed on 10,000 training pictures;
