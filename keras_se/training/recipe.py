@@ -110,7 +110,8 @@ class Recipe:
         sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many
             pictures, but each class equally often, rare ones repeatedly.
         class_weights: `"balanced"`: the loss of a picture counts in inverse proportion to the
-            number of training pictures of its class; `None`: all count alike.
+            number of training pictures of its class, for a mixed picture that of each of its
+            classes; `None`: all count alike.
         image_size: Height and width to which encoded pictures are resized; `None`: the size of the
             set of weights, or of the data set, which is then held in memory.
         crop_area: Range of the share of a picture's area that is randomly cropped and resized, with

@@ -137,31 +137,52 @@ def test_class_weights() -> None:
     assert np.array(weights)[LABELS].mean() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_weighted_loss(kind: str) -> None:
+LOSSES = [("softmax", None), ("sigmoid", None), ("sigmoid", 0.2)]
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize(("kind", "threshold"), LOSSES)
+def test_weighted_loss(kind: str, threshold: float | None, smoothing: float) -> None:
+    """The term of each class of a mixed picture counts by its own weight."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(6, 5)).astype("float32")
-    targets = random.dirichlet(np.ones(5), 6).astype("float32")
-    weights = balanced_weights(LABELS, 5)
-    loss = {
-        "softmax": keras.losses.CategoricalCrossentropy(from_logits=True),
-        "sigmoid": SummedSigmoid(0.2),
-    }[kind]
-    weighted = ClassWeighted(loss, weights)
-    single = [float(loss(targets[n : n + 1], logits[n : n + 1])) for n in range(6)]
+    shares = random.dirichlet(np.ones(5), 6).astype("float32")
+    weights = np.array(balanced_weights(LABELS, 5))
+    loss = ClassWeighted(kind, weights.tolist(), smoothing, threshold)
+    targets = shares * np.float32(1 - smoothing) + np.float32(smoothing / 5)
+    expected = []
+    for own, y, x in zip(shares, targets, logits.astype("float64"), strict=True):
+        # Row k: the targets of a picture of class k alone, weighted.
+        parts = (own * weights)[:, None] * ((1 - smoothing) * np.eye(5) + smoothing / 5)
+        present, absent = parts.sum(0), (sum(own * weights) - parts.sum(0))
+        p = 1 / (1 + np.exp(-x))
+        if kind == "softmax":
+            expected.append(-sum(present * np.log(np.exp(x) / np.exp(x).sum())))
+        elif threshold is None:
+            expected.append(-sum(present * np.log(p) + absent * np.log(1 - p)))
+        else:
+            terms = present / y * np.log(p), absent / (1 - y) * np.log(1 - p)
+            expected.append(-sum(np.where(y > threshold, *terms)))
     # Sums of float32 in another order.
-    assert float(weighted(targets, logits)) == pytest.approx(
-        np.mean(single * (targets @ np.array(weights))), rel=1e-5
+    assert float(loss(targets, logits)) == pytest.approx(np.mean(expected), rel=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert float(again(targets, logits)) == float(loss(targets, logits))
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize(("kind", "threshold"), LOSSES)
+def test_weighted_loss_of_one_class(kind: str, threshold: float | None, smoothing: float) -> None:
+    """The loss itself times the weight of the class."""
+    logits = np.random.default_rng(0).normal(size=(5, 5)).astype("float32")
+    targets = np.eye(5, dtype="float32") * np.float32(1 - smoothing) + np.float32(smoothing / 5)
+    plain = SummedSigmoid(threshold, reduction=None)
+    if kind == "softmax":
+        plain = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
+    weights = balanced_weights(LABELS, 5)
+    loss = ClassWeighted(kind, weights, smoothing, threshold, reduction=None)
+    np.testing.assert_allclose(
+        loss(targets, logits), plain(targets, logits) * np.array(weights), rtol=1e-5, atol=1e-6
     )
-    smoothed = 0.9 * targets + np.float32(0.1 / 5)
-    of_smoothed = ClassWeighted(loss, weights, label_smoothing=0.1)
-    single = [float(loss(smoothed[n : n + 1], logits[n : n + 1])) for n in range(6)]
-    # The weights are those of the classes, not of the smoothing.
-    assert float(of_smoothed(smoothed, logits)) == pytest.approx(
-        np.mean(single * (targets @ np.array(weights))), rel=1e-4
-    )
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(weighted))
-    assert float(again(targets, logits)) == float(weighted(targets, logits))
 
 
 MISTAKES = {
