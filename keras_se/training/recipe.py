@@ -104,7 +104,8 @@ class Recipe:
         held_out: Number of training pictures held out for validation; with 0, the validation set is
             the data set's own, or else the test set.
         folds: Number of parts of the training pictures for cross-validation, each with the same
-            share of every class, or combination of labels; `None`: none.
+            share of every class; of several labels, with as nearly the same share of each as
+            iterative stratification finds (Sechidis et al., 2011); `None`: none.
         fold: The part that is validated and not trained on, from 1 to `folds`; the run also writes
             its predictions, `out_of_fold.csv`.
         sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many

@@ -1,6 +1,8 @@
 """Cross-validation, and classes of unequal size."""
 
 import csv
+import itertools
+import time
 
 import keras
 import numpy as np
@@ -26,6 +28,46 @@ def test_folds_have_equal_shares(folds: int) -> None:
     assert np.ptp(np.bincount(found, minlength=folds)) <= 1
     for label in np.unique(LABELS):
         assert np.ptp(np.bincount(found[label == LABELS], minlength=folds)) <= 1
+
+
+def several_labels() -> np.ndarray:
+    """Of 500 pictures, 20 labels at 15 % and four that five pictures have."""
+    random = np.random.default_rng(0)
+    labels = (random.random((500, 24)) < 0.15).astype("int64")
+    labels[:, 20:] = 0
+    for rare in range(20, 24):
+        labels[random.choice(500, 5, replace=False), rare] = 1
+    return labels
+
+
+COMBINATIONS = np.array(list(itertools.product((0, 1), repeat=3)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "bound"),
+    [(COMBINATIONS, 2, 0), (COMBINATIONS, 3, 1), (several_labels(), 5, 2)],
+    ids=["halves", "thirds", "rare"],
+)
+def test_folds_of_several_labels(labels: np.ndarray, folds: int, bound: int) -> None:
+    """Each label is spread by itself, though no two pictures may have the same ones."""
+    found = folds_of(labels, folds)
+    assert found.tolist() == folds_of(labels, folds).tolist()
+    shares = np.stack([labels[found == fold].sum(axis=0) for fold in range(folds)])
+    assert np.ptp(shares, axis=0).max() <= bound
+    assert (shares[:, labels.sum(axis=0) == folds] == 1).all()
+    assert np.ptp(np.bincount(found, minlength=folds)) <= 1
+
+
+def test_folds_of_many_pictures() -> None:
+    """100,000 with 20 labels in seconds; those without a label are dealt, too."""
+    labels = (np.random.default_rng(0).random((100_000, 20)) < 0.15).astype("int64")
+    labels[:3] = 0
+    began = time.monotonic()
+    found = folds_of(labels, 5)
+    # It takes one second.
+    assert time.monotonic() - began < 30
+    assert np.ptp(np.bincount(found)) <= 1
+    assert max(np.ptp(np.bincount(found[labels[:, n] > 0])) for n in range(20)) <= 2
 
 
 def test_every_picture_is_validated_once(tmp_path) -> None:
@@ -56,6 +98,9 @@ def test_folds_without_a_class(tmp_path) -> None:
     assert [line for line in said if line.startswith("no training")] == [
         "no training pictures, since all are held out: d"
     ]
+    assert [line for line in said if line.startswith("no validation")] == [
+        "no validation pictures, since none are in the fold: d"
+    ] * 2
     write(tmp_path / "two" / "train", names="a", count=9)
     write(tmp_path / "two" / "train", names="b", count=1)
     write(tmp_path / "two" / "test", names="ab", count=1)
