@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
 
 BAD_PICTURES = ("refuse", "skip")
+# Text settings that may be or have spaces at the ends.
+VERBATIM = ("separator",)
 
 
 def _is_mapping(value: Any) -> bool:
@@ -268,7 +270,7 @@ class Recipe:
             try:
                 value = json.loads(text)
             except json.JSONDecodeError:
-                value = text.strip()
+                value = text if name in VERBATIM else text.strip()
             if isinstance(value, list):
                 value = tuple(value)
             if key:
