@@ -179,13 +179,18 @@ def test_sets_as_teachers(data):
         load_teacher(other, training, pytest.fail)
 
 
-def test_runs_that_may_know_the_validation_pictures(tmp_path):
+@pytest.mark.parametrize("file", ["", "last.keras"])
+@pytest.mark.parametrize("spelling", ["{}", "{}/../pictures/", "pictures"])
+def test_runs_that_may_know_the_validation_pictures(file, spelling, tmp_path, monkeypatch):
+    """A run or a file in it, and however its folder of pictures was spelled."""
+    monkeypatch.chdir(tmp_path)
     chosen = recipe(write(tmp_path / "pictures"), "held_out=2")
     run = tmp_path / "teacher"
     run.mkdir()
     teacher_of(chosen, run / "last.keras")
-    (run / "recipe.json").write_text(json.dumps(chosen.as_dict()))
-    settings = (f"teacher={run}", "distillation=0.5")
+    spelled = {**chosen.as_dict(), "data_dir": spelling.format(tmp_path / "pictures")}
+    (run / "recipe.json").write_text(json.dumps(spelled))
+    settings = (f"teacher={run / file}", "distillation=0.5")
     said = []
     load_teacher(chosen.changed(settings), load_data(chosen, pytest.fail)["train"], said.append)
     assert said == []
@@ -194,6 +199,10 @@ def test_runs_that_may_know_the_validation_pictures(tmp_path):
     assert said == [
         "teacher: trained with held_out=2: it may know pictures that are validated here"
     ]
+    # On other pictures it cannot.
+    write(tmp_path / "others")
+    others = other.changed([f"data_dir={tmp_path / 'others'}"])
+    load_teacher(others, load_data(others, pytest.fail)["train"], pytest.fail)
 
 
 def test_builders_are_no_teachers():
