@@ -103,8 +103,8 @@ def test_loss_of_a_step(data, tmp_path):
 
 
 @pytest.mark.training
-def test_teacher_alone_and_not_at_all(data, tmp_path):
-    """A student of weight 1 comes near its teacher; of weight 0 it learns as without one."""
+def test_teacher_of_no_weight(data, tmp_path):
+    """The student learns as without one; the run still records it."""
     path = tmp_path / "teacher.keras"
     chosen = training_runs.recipe(data, *SETTINGS, "mixup=0", "cutmix=0", "repeats=1")
     teacher_of(chosen, path)
