@@ -150,7 +150,7 @@ class Recipe:
         distillation: With `teacher`, the weight of the loss against its probabilities, from 0 to 1;
             that against the labels has the rest.
         temperature: Divides both networks' logits in that loss, which counts by its square.
-        shift: Pixels of zero padding before a random crop.
+        shift: Pixels of zero padding before a random crop; for pictures in memory.
         flip: Whether to mirror half of the pictures.
         repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
             the number of steps per epoch is the same, so an epoch shows 1 / `repeats` of the
@@ -159,10 +159,11 @@ class Recipe:
         rand_augment_magnitude: Their strength, from 0 to 10.
         rand_augment_deviation: Standard deviation of the strengths.
         rand_augment_probability: Probability that an operation is applied.
-        cutout: Side of the erased square, in pixels (DeVries and Taylor, 2017); 0: none.
+        cutout: Side of the erased square, in pixels (DeVries and Taylor, 2017); 0: none. It gets
+            the mean colour of the training pictures; of pictures in files, of 1,000 of them.
         cutout_probability: Share of the pictures with an erased square.
         random_erasing: Share of the pictures in which a rectangle of 2 to 40 % of the area is
-            erased (Zhong et al., 2017); 0: none.
+            erased (Zhong et al., 2017), with the same colour; 0: none.
         mixup: Alpha of the Beta distribution of mixup; 0: none.
         cutmix: Alpha of the Beta distribution of CutMix; 0: none. With both, each gets half of the
             batches.
