@@ -30,28 +30,33 @@ def flipped(pictures: np.ndarray, which: np.ndarray) -> np.ndarray:
     return np.where(which[:, None, None, None], pictures[:, :, ::-1], pictures)
 
 
-def cut_out(
-    pictures: np.ndarray, side: int, at: np.ndarray, which: np.ndarray, value: np.ndarray
-) -> np.ndarray:
-    """Fill a square around `at`, `(batch, 2)` in 0..1, of each picture where `which` with `value`.
+def cut_out(size: tuple[int, ...], side: int, at: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Windows of cutout: a square around `at`, `(batch, 2)` in 0..1, of each picture where `which`.
 
-    It is clipped at the border. The value is `(channels,)`.
+    Args:
+        size: Height and width of the pictures; what else it has is ignored.
+        side: Side of the square.
+        at: Centres.
+        which: `(batch,)`.
+
+    Returns:
+        Top, bottom, left and right, `(batch, 4)`, which may lie outside; no rows where not `which`.
     """
-    first = (at * pictures.shape[1:3]).astype(int) - side // 2
-    return _filled(pictures, first, np.full_like(first, side), which, value)
+    first = (at * size[:2]).astype(int) - side // 2
+    return _windows(first, np.full_like(first, side), which)
 
 
 def randomly_erased(
-    pictures: np.ndarray, sizes: np.ndarray, at: np.ndarray, which: np.ndarray, value: np.ndarray
+    size: tuple[int, ...], sizes: np.ndarray, at: np.ndarray, which: np.ndarray
 ) -> np.ndarray:
-    """Fill a rectangle of each picture where `which` with `value`, as in Random Erasing.
+    """Windows of Random Erasing, a rectangle of each picture where `which`, as from `cut_out`.
 
     Its area is 2 to 40 % of the picture's, its aspect ratio 0.3 to 1 / 0.3 (Zhong et al.,
     arXiv:1708.04896, Algorithm 1), drawn by `sizes`, `(batch, tries, 2)`. The first try that fits
     is used; if none fits, the picture is unchanged. `at`, `(batch, 2)`, is its place where it fits.
     All are in 0..1.
     """
-    height, width = pictures.shape[1:3]
+    height, width = size[:2]
     low, high = ERASED_AREA
     area = (low + (high - low) * sizes[..., 0]) * height * width
     aspect = ERASED_ASPECT + (1 / ERASED_ASPECT - ERASED_ASPECT) * sizes[..., 1]
@@ -59,18 +64,19 @@ def randomly_erased(
     fits = np.asarray((sides > 0).all(-1) & (sides <= (height, width)).all(-1))
     sides = sides[np.arange(len(sides)), fits.argmax(1)]
     first = (at * ((height, width) - sides + 1)).astype(int)
-    return _filled(pictures, first, sides, which & fits.any(1), value)
+    return _windows(first, sides, which & fits.any(1))
 
 
-def _filled(
-    pictures: np.ndarray, first: np.ndarray, sides: np.ndarray, which: np.ndarray, value: np.ndarray
-) -> np.ndarray:
-    """Fill the rectangles of these first rows and columns and sides, `(batch, 2)`."""
-    inside = which[:, None, None]
-    for axis in (0, 1):
-        position = np.arange(pictures.shape[axis + 1]) - first[:, axis, None]
-        within = (position >= 0) & (position < sides[:, axis, None])
-        inside = inside & np.expand_dims(within, 2 - axis)
+def _windows(first: np.ndarray, sides: np.ndarray, which: np.ndarray) -> np.ndarray:
+    last = np.where(which[:, None], first + sides, first)
+    return np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
+
+
+def filled(pictures: np.ndarray, windows: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Fill a window of each picture, `(batch, 4)`, with a value, `(channels,)`."""
+    top, bottom, left, right = windows.T[:, :, None, None]
+    rows, columns = np.arange(pictures.shape[1])[:, None], np.arange(pictures.shape[2])
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     return np.where(inside[..., None], value, pictures)
 
 

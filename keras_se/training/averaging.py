@@ -23,9 +23,9 @@ PICTURES = 10_000
 class WeightAverage:
     """The moving average of the weights (`ema`), or their mean over the last epochs (`swa`).
 
-    The mean is on the host: one array for each of the network's weights, with BatchNorm's moving
-    statistics recomputed, since the mean of several networks' statistics is not the statistics of
-    their mean (Izmailov et al., arXiv:1803.05407, section 3.2).
+    It is on the host after each epoch: one array for each of the network's weights, with
+    BatchNorm's moving statistics recomputed, since the mean of several networks' statistics is not
+    the statistics of their mean (Izmailov et al., arXiv:1803.05407, section 3.2).
 
     Args:
         recipe: The recipe.
@@ -38,50 +38,45 @@ class WeightAverage:
         self.training: InTraining | None = None
 
     def update(self, model: keras.Model, epoch: int, batches: Callable[[], Any]) -> None:
-        """Include the weights after an epoch in the mean, if the recipe says so.
+        """Take the average after an epoch, if the recipe says so.
 
         Args:
-            model: The network; it is unchanged.
+            model: The compiled network; it is unchanged.
             epoch: The epoch, from 0.
             batches: Makes the training batches that BatchNorm's statistics are recomputed on.
         """
-        first = first_averaged(self.recipe)
+        first = 0 if self.recipe.ema is not None else first_averaged(self.recipe)
         if first is None or epoch < first:
             return
         self.epochs += 1
-        trained = {id(variable) for variable in model.trainable_variables}
-        now = values_of(model.weights)
-        before = self.values or now
-        self.values = [
-            _mean(old, new, self.epochs) if id(variable) in trained else new
-            for variable, old, new in zip(model.weights, before, now, strict=True)
-        ]
         # Once: another model would be compiled again.
         self.training = self.training or InTraining(model)
-        with self.swapped_in(model):
+        with _restored(model):
+            self._assign_trainable(model)
             recompute_statistics(self.training, batches(), -(-PICTURES // self.recipe.batch))
             self.values = values_of(model.weights)
+
+    def _assign_trainable(self, model: keras.Model) -> None:
+        """Set the network's trainable weights to their average."""
+        if self.recipe.ema is not None:
+            # With mixed_float16 it is within the one that scales the loss.
+            getattr(model.optimizer, "inner_optimizer", model.optimizer).assign_average(
+                model.trainable_variables
+            )
+        elif self.values:
+            means = {id(v): mean for v, mean in zip(model.weights, self.values, strict=True)}
+            trained = model.trainable_variables
+            pairs = zip([means[id(v)] for v in trained], values_of(trained), strict=True)
+            assign(trained, [_mean(old, new, self.epochs) for old, new in pairs])
 
     @contextmanager
     def swapped_in(self, model: keras.Model) -> Iterator[None]:
         """Replace the network's weights by their average, if there is one."""
-        if self.recipe.ema is not None:
-            swap = keras.callbacks.SwapEMAWeights()
-            swap.set_model(model)
-            swap.on_test_begin()
-            try:
-                yield
-            finally:
-                swap.on_test_end()
-        elif self.values:
-            # With the states of random layers, which recomputing changes.
-            before = values_of(model.variables)
+        if not self.values:
+            yield
+            return
+        with _restored(model):
             assign(model.weights, self.values)
-            try:
-                yield
-            finally:
-                assign(model.variables, before)
-        else:
             yield
 
     def state(self) -> dict[str, int]:
@@ -97,11 +92,29 @@ class WeightAverage:
             values: The checkpoint's values.
             state: Its state.
             count: Number of the network's weights.
+
+        Raises:
+            ValueError: If an earlier version wrote it, which did not keep the moving average.
         """
         self.epochs = state.get("averaged_epochs", 0)
+        if self.recipe.ema is not None and state["epoch"] and not self.epochs:
+            raise ValueError(
+                "This run with `ema` was started by an earlier version, which validated it with "
+                "the BatchNorm statistics of the raw weights; only that version can resume it"
+            )
         others = len(values) - (count if self.epochs else 0)
         self.values = list(values[others:])
         return list(values[:others])
+
+
+@contextmanager
+def _restored(model: keras.Model) -> Iterator[None]:
+    """Put the values of all variables back at the end, also the states of random layers."""
+    before = values_of(model.variables)
+    try:
+        yield
+    finally:
+        assign(model.variables, before)
 
 
 def first_averaged(recipe: Recipe) -> int | None:

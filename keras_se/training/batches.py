@@ -108,6 +108,34 @@ def randomly_augmented(picture: np.ndarray, recipe: Recipe, epoch: int, view: in
     )  # fmt: skip
 
 
+def drawn(
+    recipe: Recipe, epoch: int, views: np.ndarray, purpose: int, *shape: int
+) -> np.ndarray:  # fmt: skip
+    """Numbers in 0..1 for a purpose, an array of `shape` per view."""
+    counter = np.arange(math.prod(shape)).reshape(shape)
+    return uniform(recipe.seed, purpose, epoch, views.reshape(-1, *(1 for _ in shape)), counter)
+
+
+def holes(
+    recipe: Recipe, epoch: int, views: np.ndarray, size: tuple[int, ...]
+) -> list[np.ndarray]:  # fmt: skip
+    """The windows of some views, `(views, 4)`, of cutout and of Random Erasing, if there are any.
+
+    The pictures have the height and width `size`.
+    """
+    found = []
+    if recipe.cutout:
+        which = drawn(recipe, epoch, views, HOLE) < recipe.cutout_probability
+        at = drawn(recipe, epoch, views, HOLE_AT, 2)
+        found.append(augmentation.cut_out(size, recipe.cutout, at, which))
+    if recipe.random_erasing:
+        which = drawn(recipe, epoch, views, ERASE) < recipe.random_erasing
+        sizes = drawn(recipe, epoch, views, ERASE_SIZE, augmentation.ERASING_TRIES, 2)
+        at = drawn(recipe, epoch, views, ERASE_AT, 2)
+        found.append(augmentation.randomly_erased(size, sizes, at, which))
+    return found
+
+
 def mix_of(recipe: Recipe, epoch: int, step: int, size: tuple[int, ...]) -> augmentation.Mix:
     """The mix of a step for pictures of height and width `size`."""
     key = int(bits(recipe.seed, MIX, epoch, step))
@@ -150,10 +178,7 @@ class TrainingBatches(EpochBatches):
         targets = one_hot(self.data.labels[chosen], self.data.classes, recipe.label_smoothing)
 
         def draw(purpose: int, *shape: int) -> np.ndarray:
-            """Numbers in 0..1, an array of `shape` per picture."""
-            counter = np.arange(math.prod(shape)).reshape(shape)
-            index = shown.reshape(-1, *(1 for _ in shape))
-            return uniform(recipe.seed, purpose, self.epoch, index, counter)
+            return drawn(recipe, self.epoch, shown, purpose, *shape)
 
         if recipe.shift:
             pictures = augmentation.shifted(pictures, recipe.shift, draw(SHIFT, 2))
@@ -165,17 +190,8 @@ class TrainingBatches(EpochBatches):
                 [randomly_augmented(picture, recipe, self.epoch, view) for picture, view in pairs]
             )
         pictures = pictures.astype("float32")
-        if recipe.cutout:
-            which = draw(HOLE) < recipe.cutout_probability
-            pictures = augmentation.cut_out(
-                pictures, recipe.cutout, draw(HOLE_AT, 2), which, self.data.mean
-            )
-        if recipe.random_erasing:
-            which = draw(ERASE) < recipe.random_erasing
-            sizes = draw(ERASE_SIZE, augmentation.ERASING_TRIES, 2)
-            pictures = augmentation.randomly_erased(
-                pictures, sizes, draw(ERASE_AT, 2), which, self.data.mean
-            )
+        for windows in holes(recipe, self.epoch, shown, self.data.shape):
+            pictures = augmentation.filled(pictures, windows, self.data.mean)
         if recipe.mixup or recipe.cutmix:
             mix = mix_of(recipe, self.epoch, step, self.data.shape)
             pictures, targets = augmentation.mixed(pictures, targets, mix)

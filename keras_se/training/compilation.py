@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_se.training.mask_figures import PixelCrossentropy, pixel_accuracy
 from keras_se.training.optimizers import optimizer
@@ -27,14 +28,14 @@ def compile_for_training(
     metric: keras.metrics.Metric = keras.metrics.CategoricalAccuracy("top1")
     # Keras creates a metric's variables on first use.
     size = [1 if n is None else n for n in model.output_shape]
-    outputs = targets = keras.ops.zeros(size)
+    outputs = targets = ops.zeros(size)
     if recipe.head is not None:
         loss, metric, targets = PixelCrossentropy(), pixel_accuracy(), outputs[..., 0]
     if recipe.loss == "sigmoid":
         loss = SummedSigmoid(recipe.target_threshold)
     if recipe.class_weights == "balanced":
         weights = balanced_weights(labels, model.output_shape[-1])
-        loss = ClassWeighted(loss, weights, recipe.label_smoothing)
+        loss = ClassWeighted(recipe.loss, weights, recipe.label_smoothing, recipe.target_threshold)
     model.compile(
         optimizer(recipe, steps_per_epoch),
         loss,
@@ -60,42 +61,53 @@ def balanced_weights(labels: np.ndarray, classes: int) -> list[float]:
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class ClassWeighted(keras.losses.Loss):
-    """A loss whose pictures count by the weights of their classes; a mixed picture by its shares.
+    """Cross-entropy of logits whose terms count by the weights of their classes.
+
+    A mixed picture counts as its parts: with targets y and weights w, the loss is the sum over the
+    classes of w y times the loss of a picture of that class. With the softmax this is the sum of
+    -w y log p.
 
     Args:
-        loss: A loss of `(batch, classes)` targets.
+        kind: `"softmax"` or `"sigmoid"`.
         weights: The weight of each class.
-        label_smoothing: Share of the targets that is spread over all classes, which does not count
-            for the weights. Defaults to 0.
+        label_smoothing: Share of a picture's targets that is spread over all classes; it counts by
+            the picture's class, too. Defaults to 0.
+        threshold: As for `SummedSigmoid`, with `"sigmoid"`. Defaults to `None`.
         **loss_kwargs: As for `keras.losses.Loss`.
     """
 
     def __init__(
-        self, loss: keras.losses.Loss, weights: list[float], label_smoothing: float = 0.0,
-        **loss_kwargs: Any,
+        self, kind: str, weights: list[float], label_smoothing: float = 0.0,
+        threshold: float | None = None, **loss_kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**loss_kwargs)
-        self.loss, self.weights, self.label_smoothing = loss, weights, label_smoothing
+        self.kind, self.weights = kind, weights
+        self.label_smoothing, self.threshold = label_smoothing, threshold
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
-        weights = keras.ops.cast(self.weights, y_true.dtype)
-        smoothing = self.label_smoothing
-        shares = (y_true - smoothing / len(self.weights)) / (1 - smoothing)
-        return self.loss.call(y_true, y_pred) * keras.ops.sum(shares * weights, axis=-1)
+        weights = ops.cast(self.weights, y_true.dtype)
+        spread = self.label_smoothing / len(self.weights)
+        present = (y_true - spread) * weights
+        total = ops.sum(present, axis=-1, keepdims=True) / (1 - self.label_smoothing)
+        present = present + spread * total
+        if self.kind == "softmax":
+            return -ops.sum(present * ops.log_softmax(y_pred, axis=-1), axis=-1)
+        absent = total - present
+        if self.threshold is not None:
+            has = ops.cast(y_true > self.threshold, y_true.dtype)
+            present = has * ops.divide_no_nan(present, y_true)
+            absent = (1 - has) * ops.divide_no_nan(absent, 1 - y_true)
+        return ops.sum(present * ops.softplus(-y_pred) + absent * ops.softplus(y_pred), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        loss = keras.saving.serialize_keras_object(self.loss)
         return {
             **super().get_config(),
-            "loss": loss,
+            "kind": self.kind,
             "weights": self.weights,
             "label_smoothing": self.label_smoothing,
+            "threshold": self.threshold,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ClassWeighted:
-        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
 @keras.saving.register_keras_serializable(package="keras_se")
@@ -114,9 +126,9 @@ class SummedSigmoid(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss, `(batch,)`, of two arrays `(batch, classes)`."""
         if self.threshold is not None:
-            y_true = keras.ops.cast(y_true > self.threshold, y_pred.dtype)
-        losses = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
-        return keras.ops.sum(losses, axis=-1)
+            y_true = ops.cast(y_true > self.threshold, y_pred.dtype)
+        losses = ops.binary_crossentropy(y_true, y_pred, from_logits=True)
+        return ops.sum(losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}

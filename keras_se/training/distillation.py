@@ -125,17 +125,26 @@ def _order(
     return order
 
 
-def _report_seen(folder: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
-    """Say that a run on the same data may know the pictures that are held out here."""
+def _report_seen(path: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
+    """Say that a run on the same data, or its file, may know pictures that are held out here."""
+    folder = path.parent if path.suffix == ".keras" else path
     try:
-        stored = json.loads((folder / "recipe.json").read_text("utf-8"))
+        stored = _parts(json.loads((folder / "recipe.json").read_text("utf-8")))
     except (OSError, ValueError):
         return
-    own = recipe.as_dict()
-    differing = [name for name in PARTS if stored.get(name) != own[name]]
+    own = _parts(recipe.as_dict())
+    differing = [name for name in PARTS if stored[name] != own[name]]
     if differing and not {"data", "data_dir"} & set(differing):
-        words = ", ".join(f"{name}={stored.get(name)}" for name in differing)
+        words = ", ".join(f"{name}={stored[name]}" for name in differing)
         report(f"teacher: trained with {words}: it may know pictures that are validated here")
+
+
+def _parts(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide which pictures are trained on; the folder is resolved."""
+    parts = {name: settings.get(name) for name in PARTS}
+    if parts["data_dir"] is not None:
+        parts["data_dir"] = Path(parts["data_dir"]).resolve()
+    return parts
 
 
 def check_teacher(folder: Path, record: dict[str, Any] | None) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from keras_se.data.decoding import RATIOS, jpeg_ratio, opened, scaled_jpeg
 from keras_se.data.encoded import EncodedPictures, coloured
 from keras_se.data.randomness import CROP, uniform
-from keras_se.training.batches import mix_of, randomly_augmented, rows, views
+from keras_se.training.batches import holes, mix_of, randomly_augmented, rows, views
 from keras_se.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Random crops to try before falling back to the largest centred one.
 ATTEMPTS = 10
+# Numbers for mirroring and a crop.
+NUMBERS = 2 * ATTEMPTS + 3
 
 
 def encoded_batches(
@@ -41,17 +43,20 @@ def encoded_batches(
     indices, labels = tf.constant(pictures.chosen), tf.constant(pictures.labels)
     smoothing, classes = recipe.label_smoothing, pictures.classes
     several = pictures.labels.ndim == 2
+    hole_count = bool(recipe.cutout) + bool(recipe.random_erasing)
+    colour = pictures.mean if hole_count else None
 
     def augmented(picture: np.ndarray, view: int) -> np.ndarray:
         return randomly_augmented(picture, recipe, epoch, view)
 
     def drawn(views: np.ndarray) -> np.ndarray:
-        draws = np.arange(2 * ATTEMPTS + 3)
-        return uniform(recipe.seed, CROP, epoch, views[:, None], draws).astype("float32")
+        numbers = uniform(recipe.seed, CROP, epoch, views[:, None], np.arange(NUMBERS))
+        windows = holes(recipe, epoch, views, pictures.shape)
+        return np.concatenate([numbers, *windows], axis=1).astype("float32")
 
     def with_numbers(views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         numbers = tf.numpy_function(drawn, (views,), tf.float32, stateful=False)
-        return views, tf.ensure_shape(numbers, (len(chosen), 2 * ATTEMPTS + 3))
+        return views, tf.ensure_shape(numbers, (len(chosen), NUMBERS + 4 * hole_count))
 
     def load(view: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         index = view % len(pictures)
@@ -66,6 +71,9 @@ def encoded_batches(
             rounded = tf.cast(tf.round(picture), tf.uint8)
             done = tf.numpy_function(augmented, (rounded, view), tf.uint8, stateful=False)
             picture = tf.ensure_shape(tf.cast(done, tf.float32), pictures.shape)
+        for n in range(hole_count):
+            window = numbers[NUMBERS + 4 * n : NUMBERS + 4 * n + 4]
+            picture = tf.where(_inside(pictures.shape, window), colour, picture)
         target = labels[index]
         target = tf.cast(target, tf.float32) if several else tf.one_hot(target, classes)
         return picture, target * (1 - smoothing) + smoothing / classes
@@ -92,7 +100,8 @@ def random_crop(
 
     Args:
         data: Bytes of a file.
-        numbers: 22 numbers in 0..1: area and aspect ratio of ten attempts, then the position.
+        numbers: 22 numbers in 0..1, or more: area and aspect ratio of ten attempts, then the
+            position.
         size: Height, width and channels of the result.
         area: Least and largest share of the picture's area.
 
@@ -136,10 +145,18 @@ def _mixed(batch: tuple[tf.Tensor, tf.Tensor], numbers: tf.Tensor) -> tuple[tf.T
     import tensorflow as tf
 
     pictures, targets = batch
-    own, top, bottom, left, right, target = tf.unstack(numbers)
+    own, window, target = numbers[0], numbers[1:5], numbers[5]
     others = tf.roll(pictures, 1, 0)
-    rows = tf.range(pictures.shape[1], dtype=tf.float32)[:, None, None]
-    columns = tf.range(pictures.shape[2], dtype=tf.float32)[:, None]
-    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    inside = _inside(pictures.shape[1:], window)
     pictures = tf.where(inside, others, own * pictures + (1 - own) * others)
     return pictures, target * targets + (1 - target) * tf.roll(targets, 1, 0)
+
+
+def _inside(size: tuple[int, ...], window: tf.Tensor) -> tf.Tensor:
+    """Whether each pixel is in a window: top, bottom, left, right; `(H, W, 1)`."""
+    import tensorflow as tf
+
+    top, bottom, left, right = tf.unstack(window)
+    rows = tf.range(size[0], dtype=tf.float32)[:, None, None]
+    columns = tf.range(size[1], dtype=tf.float32)[:, None]
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

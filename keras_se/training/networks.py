@@ -17,8 +17,6 @@ from keras_se.training.recipe import Recipe
 from keras_se.weights.entries import Weights
 
 HEADS: dict[str, Any] = {"unet": UNet, "fpn": FPN}
-# Settings that apply only to pictures in memory.
-HELD_ONLY = ("shift", "cutout", "random_erasing")
 
 
 def network(recipe: Recipe, data: Data) -> keras.Model:
@@ -84,12 +82,11 @@ def encoded_as(recipe: Recipe, channels: int) -> tuple[tuple[int, int, int], flo
             f"`image_size` and `crop` must be given with data={recipe.data!r}, unless `weights` is "
             f"a published set. Received: image_size={size}, crop={crop}"
         )
-    for name in HELD_ONLY:
-        if getattr(recipe, name):
-            raise ValueError(
-                f"`{name}` must be 0 with data={recipe.data!r}, which uses random crops instead. "
-                f"Received: {name}={getattr(recipe, name)}"
-            )
+    if recipe.shift:
+        raise ValueError(
+            f"`shift` must be 0 with data={recipe.data!r}, which uses random crops instead. "
+            f"Received: shift={recipe.shift}"
+        )
     return (size, size, channels), crop
 
 

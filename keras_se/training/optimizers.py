@@ -31,6 +31,10 @@ class _ApartMixin:
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         pass
 
+    def assign_average(self, variables: Sequence[Any]) -> None:
+        """Set a model's trainable variables to their moving average."""
+        super().finalize_variable_values(variables)  # type: ignore[misc]
+
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class SGD(_ApartMixin, keras.optimizers.SGD):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
 
 BAD_PICTURES = ("refuse", "skip")
+# Text settings that may be or have spaces at the ends.
+VERBATIM = ("separator",)
 
 
 def _is_mapping(value: Any) -> bool:
@@ -49,6 +51,11 @@ MODEL: Check[str] = Check(
     "the name of a builder",
     lambda value: isinstance(value, str) and value in keras_se.list_models(),
     choices=lambda: keras_se.list_models(),
+)
+TEACHER: Check[str] = Check(
+    "a set of weights, a run folder or a .keras file",
+    # A builder alone has random weights, or downloads its default.
+    lambda value: TEXT.accepts(value) and value not in keras_se.list_models(),
 )
 VARIANT: Check[Any] = Check("fields of the network's description", _is_mapping)
 SE: Check[Any] = Check(
@@ -99,13 +106,15 @@ class Recipe:
         held_out: Number of training pictures held out for validation; with 0, the validation set is
             the data set's own, or else the test set.
         folds: Number of parts of the training pictures for cross-validation, each with the same
-            share of every class, or combination of labels; `None`: none.
+            share of every class; of several labels, with as nearly the same share of each as
+            iterative stratification finds (Sechidis et al., 2011); `None`: none.
         fold: The part that is validated and not trained on, from 1 to `folds`; the run also writes
             its predictions, `out_of_fold.csv`.
         sampling: `"shuffled"`: each epoch shows every picture once; `"balanced"`: it shows as many
             pictures, but each class equally often, rare ones repeatedly.
         class_weights: `"balanced"`: the loss of a picture counts in inverse proportion to the
-            number of training pictures of its class; `None`: all count alike.
+            number of training pictures of its class, for a mixed picture that of each of its
+            classes; `None`: all count alike.
         image_size: Height and width to which encoded pictures are resized; `None`: the size of the
             set of weights, or of the data set, which is then held in memory.
         crop_area: Range of the share of a picture's area that is randomly cropped and resized, with
@@ -141,7 +150,7 @@ class Recipe:
         distillation: With `teacher`, the weight of the loss against its probabilities, from 0 to 1;
             that against the labels has the rest.
         temperature: Divides both networks' logits in that loss, which counts by its square.
-        shift: Pixels of zero padding before a random crop.
+        shift: Pixels of zero padding before a random crop; for pictures in memory.
         flip: Whether to mirror half of the pictures.
         repeats: Times that each picture is in a batch, differently augmented (Hoffer et al., 2019);
             the number of steps per epoch is the same, so an epoch shows 1 / `repeats` of the
@@ -150,15 +159,16 @@ class Recipe:
         rand_augment_magnitude: Their strength, from 0 to 10.
         rand_augment_deviation: Standard deviation of the strengths.
         rand_augment_probability: Probability that an operation is applied.
-        cutout: Side of the erased square, in pixels (DeVries and Taylor, 2017); 0: none.
+        cutout: Side of the erased square, in pixels (DeVries and Taylor, 2017); 0: none. It gets
+            the mean colour of the training pictures; of pictures in files, of 1,000 of them.
         cutout_probability: Share of the pictures with an erased square.
         random_erasing: Share of the pictures in which a rectangle of 2 to 40 % of the area is
-            erased (Zhong et al., 2017); 0: none.
+            erased (Zhong et al., 2017), with the same colour; 0: none.
         mixup: Alpha of the Beta distribution of mixup; 0: none.
         cutmix: Alpha of the Beta distribution of CutMix; 0: none. With both, each gets half of the
             batches.
-        ema: Decay per step of the weights' moving average, which is then validated and saved; or
-            `None`.
+        ema: Decay per step of the weights' moving average, which is then validated and saved, with
+            BatchNorm's statistics recomputed after each epoch, as for `swa`; or `None`.
         swa: Stochastic weight averaging (Izmailov et al., 2018): share of the epochs after which
             the weights are averaged, over the ends of all later epochs; from then on the mean is
             validated and saved, with BatchNorm's statistics recomputed on 10,000 training pictures;
@@ -207,7 +217,7 @@ class Recipe:
     loss: str = checked(one_of("softmax", "sigmoid"), "softmax")
     target_threshold: float | None = checked(_or_null(SHARE), None)
     label_smoothing: float = checked(SHARE, 0.0)
-    teacher: str | None = checked(_or_null(TEXT), None)
+    teacher: str | None = checked(_or_null(TEACHER), None)
     distillation: float | None = checked(_or_null(PROBABILITY), None)
     temperature: float = checked(POSITIVE, 1.0)
     shift: int = checked(NATURAL, 0)
@@ -261,7 +271,7 @@ class Recipe:
             try:
                 value = json.loads(text)
             except json.JSONDecodeError:
-                value = text.strip()
+                value = text if name in VERBATIM else text.strip()
             if isinstance(value, list):
                 value = tuple(value)
             if key:

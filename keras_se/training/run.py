@@ -64,7 +64,8 @@ class _Steps(keras.callbacks.Callback):
         # All processes must stop, and read their variables, after the same step.
         stop = (look or not run.devices.processes) and run.stops()
         if look or stop:
-            run.check_loss(self.epoch, step, logs)
+            loss = float(keras.ops.convert_to_numpy(logs["loss"]))
+            run.check_finite("loss", loss, self.epoch, step)
         if due or stop:
             run.save(self.epoch, step)
         if stop:
@@ -115,7 +116,8 @@ class Run:
 
         Raises:
             ValueError: If the folder has another run, or the recipe does not fit the data.
-            FloatingPointError: If the loss is not finite; the last good weights are kept.
+            FloatingPointError: If the training or validation loss or a weight is not finite; the
+                last good weights are kept.
             Interrupted: If a signal ended it.
         """
         recipe = self.recipe
@@ -217,6 +219,8 @@ class Run:
             )
             row["pictures_per_second"] = round(steps * recipe.batch / seconds, 1)
             evaluated = self._evaluate(validation)
+            # The training loss is that before the last update.
+            self.check_finite("validation loss", evaluated["cross_entropy"], epoch, self.steps)
             row |= {f"val_{n}": value for n, value in evaluated.items() if isinstance(value, float)}
             self.history.append(row)
             self._write_weights()
@@ -271,6 +275,9 @@ class Run:
         """Write a checkpoint after `step` steps of `epoch`."""
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
+        weights = checkpoints.values_of(self.model.weights)
+        total = sum(float(value.sum(dtype="float64")) for value in weights)
+        self.check_finite("sum of the weights", total, epoch, step)
         state = {"epoch": epoch, "step": step, "history": self.history, **self.average.state()}
         values = [*checkpoints.values_of(self.variables()), *self.average.values]
         if self.devices.chief:
@@ -282,12 +289,11 @@ class Run:
             self.signal = self.signal or signal.SIGTERM
         return self.signal > 0
 
-    def check_loss(self, epoch: int, step: int, logs: Any) -> None:
-        """Raise a `FloatingPointError` unless the loss is finite."""
-        loss = float(keras.ops.convert_to_numpy(logs["loss"]))
-        if not math.isfinite(loss):
+    def check_finite(self, name: str, value: float, epoch: int, step: int) -> None:
+        """Raise a `FloatingPointError` unless a value after `step` steps of `epoch` is finite."""
+        if not math.isfinite(value):
             raise FloatingPointError(
-                f"The loss is {loss} at epoch {epoch + 1}, step {step}; {self.folder} keeps the "
+                f"The {name} is {value} at epoch {epoch + 1}, step {step}; {self.folder} keeps the "
                 "last good weights. A lower learning_rate, a longer warm-up or clip_norm may help"
             )
 

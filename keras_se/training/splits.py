@@ -56,15 +56,39 @@ def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
 def folds_of(labels: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each picture, from 0; neither folds nor a class's shares differ by more than one.
 
-    With several labels this holds for each combination of labels instead of each class. The folds
-    depend only on the order of the pictures, so all folds of a data set fit together.
+    With several labels, folds have the same share of each label as nearly as that is possible. The
+    folds depend only on the order of the pictures, so all folds of a data set fit together.
     """
-    if labels.ndim == 2:
-        labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
     order = permutation(len(labels), FOLDS)
-    order = order[np.argsort(labels[order], kind="stable")]
     found = np.empty(len(labels), int)
+    if labels.ndim == 2:
+        found[order] = _iteratively_stratified(labels[order] > 0, folds)
+        return found
+    order = order[np.argsort(labels[order], kind="stable")]
     found[order] = np.arange(len(labels)) % folds
+    return found
+
+
+def _iteratively_stratified(labels: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each row of multi-hot labels.
+
+    The rows of the label that is rarest among those left go to the fold that has the fewest of it;
+    if several do, to that with the fewest of the row's labels, then of all rows (Sechidis,
+    Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011; there the
+    last two are one rule).
+    """
+    # All rows have the last label, so those without another one are dealt at the end.
+    has = np.column_stack([labels, np.ones(len(labels), bool)])
+    found = np.full(len(labels), -1)
+    counts = np.zeros((folds, has.shape[1]), int)
+    while (found < 0).any():
+        left = has[found < 0].sum(axis=0)
+        rarest = np.where(left > 0, left, len(labels) + 1).argmin()
+        for row in np.flatnonzero((found < 0) & has[:, rarest]).tolist():
+            own = counts[:, :-1][:, labels[row]].sum(axis=1)
+            fold = np.lexsort((counts[:, -1], own, counts[:, rarest]))[0]
+            found[row] = fold
+            counts[fold] += has[row]
     return found
 
 
@@ -100,6 +124,10 @@ def lines(
     missing = [training.names[n] for n in np.setdiff1d(before, now)]
     if missing:
         yield f"no training pictures, since all are held out: {first_names(missing)}"
+    absent = np.setdiff1d(before, classes_of(validation.labels))
+    if recipe.fold is not None and absent.size:
+        names = first_names([training.names[n] for n in absent])
+        yield f"no validation pictures, since none are in the fold: {names}"
     unused = parts.get("validation", validation)
     if unused.origin != validation.origin:
         setting = "held_out" if recipe.held_out else "fold"

@@ -195,7 +195,9 @@ def test_parts(folder, tmp_path):
 
 @pytest.mark.training
 def test_run_goes_on_bit_for_bit(folder, tmp_path):
-    chosen = recipe(folder, "mixup=0.2", "held_out=4", "rand_augment=2", "repeats=2")
+    chosen = recipe(
+        folder, "mixup=0.2", "held_out=4", "rand_augment=2", "repeats=2", "random_erasing=0.5"
+    )
     expected, values = training_runs.whole_and_resumed(chosen, tmp_path)
     assert values == expected
 
@@ -226,8 +228,6 @@ def test_bad_folders(folder, tmp_path):
         (folder, ("image_size=null",), "image_size=None"),
         (folder, ("data_dir=null",), "data_dir=None"),
         (folder, ("shift=2",), "shift=2"),
-        (folder, ("cutout=8",), "cutout=8"),
-        (folder, ("random_erasing=0.5",), "random_erasing=0.5"),
     ):
         with pytest.raises(ValueError, match="Received") as caught:
             load_data(recipe(place, *settings), pytest.fail)
@@ -237,8 +237,53 @@ def test_bad_folders(folder, tmp_path):
         load_data(recipe(folder, "data=cifar10", "data_dir=null"), pytest.fail)
 
 
+@pytest.mark.parametrize(
+    ("settings", "smallest", "largest"),
+    [
+        # Sides are whole pixels.
+        (("random_erasing=0.25",), (0.015, 0.04), (0.35, 0.41)),
+        # A quarter of the square is the least that is inside.
+        (("cutout=8", "cutout_probability=0.25"), (16 / 1024, 32 / 1024), (64 / 1024, 64 / 1024)),
+    ],
+    ids=["erasing", "cutout"],
+)
+def test_erased_rectangles(folder, settings, smallest, largest):
+    """That share of the pictures has a rectangle of the mean colour; the rest are as without it."""
+    train = load_data(recipe(folder), pytest.fail)["train"]
+    many = train[np.resize(np.arange(len(train)), 480)]
+    chosen = recipe(folder, "batch=480", *settings)
+    ((before, _),) = training_batches(many, recipe(folder, "batch=480"), 3)
+    ((after, _),) = training_batches(many, chosen, 3)
+    changed = (before != after).numpy().any(-1)
+    shares = changed.mean((1, 2))
+    # Four standard errors of 480 draws.
+    assert abs((shares > 0).mean() - 0.25) < 4 * (0.25 * 0.75 / 480) ** 0.5
+    assert smallest[0] <= shares[shares > 0].min() <= smallest[1]
+    assert largest[0] <= shares.max() <= largest[1]
+    for rows, columns, own in zip(changed.any(2), changed.any(1), changed, strict=True):
+        np.testing.assert_array_equal(own, rows[:, None] & columns)
+    assert (after.numpy()[changed] == many.mean).all()
+    (pictures,) = many.evaluation(len(many))
+    np.testing.assert_allclose(many.mean, pictures.numpy().mean((0, 1, 2), "float64"), rtol=1e-5)
+    assert not (training_batches(many, chosen, 4).get_single_element()[0] == after).numpy().all()
+
+
+def test_erasing_from_a_later_step(folder):
+    """With everything else that is random: the same batches as those of the whole epoch."""
+    chosen = recipe(
+        folder, "random_erasing=0.5", "cutout=8", "rand_augment=1", "mixup=0.2", "cutmix=1.0",
+        "repeats=2",
+    )  # fmt: skip
+    train = load_data(chosen, pytest.fail)["train"]
+    whole, later = (list(training_batches(train, chosen, 1, first)) for first in (0, 4))
+    assert (len(whole), len(later)) == (6, 2)
+    for one, other in zip(whole[4:], later, strict=True):
+        for value, again in zip(one, other, strict=True):
+            assert value.numpy().tobytes() == again.numpy().tobytes()
+
+
 def test_parts_make_up_the_batch(folder):
-    settings = recipe(folder, "mixup=0.2", "cutmix=1.0")
+    settings = recipe(folder, "mixup=0.2", "cutmix=1.0", "random_erasing=0.5")
     train = load_data(settings, pytest.fail)["train"]
     whole = list(training_batches(train, settings, 1, first=4))
     parts = [list(training_batches(train, settings, 1, first=4, part=(n, 2))) for n in range(2)]

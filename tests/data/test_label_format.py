@@ -172,6 +172,17 @@ def test_settings_that_need_one_label(setting, tmp_path):
         recipe(tmp_path, *SETTINGS, setting)
 
 
+def test_separator_of_spaces(tmp_path):
+    """A space, and one with spaces, are what was given; other settings are stripped."""
+    for separator in (" ", "; "):
+        chosen = recipe(tmp_path, "labels= separated ", "loss=sigmoid", f"separator={separator}")
+        assert (chosen.labels, chosen.separator) == ("separated", separator)
+    rows = ["file,label", *(f"{n}.png,{('cat', 'dog cat', 'dog')[n % 3]}" for n in range(6))]
+    (flat(tmp_path, 6) / "labels.csv").write_text("\n".join(rows))
+    found = load_data(chosen.changed(["separator= "]), pytest.fail)["train"]
+    assert list(found.names) == ["cat", "dog"]
+
+
 def test_separator_without_several_labels(tmp_path):
     with pytest.raises(ValueError, match="`separator` is only supported with several labels"):
         recipe(tmp_path, "separator=|")

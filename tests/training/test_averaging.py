@@ -1,4 +1,4 @@
-"""The mean of the weights over the last epochs."""
+"""The mean of the weights over the last epochs, and their moving average."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 import training_runs
 
 from keras_se.data.datasets import load_pictures
-from keras_se.training.averaging import first_averaged
+from keras_se.training.averaging import WeightAverage, first_averaged
 from keras_se.training.checkpoints import values_of
 from keras_se.training.figures import figures
 from keras_se.training.recipe import Recipe
@@ -29,34 +29,82 @@ def data(tmp_path_factory):
     return fashion_mnist_files.write(tmp_path_factory.mktemp("data") / "fashion")
 
 
+def trained(recipe, folder):
+    """A run, its weights after each step and each epoch, and its figures on the test pictures."""
+    steps, epochs = [], []
+
+    def step(run, epoch, done):
+        steps.append(values_of(run.model.trainable_variables))
+
+    def report(line):
+        if line.startswith("epoch "):
+            epochs.append(values_of(run.model.variables))
+
+    run = Run(recipe, folder, progress=step, report=report)
+    test = run.train()["test"]
+    return run, steps, epochs, test
+
+
 @pytest.fixture(scope="module")
 def averaged(data, tmp_path_factory):
-    """A run, its weights after each epoch, and its figures on the test pictures."""
-    after = []
+    """With the mean over the last two epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "averaged"
+    return trained(training_runs.recipe(data, *SETTINGS), folder)
 
-    def step(run, _, done):
-        if done == run.steps:
-            after.append(values_of(run.model.trainable_variables))
 
-    run = Run(
-        training_runs.recipe(data, *SETTINGS), tmp_path_factory.mktemp("runs") / "averaged",
-        progress=step,
-    )  # fmt: skip
-    return run, after, run.train()["test"]
+@pytest.fixture(scope="module")
+def moving(data, tmp_path_factory):
+    """With the moving average."""
+    folder = tmp_path_factory.mktemp("runs") / "moving"
+    return trained(training_runs.recipe(data, "epochs=4", "ema=0.95"), folder)
 
 
 def test_mean_of_the_last_epochs(averaged):
-    run, after, _ = averaged
+    run, steps, _, _ = averaged
     saved = keras.saving.load_model(run.folder / "last.keras")
+    after = steps[run.steps - 1 :: run.steps]
     assert len(after) == 4
     for variable, third, fourth in zip(saved.trainable_variables, *after[2:], strict=True):
         np.testing.assert_allclose(variable, (third + fourth) / 2, atol=CLOSE)
     assert "their mean over the ends of the last 2 epochs" in (run.folder / "README.md").read_text()
 
 
-def test_statistics_are_recomputed(averaged, data):
+def test_moving_average(moving):
+    """By hand, from the weights after each step, which differ from it."""
+    run, steps, _, _ = moving
+    saved = keras.saving.load_model(run.folder / "last.keras")
+    assert len(steps) == 4 * run.steps
+    expected = [value.astype("float64") for value in steps[0]]
+    for values in steps[1:]:
+        expected = [0.95 * e + 0.05 * v for e, v in zip(expected, values, strict=True)]
+    differences = []
+    for variable, average, raw in zip(saved.trainable_variables, expected, steps[-1], strict=True):
+        np.testing.assert_allclose(variable, average, atol=CLOSE)
+        differences.append(np.abs(variable - raw).max())
+    assert max(differences) > 1000 * CLOSE
+    assert min(differences) > 0
+    assert "(their moving average)" in (run.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["averaged", "moving"])
+def test_weights_are_put_back(name, request):
+    """Bit for bit, each time that their average has been validated and saved."""
+    run, steps, epochs, _ = request.getfixturevalue(name)
+    trained = [id(v) for v in run.model.trainable_variables]
+    places = [n for n, v in enumerate(run.model.variables) if id(v) in trained]
+    after = steps[run.steps - 1 :: run.steps]
+    for before, values in zip(after, epochs, strict=True):
+        for old, place in zip(before, places, strict=True):
+            np.testing.assert_array_equal(old, values[place])
+    # Nor do the last measurements change anything.
+    for old, variable in zip(epochs[-1], run.model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable)
+
+
+@pytest.mark.parametrize("name", ["averaged", "moving"])
+def test_statistics_are_recomputed(name, request):
     """Those of the first BatchNorm are the mean over the batches of what goes into it."""
-    run, _, _ = averaged
+    run = request.getfixturevalue(name)[0]
     saved = keras.saving.load_model(run.folder / "last.keras")
     norms = [x for x in saved.layers if isinstance(x, keras.layers.BatchNormalization)]
     training, _, _ = split(load_data(run.recipe, pytest.fail), run.recipe)
@@ -76,8 +124,9 @@ def test_statistics_are_recomputed(averaged, data):
     assert {x.momentum for x in own} == {x.momentum for x in norms}
 
 
-def test_what_is_saved_is_what_is_evaluated(averaged, data):
-    run, _, test = averaged
+@pytest.mark.parametrize("name", ["averaged", "moving"])
+def test_what_is_saved_is_what_is_evaluated(name, request, data):
+    run, _, _, test = request.getfixturevalue(name)
     saved = keras.saving.load_model(run.folder / "last.keras")
     for part, row in (
         (load_pictures("fashion_mnist", data)["test"], test),
@@ -94,7 +143,7 @@ def test_what_is_saved_is_what_is_evaluated(averaged, data):
 @pytest.mark.training
 def test_training_is_the_same_without_it(averaged, data, tmp_path):
     """Averaging changes neither the weights, nor the random numbers, nor the first epochs."""
-    run, _, _ = averaged
+    run, _, _, _ = averaged
     plain = Run(training_runs.recipe(data, *SETTINGS, "swa=null"), tmp_path / "plain")
     plain.train()
     values = [sorted((r.folder / "checkpoints").glob("*.h5"))[-1] for r in (plain, run)]
@@ -120,13 +169,19 @@ def test_mistakes():
         recipe.changed(["ema=0.9", "swa=0.5"])
     with pytest.raises(ValueError, match="`swa` must be null or a number from 0 to less than 1"):
         recipe.changed(["swa=1"])
+    average = WeightAverage(recipe.changed(["ema=0.9"]))
+    assert average.restore([], {"epoch": 0}, 3) == []
+    with pytest.raises(ValueError, match="only that version can resume it"):
+        average.restore([], {"epoch": 2}, 3)
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("share", ["0.5", "0"])
-def test_resumed_bit_for_bit(share, data, tmp_path):
+@pytest.mark.parametrize(
+    "settings", [("ema=null", "swa=0.5"), ("ema=null", "swa=0"), ("ema=0.9",)], ids=str
+)
+def test_resumed_bit_for_bit(settings, data, tmp_path):
     """Killed before the first mean is taken, and after it; once more, when nothing is left."""
-    chosen = training_runs.recipe(data, "ema=null", f"swa={share}")
+    chosen = training_runs.recipe(data, *settings)
     whole, resumed = training_runs.whole_and_resumed(chosen, tmp_path)
     assert whole == resumed
     results = json.loads((tmp_path / "whole" / "results.json").read_text())

@@ -144,7 +144,8 @@ def test_flipped():
 def test_cut_out(side):
     at, which = RANDOM.random((53, 2)), RANDOM.random(53) < 0.7
     value = np.array([1000.0, 2000.0, 3000.0], "float32")
-    result = augmentation.cut_out(DATA.pictures.astype("float32"), side, at, which, value)
+    windows = augmentation.cut_out(DATA.shape, side, at, which)
+    result = augmentation.filled(DATA.pictures.astype("float32"), windows, value)
     for picture, got, (y, x), cut in zip(DATA.pictures, result, at, which, strict=True):
         expected = picture.astype("float32")
         if cut:
@@ -161,7 +162,8 @@ def test_randomly_erased():
     sizes[:2, 0] = 1, 0  # 3 x 9
     sizes[0], sizes[1, 1], which[:2] = (1, 0), 0.5, True
     value = np.array([1000.0, 2000.0, 3000.0], "float32")
-    result = augmentation.randomly_erased(DATA.pictures.astype("float32"), sizes, at, which, value)
+    windows = augmentation.randomly_erased(DATA.shape, sizes, at, which)
+    result = augmentation.filled(DATA.pictures.astype("float32"), windows, value)
     erased = 0
     for n, picture in enumerate(DATA.pictures.astype("float32")):
         expected = picture.copy()

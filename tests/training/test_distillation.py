@@ -10,6 +10,7 @@ import pytest
 import training_runs
 from picture_folders import recipe, write
 
+import keras_se
 from keras_se.inspection import tell
 from keras_se.training.checkpoints import values_of
 from keras_se.training.distillation import SoftLoss, Teacher, load_teacher
@@ -102,8 +103,8 @@ def test_loss_of_a_step(data, tmp_path):
 
 
 @pytest.mark.training
-def test_teacher_alone_and_not_at_all(data, tmp_path):
-    """A student of weight 1 comes near its teacher; of weight 0 it learns as without one."""
+def test_teacher_of_no_weight(data, tmp_path):
+    """The student learns as without one; the run still records it."""
     path = tmp_path / "teacher.keras"
     chosen = training_runs.recipe(data, *SETTINGS, "mixup=0", "cutmix=0", "repeats=1")
     teacher_of(chosen, path)
@@ -178,13 +179,18 @@ def test_sets_as_teachers(data):
         load_teacher(other, training, pytest.fail)
 
 
-def test_runs_that_may_know_the_validation_pictures(tmp_path):
+@pytest.mark.parametrize("file", ["", "last.keras"])
+@pytest.mark.parametrize("spelling", ["{}", "{}/../pictures/", "pictures"])
+def test_runs_that_may_know_the_validation_pictures(file, spelling, tmp_path, monkeypatch):
+    """A run or a file in it, and however its folder of pictures was spelled."""
+    monkeypatch.chdir(tmp_path)
     chosen = recipe(write(tmp_path / "pictures"), "held_out=2")
     run = tmp_path / "teacher"
     run.mkdir()
     teacher_of(chosen, run / "last.keras")
-    (run / "recipe.json").write_text(json.dumps(chosen.as_dict()))
-    settings = (f"teacher={run}", "distillation=0.5")
+    spelled = {**chosen.as_dict(), "data_dir": spelling.format(tmp_path / "pictures")}
+    (run / "recipe.json").write_text(json.dumps(spelled))
+    settings = (f"teacher={run / file}", "distillation=0.5")
     said = []
     load_teacher(chosen.changed(settings), load_data(chosen, pytest.fail)["train"], said.append)
     assert said == []
@@ -193,6 +199,20 @@ def test_runs_that_may_know_the_validation_pictures(tmp_path):
     assert said == [
         "teacher: trained with held_out=2: it may know pictures that are validated here"
     ]
+    # On other pictures it cannot.
+    write(tmp_path / "others")
+    others = other.changed([f"data_dir={tmp_path / 'others'}"])
+    load_teacher(others, load_data(others, pytest.fail)["train"], pytest.fail)
+
+
+def test_builders_are_no_teachers():
+    """Their weights would be random, or those of the builder's default."""
+    chosen = Recipe(model="SEResNet20", data="fashion_mnist")
+    for name in keras_se.list_models():
+        expected = f"a run folder or a .keras file. Received: teacher={name!r}"
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            chosen.changed([f"teacher={name}", "distillation=0.5"])
+    chosen.changed(["teacher=SEResNet20.fashion_mnist", "distillation=0.5"])
 
 
 CONFLICTS = {

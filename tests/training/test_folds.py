@@ -1,6 +1,8 @@
 """Cross-validation, and classes of unequal size."""
 
 import csv
+import itertools
+import time
 
 import keras
 import numpy as np
@@ -26,6 +28,46 @@ def test_folds_have_equal_shares(folds: int) -> None:
     assert np.ptp(np.bincount(found, minlength=folds)) <= 1
     for label in np.unique(LABELS):
         assert np.ptp(np.bincount(found[label == LABELS], minlength=folds)) <= 1
+
+
+def several_labels() -> np.ndarray:
+    """Of 500 pictures, 20 labels at 15 % and four that five pictures have."""
+    random = np.random.default_rng(0)
+    labels = (random.random((500, 24)) < 0.15).astype("int64")
+    labels[:, 20:] = 0
+    for rare in range(20, 24):
+        labels[random.choice(500, 5, replace=False), rare] = 1
+    return labels
+
+
+COMBINATIONS = np.array(list(itertools.product((0, 1), repeat=3)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "bound"),
+    [(COMBINATIONS, 2, 0), (COMBINATIONS, 3, 1), (several_labels(), 5, 2)],
+    ids=["halves", "thirds", "rare"],
+)
+def test_folds_of_several_labels(labels: np.ndarray, folds: int, bound: int) -> None:
+    """Each label is spread by itself, though no two pictures may have the same ones."""
+    found = folds_of(labels, folds)
+    assert found.tolist() == folds_of(labels, folds).tolist()
+    shares = np.stack([labels[found == fold].sum(axis=0) for fold in range(folds)])
+    assert np.ptp(shares, axis=0).max() <= bound
+    assert (shares[:, labels.sum(axis=0) == folds] == 1).all()
+    assert np.ptp(np.bincount(found, minlength=folds)) <= 1
+
+
+def test_folds_of_many_pictures() -> None:
+    """100,000 with 20 labels in seconds; those without a label are dealt, too."""
+    labels = (np.random.default_rng(0).random((100_000, 20)) < 0.15).astype("int64")
+    labels[:3] = 0
+    began = time.monotonic()
+    found = folds_of(labels, 5)
+    # It takes one second.
+    assert time.monotonic() - began < 30
+    assert np.ptp(np.bincount(found)) <= 1
+    assert max(np.ptp(np.bincount(found[labels[:, n] > 0])) for n in range(20)) <= 2
 
 
 def test_every_picture_is_validated_once(tmp_path) -> None:
@@ -56,6 +98,9 @@ def test_folds_without_a_class(tmp_path) -> None:
     assert [line for line in said if line.startswith("no training")] == [
         "no training pictures, since all are held out: d"
     ]
+    assert [line for line in said if line.startswith("no validation")] == [
+        "no validation pictures, since none are in the fold: d"
+    ] * 2
     write(tmp_path / "two" / "train", names="a", count=9)
     write(tmp_path / "two" / "train", names="b", count=1)
     write(tmp_path / "two" / "test", names="ab", count=1)
@@ -137,31 +182,52 @@ def test_class_weights() -> None:
     assert np.array(weights)[LABELS].mean() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_weighted_loss(kind: str) -> None:
+LOSSES = [("softmax", None), ("sigmoid", None), ("sigmoid", 0.2)]
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize(("kind", "threshold"), LOSSES)
+def test_weighted_loss(kind: str, threshold: float | None, smoothing: float) -> None:
+    """The term of each class of a mixed picture counts by its own weight."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(6, 5)).astype("float32")
-    targets = random.dirichlet(np.ones(5), 6).astype("float32")
-    weights = balanced_weights(LABELS, 5)
-    loss = {
-        "softmax": keras.losses.CategoricalCrossentropy(from_logits=True),
-        "sigmoid": SummedSigmoid(0.2),
-    }[kind]
-    weighted = ClassWeighted(loss, weights)
-    single = [float(loss(targets[n : n + 1], logits[n : n + 1])) for n in range(6)]
+    shares = random.dirichlet(np.ones(5), 6).astype("float32")
+    weights = np.array(balanced_weights(LABELS, 5))
+    loss = ClassWeighted(kind, weights.tolist(), smoothing, threshold)
+    targets = shares * np.float32(1 - smoothing) + np.float32(smoothing / 5)
+    expected = []
+    for own, y, x in zip(shares, targets, logits.astype("float64"), strict=True):
+        # Row k: the targets of a picture of class k alone, weighted.
+        parts = (own * weights)[:, None] * ((1 - smoothing) * np.eye(5) + smoothing / 5)
+        present, absent = parts.sum(0), (sum(own * weights) - parts.sum(0))
+        p = 1 / (1 + np.exp(-x))
+        if kind == "softmax":
+            expected.append(-sum(present * np.log(np.exp(x) / np.exp(x).sum())))
+        elif threshold is None:
+            expected.append(-sum(present * np.log(p) + absent * np.log(1 - p)))
+        else:
+            terms = present / y * np.log(p), absent / (1 - y) * np.log(1 - p)
+            expected.append(-sum(np.where(y > threshold, *terms)))
     # Sums of float32 in another order.
-    assert float(weighted(targets, logits)) == pytest.approx(
-        np.mean(single * (targets @ np.array(weights))), rel=1e-5
+    assert float(loss(targets, logits)) == pytest.approx(np.mean(expected), rel=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert float(again(targets, logits)) == float(loss(targets, logits))
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize(("kind", "threshold"), LOSSES)
+def test_weighted_loss_of_one_class(kind: str, threshold: float | None, smoothing: float) -> None:
+    """The loss itself times the weight of the class."""
+    logits = np.random.default_rng(0).normal(size=(5, 5)).astype("float32")
+    targets = np.eye(5, dtype="float32") * np.float32(1 - smoothing) + np.float32(smoothing / 5)
+    plain = SummedSigmoid(threshold, reduction=None)
+    if kind == "softmax":
+        plain = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
+    weights = balanced_weights(LABELS, 5)
+    loss = ClassWeighted(kind, weights, smoothing, threshold, reduction=None)
+    np.testing.assert_allclose(
+        loss(targets, logits), plain(targets, logits) * np.array(weights), rtol=1e-5, atol=1e-6
     )
-    smoothed = 0.9 * targets + np.float32(0.1 / 5)
-    of_smoothed = ClassWeighted(loss, weights, label_smoothing=0.1)
-    single = [float(loss(smoothed[n : n + 1], logits[n : n + 1])) for n in range(6)]
-    # The weights are those of the classes, not of the smoothing.
-    assert float(of_smoothed(smoothed, logits)) == pytest.approx(
-        np.mean(single * (targets @ np.array(weights))), rel=1e-4
-    )
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(weighted))
-    assert float(again(targets, logits)) == float(weighted(targets, logits))
 
 
 MISTAKES = {

@@ -106,9 +106,26 @@ def test_evaluate(trained, run):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[-3:]] == NAMES
     assert "average precision" in out
-    code, out, _ = run("evaluate", folder, "--tta", "flip", "--json")
-    assert code == 0
-    assert json.loads(out)["average_precisions"][0] > 0.5
+
+
+@pytest.mark.training
+def test_evaluate_with_mirror_images(trained, run):
+    """The figures of the mean of both probabilities, which are not those of the pictures alone."""
+    folder, results, _ = trained
+    code, out, err = run("evaluate", folder, "--tta", "flip", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    test = load_test(folder, recipe_of(folder), pytest.fail)
+    (batch,) = test.evaluation(len(test))
+    model = keras.saving.load_model(folder / "last.keras")
+    both = [model.predict(x, verbose=0).astype("float64") for x in (batch, batch[:, :, ::-1])]
+    mean = np.mean([1 / (1 + np.exp(-logits)) for logits in both], axis=0)
+    losses = -np.where(test.labels > 0, np.log(mean), np.log(1 - mean))
+    assert found["cross_entropy"] == pytest.approx(losses.sum(1).mean(), rel=TOLERANCE)
+    assert found["cross_entropy"] != pytest.approx(results["test"]["cross_entropy"], rel=0.001)
+    for n, value in enumerate(found["average_precisions"]):
+        expected = average_precision_score(test.labels[:, n], mean[:, n])
+        assert value == pytest.approx(expected, abs=TOLERANCE)
 
 
 @pytest.mark.training

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import fashion_mnist_files
+import h5py
 import keras
 import numpy as np
 import processes
@@ -272,16 +273,60 @@ def test_sum_of_sigmoid_losses():
         )
 
 
-def test_loss_that_is_no_number(data, tmp_path):
+def all_finite(folder):
+    """How many checkpoints and networks a run has written, all of whose numbers are finite."""
+    checkpoints = list((folder / "checkpoints").glob("*.h5"))
+    for path in checkpoints:
+        with h5py.File(path) as file:
+            assert all(np.isfinite(file[name][()]).all() for name in file)
+    networks = list(folder.glob("*.keras"))
+    for path in networks:
+        assert all(np.isfinite(v).all() for v in keras.saving.load_model(path).weights)
+    return len(checkpoints), len(networks)
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected", "kept"),
+    [(8, r"The loss is nan at epoch 1, step 2;", 1), (52, r"The validation loss is nan at", 0)],
+)
+def test_loss_that_is_no_number(data, tmp_path, batch, expected, kept):
+    """In the second step, or after an epoch's only one, whose own loss is that of the start."""
     recipe = training_runs.recipe(
-        data, "learning_rate=1e30", "warmup_epochs=0", "checkpoint_steps=1", "ema=null"
-    )
-    with pytest.raises(FloatingPointError, match="learning_rate") as caught:
+        data, "learning_rate=1e30", "learning_rate_batch=null", "warmup_epochs=0",
+        "checkpoint_steps=1", "ema=null", f"batch={batch}",
+    )  # fmt: skip
+    with pytest.raises(FloatingPointError, match=expected) as caught:
         Run(recipe, tmp_path / "run").train()
     assert "\n" not in str(caught.value)
-    assert "keeps the last good weights" in str(caught.value)
-    for checkpoint in (tmp_path / "run" / "checkpoints").glob("*.h5"):
-        assert checkpoint.stat().st_size
+    assert "keeps the last good weights. A lower learning_rate" in str(caught.value)
+    assert all_finite(tmp_path / "run") == (kept, 0)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(
+    ("at", "expected"), [(3, "sum of the weights is nan"), (6, "validation loss is nan")]
+)
+def test_last_good_weights(data, tmp_path, at, expected):
+    """An update within an epoch or the last one ruins the weights; resuming starts before it."""
+    recipe = training_runs.recipe(data, "checkpoint_steps=1", "ema=null")
+
+    def step(run, epoch, done):
+        if (epoch, done) == (1, at):
+            kernel = run.model.trainable_variables[0]
+            kernel.assign(np.full(kernel.shape, np.nan))
+
+    run = Run(recipe, tmp_path / "run", progress=step)
+    with pytest.raises(FloatingPointError, match=f"The {expected} at epoch 2, step {at};"):
+        run.train()
+    assert run.steps == 6
+    assert all_finite(tmp_path / "run") == (2, 2)
+    assert len(list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))) == 1
+    lines = []
+    Run(recipe, tmp_path / "run", report=lines.append).train(resume=True)
+    assert f"resuming from epoch 2, step {at - 1}" in lines
+    Run(recipe, tmp_path / "whole").train()
+    values, expected = (training_runs.final_values(tmp_path / f) for f in ("run", "whole"))
+    assert values == expected
 
 
 def test_folder_of_another_run(whole, data, tmp_path):

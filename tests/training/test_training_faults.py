@@ -157,6 +157,7 @@ REPLICAS = [
     # In double precision, since a step of BatchNorm multiplies what rounding leaves.
     pytest.param("tensorflow", ("precision=float64",), {}, 1e-9, id="mirrored"),
     pytest.param("tensorflow", ("precision=float64", "swa=0.5"), {}, 1e-9, id="mirrored mean"),
+    pytest.param("tensorflow", ("precision=float64", "ema=0.9"), {}, 1e-9, id="mirrored average"),
     pytest.param("tensorflow", ("learning_rate=0.001",), {}, 1e-5, id="mirrored float32"),
     pytest.param(
         "jax", ("learning_rate=0.001",),
