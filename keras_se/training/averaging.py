@@ -60,9 +60,10 @@ class WeightAverage:
         """Set the network's trainable weights to their average."""
         if self.recipe.ema is not None:
             # With mixed_float16 it is within the one that scales the loss.
-            getattr(model.optimizer, "inner_optimizer", model.optimizer).assign_average(
-                model.trainable_variables
-            )
+            optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            optimizer.assign_average(model.trainable_variables)
+            # JAX would share the arrays with the optimizer, whose own a step gives away.
+            assign(model.trainable_variables, values_of(model.trainable_variables))
         elif self.values:
             means = {id(v): mean for v, mean in zip(model.weights, self.values, strict=True)}
             trained = model.trainable_variables
