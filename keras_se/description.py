@@ -63,6 +63,11 @@ class Description:
         """Names of the classes, or `None`."""
         return None if self.classes is None else tuple(name for _, name in self.classes)
 
+    @property
+    def independent(self) -> bool:
+        """Whether the classes do not exclude each other: each has a sigmoid of its own."""
+        return self.answers == "independent probabilities" or self.scores == "sigmoid"
+
 
 def find_set(name: Any) -> Weights | None:
     """The set of weights for a name: the set's own, or a builder and a data set."""

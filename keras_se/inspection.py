@@ -71,8 +71,10 @@ def describe(model: keras.Model) -> Description:
             f"`model` must take pictures with a known number of channels. Received: shape {shape}"
         )
     pictures = normalization(model)
-    _, classifier = _ends(model)
-    answers, scores = _answers(model) if len(model.outputs) == 1 else ("values", None)
+    last, classifier = _ends(model)
+    answers, scores = "values", None
+    if len(model.outputs) == 1:
+        answers, scores = _answers(last, classifier, len(model.outputs[0].shape))
     return Description(
         height=height,
         width=width,
@@ -171,10 +173,8 @@ def named(classifier: Any) -> tuple[tuple[str, str], ...] | None:
     return class_names(labels) if isinstance(labels, str) else tuple((n, n) for n in labels)
 
 
-def _answers(model: keras.Model) -> tuple[str, str | None]:
-    """`answers` and `scores` of a description, for the first output."""
-    last, classifier = _ends(model)
-    rank = len(model.outputs[0].shape)
+def _answers(last: Any, classifier: Any, rank: int) -> tuple[str, str | None]:
+    """`answers` and `scores` of a description, from the model's ends and its output's rank."""
     if isinstance(last, keras.layers.Softmax):
         return ("probabilities" if last.axis in (-1, rank - 1) else "values"), None
     scores = PROBABILITIES.get(getattr(last, "activation", None))
@@ -207,7 +207,7 @@ def _ends(model: keras.Model) -> tuple[Any, Any]:
 
 def answers_of(model: keras.Model) -> str:
     """The `answers` of `describe` for a model with one output and inputs of any rank."""
-    return _answers(model)[0]
+    return _answers(*_ends(model), len(model.outputs[0].shape))[0]
 
 
 def ends_in_dense(model: keras.Model) -> bool:

@@ -35,8 +35,8 @@ def write_masks(
         Whether the network gives each pixel a class; if not, nothing is done.
 
     Raises:
-        ValueError: If it does and there is no folder, a file is there already or twice, or an image
-            is no picture; or the reverse. Nothing is written then.
+        ValueError: If it does, but no folder is given, a file exists or is named twice, or an image
+            is not a picture; if it does not, but a folder is given. Nothing is written.
     """
     from keras_se.segmentation.predicting import (
         answers_pixels,
@@ -47,7 +47,7 @@ def write_masks(
 
     known = keras_se.describe(network)
     if answers_pixels(network) and (out is not None or known.answers != "values"):
-        check_pixel_classes(network)
+        check_pixel_classes(network, known)
     else:
         if out is not None:
             raise ValueError(

@@ -189,7 +189,7 @@ class _Work:
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in PASSING:
                 raise OSError(
-                    f"{printable(path)}: {error.strerror}; the same command goes on from here"
+                    f"{printable(path)}: {error.strerror}; run the same command to resume"
                 ) from None
             if not self.pictures.root.is_dir():
                 raise OSError(f"{printable(self.pictures.root)}: the folder is gone") from None

@@ -14,7 +14,6 @@ from keras_se.inspection import describe
 from keras_se.labels import probabilities
 from keras_se.pictures import colours_for, decoded, printable, sides_of
 
-INDEPENDENT = "independent probabilities"
 # The one class of a network with one output is where it is more likely than not.
 THRESHOLD = 0.5
 
@@ -25,19 +24,19 @@ def answers_pixels(model: Any) -> bool:
     return isinstance(shape, tuple) and len(shape) == 4
 
 
-def check_pixel_classes(model: Any) -> None:
+def check_pixel_classes(model: Any, known: Description) -> None:
     """Raise a `ValueError` unless a model is known to give each pixel one of at most 256 classes.
 
     Feature maps have the same shape, and logits do not say whether classes exclude each other.
     """
-    known, classes = describe(model), model.output_shape[-1]
+    classes = model.output_shape[-1]
     if known.answers == "values":
         raise ValueError(
             "`model` must end in a softmax or sigmoid over the classes, its last axis, such as "
             "keras.Sequential([model, keras.layers.Softmax()]). Received: outputs of unknown "
             f"meaning, of shape {model.output_shape}"
         )
-    if classes > 1 and (known.answers == INDEPENDENT or known.scores == "sigmoid"):
+    if classes > 1 and known.independent:
         raise ValueError(
             "`model` must give each pixel one class; use model.predict where classes overlap. "
             f"Received: a sigmoid over {classes} classes"
@@ -77,8 +76,8 @@ def predict_mask(
             256 classes.
         OSError: If it cannot be read.
     """
-    check_pixel_classes(model)
     known = describe(model)
+    check_pixel_classes(model, known)
     image = whole(known, path, strict)
     free = known.size is None and (known.height is None or known.width is None)
     height, width = image.size[::-1] if free else sides_of(known)

@@ -200,8 +200,7 @@ def _evaluate_files(
         raise ValueError(f"{data}: expected a picture. Received: {len(skipped)} other files")
     own = describe(model)
     every = _as_logits(np.concatenate(outputs, axis=1).astype("float64"), own.answers)
-    sigmoid = own.answers == "independent probabilities" or own.scores == "sigmoid"
-    scores = averaged(every, "sigmoid" if sigmoid else "softmax")
+    scores = averaged(every, "sigmoid" if own.independent else "softmax")
     return _account(what, list(known.labels or ()), scores, np.array(labels), skipped)
 
 

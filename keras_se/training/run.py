@@ -275,11 +275,13 @@ class Run:
         """Write a checkpoint after `step` steps of `epoch`."""
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        weights = checkpoints.values_of(self.model.weights)
-        total = sum(float(value.sum(dtype="float64")) for value in weights)
+        variables, weights = self.variables(), {id(weight) for weight in self.model.weights}
+        values = checkpoints.values_of(variables)
+        pairs = zip(variables, values, strict=True)
+        total = sum(float(value.sum(dtype="float64")) for v, value in pairs if id(v) in weights)
         self.check_finite("sum of the weights", total, epoch, step)
         state = {"epoch": epoch, "step": step, "history": self.history, **self.average.state()}
-        values = [*checkpoints.values_of(self.variables()), *self.average.values]
+        values += self.average.values
         if self.devices.chief:
             checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)
 
