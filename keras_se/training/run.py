@@ -101,7 +101,7 @@ class Run:
         self.signal = 0
         self.steps = 0
         self.devices = Devices()
-        self.pending: list[np.ndarray] | None = None
+        self.pending: tuple[list[np.ndarray], list[list[float]]] | None = None
         self.average = WeightAverage(recipe)
         self.teacher: Teacher | None = None
 
@@ -253,7 +253,8 @@ class Run:
         if found is None:
             return 0, 0
         values, state = found
-        self.pending = self.average.restore(values, state, len(self.model.weights))
+        values = self.average.restore(values, state, len(self.model.weights))
+        self.pending = values, state.get("metrics", [])
         self.history = state["history"]
         self.files.write_history(self.history)
         self.report(f"resuming from epoch {state['epoch'] + 1}, step {state['step']}")
@@ -268,7 +269,9 @@ class Run:
     def restore(self) -> None:
         """Restore the values of the checkpoint, once."""
         if self.pending is not None:
-            checkpoints.assign(self.variables(), self.pending)
+            values, metrics = self.pending
+            checkpoints.assign(self.variables(), values)
+            self.devices.assign_metric_values(self.model.metrics_variables, metrics)
             self.pending = None
 
     def save(self, epoch: int, step: int) -> None:
@@ -281,6 +284,7 @@ class Run:
         total = sum(float(value.sum(dtype="float64")) for v, value in pairs if id(v) in weights)
         self.check_finite("sum of the weights", total, epoch, step)
         state = {"epoch": epoch, "step": step, "history": self.history, **self.average.state()}
+        state["metrics"] = self.devices.metric_values(self.model.metrics_variables)
         values += self.average.values
         if self.devices.chief:
             checkpoints.save_checkpoint(self.folder / CHECKPOINTS, (epoch, step), values, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +59,36 @@ class Devices:
     def any(self, truth: bool) -> bool:
         """Whether `truth` holds in any process; all of them must call this."""
         return multiworker.total(int(truth)) > 0 if self.processes else truth
+
+    def metric_values(self, variables: Sequence[Any]) -> list[list[float]]:
+        """Each replica's own values of metric variables, `(replicas, variables)`.
+
+        Such a variable is the sum of its replicas' values. How the next sums round depends on them.
+        Empty without several TensorFlow replicas. All processes must call this.
+        """
+        if BACKENDS.get(self.strategy) != "tensorflow":
+            return []
+        import tensorflow as tf
+
+        def read() -> Any:
+            return tf.stack([[tf.cast(variable, "float64") for variable in variables]])
+
+        strategy = tf.distribute.get_strategy()
+        return strategy.gather(strategy.run(read), axis=0).numpy().tolist()
+
+    def assign_metric_values(self, variables: Sequence[Any], values: list[list[float]]) -> None:
+        """Give each replica its own values; those of another number of replicas are left out."""
+        if not values or len(values) != self.replicas:
+            return
+        import tensorflow as tf
+
+        def assign() -> None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            own = tf.unstack(tf.gather(tf.constant(values, "float64"), replica))
+            for variable, value in zip(variables, own, strict=True):
+                variable.assign(value)
+
+        tf.distribute.get_strategy().run(assign)
 
     def batches(self, parts: Callable[[tuple[int, int]], Any], batch: int) -> Any:
         """Input for `fit`; `parts` makes a part `(index, count)` of each batch of that size."""

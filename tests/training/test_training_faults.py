@@ -138,6 +138,36 @@ def test_replicas_draw_other_numbers():
     assert process.stdout.splitlines() == ["False 1.0 1.0 0.5", "True 0.5 0.5 0.5"]
 
 
+METRIC_VALUES = """
+import keras
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_se.training.strategies import Devices, distributed
+assert Devices().metric_values([]) == []
+with distributed("mirrored") as devices:
+    metric = keras.metrics.Mean()
+    values = [[1.0, 3.0], [0.1, 2.0]]
+    devices.assign_metric_values(metric.variables, values)
+    print(devices.metric_values(metric.variables), float(metric.variables[1].numpy()))
+    metric.variables[1].assign(7)
+    devices.assign_metric_values(metric.variables, [[1.0, 1.0]])
+    print(devices.metric_values(metric.variables)[0][1])
+"""
+
+
+def test_metric_values_of_replicas():
+    """Each replica gets its own; those of another number of replicas change nothing."""
+    process = subprocess.run(
+        [sys.executable, "-c", METRIC_VALUES],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    # 0.1 in single precision.
+    assert process.stdout.splitlines() == ["[[1.0, 3.0], [0.10000000149011612, 2.0]] 5.0", "3.5"]
+
+
 def test_full_disk(data, tmp_path):
     finish(tmp_path / "whole", data, 1)
     with small_disk(tmp_path / "disk") as remount:
