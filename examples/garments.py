@@ -107,6 +107,11 @@ def scatter(part: str, count: int, size: int, seed: int, folder: Path | None = N
 def training_and_test(arguments: argparse.Namespace, feature: str) -> tuple[Scenes, Scenes]:
     """What an example's arguments say to train on, and to test on; `feature` as for `prepared`."""
     size, counts = arguments.size, (arguments.samples, arguments.tests)
+    smallest = 32 if arguments.tfds else 64
+    if size < smallest or size % 32:
+        raise ValueError(
+            f"--size must be a multiple of 32 and at least {smallest}. Received: {size}"
+        )
     if arguments.tfds:
         parts = zip(("train", "test"), counts, strict=True)
         train, test = (prepared(arguments.tfds, *part, size, feature) for part in parts)

@@ -54,10 +54,14 @@ def deeplab(se: keras_se.SEConfig | None, classes: int, size: int) -> keras.Mode
     """DeepLabV3+ on SE-ResNet-18, or on the plain ResNet-18 where `se` is None; gives logits."""
     import keras_hub
 
+    pyramid = keras_se.feature_pyramid(network(se, size))
+    # Its last stage is not used at a stride of 16.
+    levels = {name: pyramid.pyramid_outputs[name] for name in ("P2", "P4")}
+    encoder = keras.Model(pyramid.inputs, levels)
+    encoder.pyramid_outputs = levels
     backbone = keras_hub.models.DeepLabV3Backbone(
-        keras_se.feature_pyramid(network(se, size)), spatial_pyramid_pooling_key="P4",
-        upsampling_size=4, dilation_rates=[1, 2, 3], low_level_feature_key="P2",
-        image_shape=(size, size, 3),
+        encoder, spatial_pyramid_pooling_key="P4", upsampling_size=4, dilation_rates=[1, 2, 3],
+        low_level_feature_key="P2", image_shape=(size, size, 3),
     )  # fmt: skip
     return keras_hub.models.DeepLabV3ImageSegmenter(backbone, classes)
 

@@ -14,6 +14,8 @@ from PIL import Image
 from places import EXAMPLES
 
 PICTURES = {"detect": "found.png", "segment": "masks.png"}
+# Of the stages that are used.
+WIDTHS = {"detect": (64, 128, 256, 512), "segment": (64, 128, 256)}
 # What is compared; the last two differ by SE alone.
 TITLES = {
     "detect": ("SE-ResNet-18", "ResNet-18"),
@@ -87,9 +89,9 @@ def figures(result, name):
     }
     assert list(table) == list(TITLES[name])
     with_se, plain = list(table)[-2:]
-    # SE adds 87 thousand values: 2 C^2 / 16 + C / 16 + C in each of two units a stage.
+    # SE adds 2 C^2 / 16 + C / 16 + C values in each of two units a stage.
     assert table[with_se][0] - table[plain][0] == sum(
-        2 * (2 * c * (c // 16) + c // 16 + c) for c in (64, 128, 256, 512)
+        2 * (2 * c * (c // 16) + c // 16 + c) for c in WIDTHS[name]
     )
     return table
 
@@ -121,6 +123,14 @@ def test_data_set_that_is_not_prepared(name, data_set, received, tmp_path):
     (line,) = (x for x in result.stderr.splitlines() if x.startswith(f"{name}: error: "))
     assert received in line
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("size", ["32", "100"])
+def test_size(name, size, tmp_path):
+    result = run(name, tmp_path, "--size", size)
+    assert result.returncode == 1
+    assert f"--size must be a multiple of 32 and at least 64. Received: {size}" in result.stderr
 
 
 def test_scenes_of_a_prepared_data_set(scripts, prepared, monkeypatch):
