@@ -63,7 +63,7 @@ def describe(model: keras.Model) -> Description:
             f"{type(model).__name__} with inputs "
             f"{[tuple(x.shape) for x in model.inputs] if is_functional(model) else None}"
         )
-    first = channels_first(model)
+    first = takes_channels_first(model)
     channels, spatial = (shape[1], shape[2:]) if first else (shape[-1], shape[1:-1])
     height, width = spatial[-2:] if len(spatial) > 1 else (None, None)
     if channels is None:
@@ -259,12 +259,26 @@ def _own_graph(model: keras.Model) -> Graph | None:
 
 
 def channels_first(model: keras.Model) -> bool:
-    """The data format of the first layer that has one, else Keras' setting."""
+    """Whether feature maps have their channels first: as in the first layer that has a data format.
+
+    If there is none, Keras' setting counts.
+    """
     for layer in layers_of(model):
         known = getattr(layer, "data_format", None)
         if known is not None:
             return bool(known == "channels_first")
     return bool(keras.config.image_data_format() == "channels_first")
+
+
+def takes_channels_first(model: keras.Model) -> bool:
+    """Whether the model takes channels first, which a `Permute` at its start can change."""
+    first = channels_first(model)
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Permute):
+            return bool(layer.dims[0 if first else -1] == 1)
+        if getattr(layer, "data_format", None) is not None:
+            break
+    return first
 
 
 def layers_of(model: keras.Model) -> Iterator[Any]:

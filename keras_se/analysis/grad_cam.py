@@ -18,7 +18,13 @@ from keras_se.graph.copies import known
 from keras_se.graph.editable import flattened
 from keras_se.graph.nodes import New
 from keras_se.graph.trace import Call, computes_its_graph, is_functional, recursion
-from keras_se.inspection import as_images, channels_first, check_images, warn_of_range
+from keras_se.inspection import (
+    as_images,
+    channels_first,
+    check_images,
+    takes_channels_first,
+    warn_of_range,
+)
 
 # Images per batch.
 BATCH = 16
@@ -82,7 +88,8 @@ def grad_cam(
     chosen = _classes(classes, len(pictures), model.output_shape[1])
     network = _Network(model, layer)
     axis = 1 if network.channels_first else pictures.ndim - 1
-    size = np.delete(pictures.shape, (0, axis)).tolist()
+    channels = 1 if takes_channels_first(model) else pictures.ndim - 1
+    size = np.delete(pictures.shape, (0, channels)).tolist()
     maps, dead = [], True
     with recursion(2 * len(network.graph.calls)):
         for first in range(0, len(pictures), BATCH):
@@ -166,23 +173,25 @@ class _Network:
                 f"Received: model={model.name!r}"
             )
         self.target = maps[layer or list(maps)[-1]]
+        self.gradient = _gradient_of(self.score)
 
     def gradients(self, pictures: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The feature maps of a batch, and the gradients of its scores with respect to them."""
         (x,) = self.graph.inputs
         x = ops.convert_to_tensor(pictures, x.dtype)
-
-        def score(perturbation: Any) -> tuple[Any, Any]:
-            scores, features = self.run(x, perturbation)
-            scores = ops.cast(scores, "float32")
-            wanted = ops.where(classes < 0, ops.argmax(scores, axis=-1), classes)
-            hot = ops.one_hot(wanted, scores.shape[-1], dtype="float32")
-            return ops.sum(scores * hot), features
-
-        features = score(None)[1]
-        values = (features, _gradient(score, ops.zeros(features.shape, features.dtype)))
-        features, gradient = (np.asarray(ops.convert_to_numpy(x), "float32") for x in values)
+        wanted = ops.convert_to_tensor(classes, "int32")
+        features = self.run(x, None)[1]
+        gradient = self.gradient(ops.zeros(features.shape, features.dtype), x, wanted)
+        features, gradient = (
+            np.asarray(ops.convert_to_numpy(value), "float32") for value in (features, gradient)
+        )
         return features, gradient
+
+    def score(self, perturbation: Any, x: Any, classes: Any) -> Any:
+        """The sum of the chosen classes' scores; -1 chooses the highest."""
+        scores = ops.cast(self.run(x, perturbation)[0], "float32")
+        wanted = ops.where(classes < 0, ops.argmax(scores, axis=-1), classes)
+        return ops.sum(scores * ops.one_hot(wanted, scores.shape[-1], dtype="float32"))
 
     def _before_the_output(self) -> list[Call]:
         """The calls that the output depends on, in order."""
@@ -240,22 +249,31 @@ def _before_probabilities(layer: Any, *args: Any, **kwargs: Any) -> Any:
         layer.activation = activation
 
 
-def _gradient(function: Callable[[Any], tuple[Any, Any]], at: Any) -> Any:
-    """The gradient of the first result of a function, on any backend."""
+def _gradient_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient of a function with respect to its first argument, on any backend."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
-            tape.watch(at)
-            result = function(at)[0]
-        return tape.gradient(result, at)
+        # A function leaves out the kernels' gradients, which a tape computes, too. oneDNN corrupts
+        # memory when it computes that of a narrow 1x1 convolution with a stride.
+        @tf.function
+        def of_tensorflow(at: Any, *others: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(at)
+                result = function(at, *others)
+            return tape.gradient(result, at)
+
+        return of_tensorflow
     if backend == "jax":
         import jax
 
-        return jax.grad(lambda x: function(x)[0])(at)
+        return jax.grad(function)
     import torch
 
-    at = at.detach().requires_grad_(True)
-    with torch.enable_grad():
-        return torch.autograd.grad(function(at)[0], at)[0]
+    def of_torch(at: Any, *others: Any) -> Any:
+        at = at.detach().requires_grad_(True)
+        with torch.enable_grad():
+            return torch.autograd.grad(function(at, *others), at)[0]
+
+    return of_torch

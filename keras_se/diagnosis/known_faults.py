@@ -47,6 +47,21 @@ KNOWN_FAULTS = (
         "train with `keras-se train`, whose --resume is exact",
     ),
     KnownFault(
+        "keras",
+        "==3.15.*",
+        "with the channels first on TensorFlow, a convolution with as many channels as the last "
+        "axis is long adds its biases along that axis: the gradients are wrong, and the outputs "
+        "except those of `predict` and of exported networks for images",
+        "use the channels last",
+    ),
+    KnownFault(
+        "tensorflow",
+        "==2.21.*",
+        "training on one image per step crashes with some 1x1 convolutions with a stride and few "
+        "channels, such as 8 to 16",
+        "train on more images per step",
+    ),
+    KnownFault(
         "torch",
         "==2.13.*",
         "Keras' Torch backend cannot export a SavedModel",

@@ -63,6 +63,10 @@ def fuse(model: keras.Model, rewrites: Iterable[str] = tuple(REWRITES)) -> keras
     with `training=True` or have their own `call`. The new model computes the same as the model at
     inference, up to rounding, since operations are reordered.
 
+    With the channels first on TensorFlow use `predict` or an exported file: when a network is
+    called, Keras 3.15 adds a convolution's biases along the wrong axis where the last axis is as
+    long as there are channels, and folded convolutions have biases.
+
     Args:
         model: A functional or built Sequential model: a network of this package, one made by
             `keras_se.add_squeeze_excite`, one fine-tuned with your own head, or another Keras

@@ -166,6 +166,23 @@ def test_channels_first(layer: str | None) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(12, 9, 3), (16, 3)], ids=str)
+def test_a_permutation_at_the_start(shape: tuple[int, ...]) -> None:
+    """Images have their channels first, feature maps last."""
+    inner = classifier(shape=shape)
+    axes = (*range(2, len(shape) + 1), 1)
+    inputs = keras.Input((shape[-1], *shape[:-1]))
+    model = keras.Model(inputs, inner(layers.Permute(axes)(inputs)))
+    about = keras_se.describe(model)
+    assert (about.channels_first, about.channels, about.spatial) == (True, 3, shape[:-1])
+    pictures = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    expected = keras_se.grad_cam(inner, pictures)
+    found = keras_se.grad_cam(model, np.moveaxis(pictures, -1, 1))
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    turned = keras.Model(inputs, inner(layers.Permute(axes)(layers.ReLU()(inputs))))
+    assert keras_se.describe(turned).channels_first
+
+
 def test_enlarged() -> None:
     """The layers' own positions."""
     maps = np.arange(12, dtype="float32").reshape(1, 3, 4)
@@ -202,6 +219,28 @@ def test_mistakes(name: str, network: keras.Model) -> None:
         call(network, noise_pictures(2, 29, 32))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 300
+
+
+NARROW = """
+import numpy as np
+import keras_se
+variant = {"blocks": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
+model = keras_se.SEResNet18(weights=None, input_shape=(64, 64, 3), classes=4, variant=variant)
+print(keras_se.grad_cam(model, np.full((1, 64, 64, 3), 9.0)).shape)
+"""
+
+
+def test_narrow_network() -> None:
+    """The kernels' gradients, which nobody needs, would end the process."""
+    import subprocess
+    import sys
+
+    process = subprocess.run(
+        [sys.executable, "-c", NARROW],
+        env=environment("tensorflow"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stdout.strip() == "(1, 64, 64)"
 
 
 PROGRAM = """
