@@ -12,6 +12,9 @@ import numpy as np
 
 from keras_se.checks import unknown_choice
 
+# Class names shown in a line.
+SHOWN = 20
+
 
 @functools.cache
 def class_names(dataset: str) -> tuple[tuple[str, str], ...]:
@@ -34,6 +37,12 @@ def class_places(classes: Sequence[tuple[str, str]]) -> dict[str, int]:
     """Index of each class by identifier, and by name where it is unique."""
     shared = {name for name, count in Counter(name for _, name in classes).items() if count > 1}
     return {name: n for n, both in enumerate(classes) for name in both if name not in shared}
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first class names, for one line."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def probabilities(outputs: Any, scores: str | None) -> np.ndarray:

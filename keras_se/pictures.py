@@ -134,6 +134,12 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def printable_names(names: Sequence[str]) -> str:
+    """The first few names as `printable` shows them, for a message."""
+    listed = ", ".join(printable(name)[:40] for name in names[:5]) or "none"
+    return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def visible(folder: Path) -> list[Path]:
     """The sorted entries of a folder, without names that start with a dot."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

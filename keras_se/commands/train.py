@@ -43,8 +43,8 @@ def train(
 
     path = Path(folder) if folder else newest(base) if resume else next_free(base)
     if dry_run:
+        from keras_se.labels import first_names
         from keras_se.training.plan import plan
-        from keras_se.training.splits import first_names
 
         report = plan(chosen, strategy, partial(click.echo, err=True))
         if as_json:

@@ -10,6 +10,8 @@ import numpy as np
 from keras_se.pictures import printable
 
 FORMATS = ("one", "separated", "columns")
+# Values in the column of a class: whether a picture has it. Tables of floats have the last two.
+MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}
 # Characters of a value shown in a message.
 SHOWN = 60
 
@@ -20,7 +22,8 @@ class LabelFormat:
 
     Attributes:
         kind: `"one"`: a column with the one label of each picture; `"separated"`: a column with
-            the names of all its labels, or nothing; `"columns"`: a column for each class, 0 or 1.
+            the names of all its labels, or nothing; `"columns"`: a column for each class, 0 or 1
+            (or 0.0 or 1.0).
         separator: Stands between the names.
     """
 
@@ -80,12 +83,12 @@ class LabelFormat:
         """The classes whose columns have a one."""
         marks = [cell.strip() for cell in cells]
         for name, mark in zip(names, marks, strict=True):
-            if mark not in ("0", "1"):
+            if mark not in MARKS:
                 raise ValueError(
                     f"{where}: expected 0 or 1 in the column of each class. "
                     f"Received: {printable(name)[:SHOWN]}={printable(mark)[:SHOWN]!r}"
                 )
-        return tuple(name for name, mark in zip(names, marks, strict=True) if mark == "1")
+        return tuple(name for name, mark in zip(names, marks, strict=True) if MARKS[mark])
 
     def array(self, labels: Sequence[tuple[int, ...]], classes: int) -> np.ndarray:
         """The labels of pictures as int64: one each, `(count,)`, or multi-hot, `(count, classes)`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import stat
 from collections import Counter
@@ -12,22 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_se.data.label_format import LabelFormat
-from keras_se.pictures import SUFFIXES, class_folders, printable, visible
+from keras_se.data.label_table import read_table
+from keras_se.data.splits import PART_OF, SPELLINGS, WORDS
+from keras_se.pictures import SUFFIXES, class_folders, printable, printable_names, visible
 
-# Folder names of each part; upper or lower case.
-SPELLINGS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-PART_OF = {word: part for part, words in SPELLINGS.items() for word in words}
-WORDS = "train, val, test (or training, valid, validation, dev, testing)"
-# Names of a table's columns.
-COLUMNS = {
-    "file": ("file", "filename", "file_name", "image", "path"),
-    "label": ("label", "labels", "class"),
-    "split": ("split",),
-}
 # Name of a table beside the folder, if it does not have the folder's name.
 TABLE = "labels.csv"
 
@@ -91,6 +77,11 @@ def list_folder(
     names = _class_names(places["train"], folders)
     listing = Listing(folder, names)
     for part, place in places.items():
+        if not any(path.is_dir() for path in visible(place)):
+            raise ValueError(
+                f"{printable(place)}: expected a folder of pictures for each class. Received: no "
+                f"folder; data_dir={printable(places['train'])} leaves {printable(place.name)} out"
+            )
         listing.parts[part] = list(_of_classes(place, names, skip, report))
         listing.origins[part] = printable(place)
     return listing
@@ -118,13 +109,13 @@ def part_folders(
         if len(several) > 1:
             raise ValueError(
                 f"{shown}: expected one folder of {part} pictures. Received: "
-                + _some([path.name for path in several])
+                + printable_names([path.name for path in several])
             )
     for other in others:
         if classes & {path.name for path in visible(other)}:
             raise ValueError(
                 f"{shown}: expected folders {WORDS}. Received: "
-                + _some([path.name for path in folders])
+                + printable_names([path.name for path in folders])
             )
         report(f"{printable(other)}: left out; not one of {WORDS}")
     return {part: found[part][0] for part in SPELLINGS if part in found}
@@ -136,7 +127,7 @@ def _table_of(folder: Path, inside: Sequence[Path]) -> Path | None:
     if len(tables) > 1:
         raise ValueError(
             f"{printable(folder)}: expected one CSV file, with the parts in its column split. "
-            f"Received: {_some([path.name for path in tables])}"
+            f"Received: {printable_names([path.name for path in tables])}"
         )
     beside = (folder.parent / f"{folder.name}.csv", folder.parent / TABLE)
     return next((path for path in (*tables, *beside) if path.is_file()), None)
@@ -151,15 +142,15 @@ def _class_names(place: Path, folders: Sequence[Path]) -> list[str]:
         raise ValueError(
             f"{printable(place)}: expected a folder of pictures for each of at least two classes, "
             f"or a CSV file with the columns file,label. Received: {len(names)} folder(s) "
-            f"({_some(names)}), {pictures} picture(s)"
+            f"({printable_names(names)}), {pictures} picture(s)"
         )
     for name in names:
         below = visible(place / name)
         if below and all(path.is_dir() and path.suffix == "" for path in below):
+            inner, outer = (printable_names([p.name for p in some]) for some in (below, folders))
             raise ValueError(
                 f"{printable(place / name)}: expected a picture ({', '.join(SUFFIXES)}), or "
-                f"folders {WORDS} beside it. Received: folders {_some([p.name for p in below])} "
-                f"in {_some([path.name for path in folders])}"
+                f"folders {WORDS} beside it. Received: folders {inner} in {outer}"
             )
     return names
 
@@ -186,8 +177,10 @@ def _of_classes(
     _report_left_out(place, others, report)
 
 
-def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int | None:
-    """Size in bytes of a readable regular file; `None` if it is skipped."""
+def readable_size(
+    path: Path, skip: bool, report: Callable[[str], None], where: str = ""
+) -> int | None:  # fmt: skip
+    """Size in bytes of a readable regular file, listed at `where`; `None` if it is skipped."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -201,7 +194,7 @@ def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int 
     shown = printable(path)
     if not skip:
         raise ValueError(
-            f"{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
+            f"{where}{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
             f"Received: {reason}"
         )
     report(f"skipped, not a picture: {shown}")
@@ -234,108 +227,46 @@ def _of_table(
     folder = folder or table.parent
     below = [path for path in visible(folder) if path.is_dir()]
     roots = list(dict.fromkeys((table.parent, folder, *(below if len(below) == 1 else ()))))
-    columns: list[str] = []
-    rows = list(_rows(table, labels, columns))
-    if labels.kind == "separated" and all(len(own) < 2 for _, _, own, _ in rows):
-        raise ValueError(
-            f"{shown}: expected a picture with several labels, with {labels.separator!r} between "
-            "them; `separator` sets another, labels=one reads one each. Received: none"
-        )
-    names = columns or sorted({name for _, _, own, _ in rows for name in own})
-    if len(names) < 2:
-        raise ValueError(f"{shown}: expected at least two classes. Received: {_some(names)}")
+    names, rows = read_table(table, labels, report)
     listing = Listing(table.parent, names)
     label_of = {name: label for label, name in enumerate(names)}
-    seen: dict[Path, int] = {}
+    # Lines and folders of the files, which may have several spellings.
+    seen: dict[str, int] = {}
+    used: set[Path] = set()
     for line, file, own, part in rows:
         path = next((root / file for root in roots if (root / file).exists()), roots[0] / file)
         where = f"{shown}, line {line}"
-        if path in seen:
-            raise ValueError(f"{where}: {printable(file)} is also in line {seen[path]}")
-        seen[path] = line
+        key = os.path.abspath(path)
+        if key in seen:
+            raise ValueError(f"{where}: {printable(file)} is also in line {seen[key]}")
+        seen[key] = line
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(
                 f"{where}: expected a picture ({', '.join(SUFFIXES)}). Received: {printable(file)}"
             )
-        size = readable_size(path, skip, report)
+        size = readable_size(path, skip, report, f"{where}: ")
         if size is not None:
+            used.add(path.parent)
             listing.parts.setdefault(part, []).append(
                 (str(path), size, tuple(label_of[name] for name in own))
             )
     if "train" not in listing.parts:
         raise ValueError(f"{shown}: expected training pictures. Received: none")
+    trained = {label for _, _, own in listing.parts["train"] for label in own}
+    if missing := [name for name, label in label_of.items() if label not in trained]:
+        raise ValueError(
+            f"{shown}: expected a training picture of each class. "
+            f"Received: none of {printable_names(missing)}"
+        )
     whole = len(listing.parts) == 1
     for part in listing.parts:
         listing.origins[part] = shown if whole else f"{shown}, split {part}"
-    used = {path.parent for path in seen}
-    unlisted = [
-        path
-        for place in sorted(used)
+    beside = {
+        os.path.abspath(path)
+        for place in used
         for path in visible(place)
-        if path not in seen and path.suffix.lower() in SUFFIXES
-    ]
-    if unlisted:
+        if path.suffix.lower() in SUFFIXES
+    }
+    if unlisted := beside - seen.keys():
         report(f"{shown}: left out: {len(unlisted)} picture(s) that it does not list")
     return listing
-
-
-def _rows(
-    table: Path, labels: LabelFormat, columns: list[str]
-) -> Iterator[tuple[int, str, tuple[str, ...], str]]:
-    """Line, file, labels and part of each row of a table.
-
-    With a column for each class, their names are added to `columns`.
-    """
-    shown = printable(table)
-    try:
-        text = table.read_text("utf-8-sig")
-        head = text.partition("\n")[0]
-        delimiter = next((mark for mark in ",;\t" if mark in head), ",")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        given = [name.strip() for name in next(reader, [])]
-        header = [name.lower() for name in given]
-        places = {
-            column: next((n for n, name in enumerate(header) if name in words), None)
-            for column, words in COLUMNS.items()
-        }
-        file, label, split = places["file"], places["label"], places["split"]
-        wide = labels.kind == "columns"
-        if file is None or (label is None and not wide):
-            kind = "the classes" if wide else "label"
-            raise ValueError(
-                f"{shown}: expected the header file,{kind} (and split, if there are several). "
-                f"Received: {_some(header)}"
-            )
-        if wide:
-            columns += labels.columns(shown, given, (file, split))
-        for row in reader:
-            if not any(value.strip() for value in row):
-                continue
-            where = f"{shown}, line {reader.line_num}"
-            cell = "" if wide or label is None or len(row) != len(header) else row[label]
-            if (
-                len(row) != len(header)
-                or not row[file].strip()
-                or not (labels.several or cell.strip())
-            ):
-                raise ValueError(
-                    f"{where}: expected {len(header)} values, with a file and a label. "
-                    f"Received: {_some(row)}"
-                )
-            if wide:
-                marks = [row[n] for n in range(len(row)) if n not in (file, split)]
-                own = labels.marked(where, columns, marks)
-            else:
-                own = labels.found(where, cell)
-            word = "train" if split is None else row[split].strip().lower()
-            if word not in PART_OF:
-                raise ValueError(f"{where}: expected a split of {WORDS}. Received: {word[:60]!r}")
-            yield reader.line_num, row[file].strip(), own, PART_OF[word]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{shown}: expected a CSV file in UTF-8. Received: {error}") from None
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
-    listed = ", ".join(printable(name)[:40] for name in names[:5]) or "none"
-    return listed + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from keras_se.data.listing import SPELLINGS, WORDS, part_folders, readable_size
+from keras_se.data.listing import part_folders, readable_size
 from keras_se.data.loading import DataRequest
 from keras_se.data.mask_files import IGNORED, mask_size, read_mask
 from keras_se.data.masked import MaskedPictures, Pair, threaded, whole_picture
-from keras_se.data.splits import shuffled, with_held_out_test
+from keras_se.data.splits import SPELLINGS, WORDS, shuffled, with_held_out_test
 from keras_se.essentials import orientation_of
+from keras_se.labels import first_names
 from keras_se.pictures import SUFFIXES, printable, visible
 
 PICTURES, MASKS = "pictures", "masks"
@@ -187,9 +188,8 @@ def _names(
         )
     if names is None:
         names = [str(number) for number in range(1 + max(set().union(*found.values())))]
-    for number, name in enumerate(names):
-        if number not in found["train"]:
-            report(f"no pixel of the training masks is of class {number}, {printable(name)}")
+    if missing := [name for n, name in enumerate(names) if n not in found["train"]]:
+        report(f"no pixels in the training masks: {first_names(missing)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""The test split of a data set that has none."""
+"""The parts of a data set: their names, and a test split if it has none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from keras_se.data.label_format import classes_of
 from keras_se.data.labelled import Data
 from keras_se.data.randomness import PARTS, permutation
 
+# Folder names of each part; upper or lower case.
+SPELLINGS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+PART_OF = {word: part for part, words in SPELLINGS.items() for word in words}
+WORDS = "train, val, test (or training, valid, validation, dev, testing)"
 # One picture in this many is held out for the test if the data set has no test split.
 TEST = 5
 

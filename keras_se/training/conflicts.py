@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from keras_se.checks import shown
+from keras_se.data.datasets import DATASETS
 
 if TYPE_CHECKING:
     from keras_se.training.recipe import Recipe
@@ -16,6 +18,21 @@ def check_together(recipe: Recipe) -> None:
     for expected, names in _conflicts(recipe):
         received = ", ".join(f"{name}={shown(getattr(recipe, name))}" for name in names)
         raise ValueError(f"{expected}. Received: {received}")
+
+
+def check_used(recipe: Recipe, given: Iterable[str]) -> None:
+    """Raise a `ValueError` if a given field, unless it has its default, has no effect.
+
+    Fields that are not given may have none: a change of one field need not undo a recipe's others.
+    """
+    defaults = {field.name: field.default for field in fields(recipe)}
+    for name in given:
+        other, values = UNUSED.get(name, (name, ()))
+        if getattr(recipe, other) in values and getattr(recipe, name) != defaults[name]:
+            raise ValueError(
+                f"`{name}` is not used with {other}={_json(getattr(recipe, other))}. "
+                f"Received: {name}={shown(getattr(recipe, name))}"
+            )
 
 
 def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -40,6 +57,11 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"`batch` must be a multiple of `repeats`, {recipe.repeats}", ("batch",)
     if recipe.target_threshold is not None and recipe.loss != "sigmoid":
         yield "`target_threshold` is only supported with loss='sigmoid'", ("target_threshold",)
+    if recipe.target_threshold is not None and recipe.label_smoothing:
+        yield (
+            "`label_smoothing` must be 0 with `target_threshold`, which makes targets 0 or 1",
+            ("label_smoothing",),
+        )
     if recipe.labels != "one":
         yield from _of_several_labels(recipe)
     elif recipe.separator != ";":
@@ -93,6 +115,22 @@ SEVERAL_LABELS = {
     "label_smoothing": 0,
     "sampling": "shuffled",
     "class_weights": None,
+}
+
+
+# Fields that have no effect with some values of another.
+UNUSED: dict[str, tuple[str, tuple[object, ...]]] = {
+    "bad_pictures": ("data", tuple(DATASETS)),
+    "crop": ("data", tuple(DATASETS)),
+    "crop_area": ("data", tuple(DATASETS)),
+    "cutout_probability": ("cutout", (0,)),
+    "drop_factor": ("schedule", ("cosine",)),
+    "drops": ("schedule", ("cosine",)),
+    "momentum": ("optimizer", ("lamb", "adamw")),
+    "nesterov": ("optimizer", ("lamb", "adamw")),
+    "rand_augment_deviation": ("rand_augment", (0,)),
+    "rand_augment_magnitude": ("rand_augment", (0,)),
+    "rand_augment_probability": ("rand_augment", (0,)),
 }
 
 

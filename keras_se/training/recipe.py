@@ -20,7 +20,7 @@ from keras_se.checks import (
 )
 from keras_se.data.label_format import FORMATS
 from keras_se.fields import CHECK, FRACTION, SHARE, check_fields, checked
-from keras_se.training.conflicts import check_together
+from keras_se.training.conflicts import check_together, check_used
 
 if TYPE_CHECKING:
     from keras_se.layers import AttentionConfig
@@ -81,17 +81,18 @@ class Recipe:
             folder of pictures per class, or these in folders `train`, `val`, `test` (also
             `training`, `valid`, `validation`, `dev`, `testing`, in any case), or a CSV file with
             the columns `file,label` and optionally `split`, or the flat folder that it is in or
-            beside. Without `test`, `val` is also the test set; without both, a fifth of the
-            pictures is. For `"masks"`: folders `pictures` and `masks`, or these in `train`, `val`,
-            `test`; a mask is a PNG of class numbers with its picture's stem and size, in which 255
-            means that a pixel does not count; `classes.txt` may name the classes, one a line. For
-            `"tfds:<name>"`: TFDS' `data_dir`; the training set is `train`, the test set is `test`
-            if it has labels, else `validation`, else a fifth of `train`.
+            beside; other columns are left out. Without `test`, `val` is also the test set; without
+            both, a fifth of the pictures is. For `"masks"`: folders `pictures` and `masks`, or
+            these in `train`, `val`, `test`; a mask is a PNG of class numbers with its picture's
+            stem and size, in which 255 means that a pixel does not count; `classes.txt` may name
+            the classes, one a line. For `"tfds:<name>"`: TFDS' `data_dir`; the training set is
+            `train`, the test set is `test` if it has labels, else `validation`, else a fifth of
+            `train`.
         labels: For `"folder"`, the labels in the CSV file. `"one"`: one per picture, in the column
             `label`; `"separated"`: the names of any number of labels in it; `"columns"`: any number
-            of labels, 0 or 1 in a column for each class, which are all columns except `file` and
-            `split`. Several labels need `loss="sigmoid"`; `best.keras` then has the best mean
-            average precision on the validation pictures.
+            of labels, 0 or 1 (or 0.0 or 1.0) in a column for each class, which are all columns
+            except `file` and `split`. Several labels need `loss="sigmoid"`; `best.keras` then has
+            the best mean average precision on the validation pictures.
         separator: Text between the names of several labels, in the CSV file and in
             `out_of_fold.csv`.
         se: Settings of `keras_se.SEConfig` that differ from the default; with `"type"`, of another
@@ -143,7 +144,8 @@ class Recipe:
         loss: `"softmax"`: cross-entropy; `"sigmoid"`: binary cross-entropy, summed over classes.
         target_threshold: With the sigmoid loss, targets above it become one and others zero, so
             that a mixed picture fully has each of its classes; `None`: they are unchanged.
-        label_smoothing: Share of the target that is spread over all classes.
+        label_smoothing: Share of the target that is spread over all classes; 0 with
+            `target_threshold`.
         teacher: Network to distil (Hinton et al., 2015): the name of a set of weights, a run folder
             or a `.keras` file, with the classes of the data. It answers the same augmented
             pictures in inference mode; a run resumes only with the same teacher.
@@ -260,7 +262,12 @@ class Recipe:
     def changed(self, settings: Iterable[str]) -> Recipe:
         """This recipe with `"<field>=<value>"` settings, or `"<field>.<key>=<value>"` for mappings.
 
-        Values are JSON, else text: `epochs=5`, `se=null`, `se.ratio=8`, `drops=[60,120]`.
+        Values are JSON, else text: `epochs=5`, `se=null`, `se.ratio=8`, `drops=[60,120]`. For a
+        field that takes text, of JSON only a string and null count: `data_dir=2024` is a folder.
+
+        Raises:
+            ValueError: If there is no such field, a value is not accepted, values do not fit each
+                other, or a setting has no effect with the others.
         """
         changes: dict[str, Any] = {}
         for setting in settings:
@@ -268,16 +275,13 @@ class Recipe:
             name, _, key = name.strip().partition(".")
             if not equals or name not in FIELDS or (key and name not in ("se", "variant")):
                 raise ValueError(unknown_choice("set", name, FIELDS, "as <name>=<value>"))
-            try:
-                value = json.loads(text)
-            except json.JSONDecodeError:
-                value = text if name in VERBATIM else text.strip()
-            if isinstance(value, list):
-                value = tuple(value)
+            value = _value(name, text)
             if key:
                 value = {**(changes.get(name, getattr(self, name)) or {}), key: value}
             changes[name] = value
-        return replace(self, **changes)
+        changed = replace(self, **changes)
+        check_used(changed, changes)
+        return changed
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as a JSON-serialisable dict."""
@@ -285,6 +289,20 @@ class Recipe:
 
 
 FIELDS = tuple(field.name for field in fields(Recipe))
+# Fields that take text, maybe `None`.
+TEXTS = tuple(field.name for field in fields(Recipe) if str(field.type).startswith("str"))
+
+
+def _value(name: str, text: str) -> Any:
+    """The value of a field, as a setting gives it."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    else:
+        if name not in TEXTS or isinstance(value, str | None):
+            return tuple(value) if isinstance(value, list) else value
+    return text if name in VERBATIM else text.strip()
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:

@@ -33,6 +33,9 @@ from keras_se.training.run_folder import (
 )
 from keras_se.training.tasks import task_of
 
+# Columns of the predictions before those of the classes.
+OWN = ("picture", "class")
+
 
 class Taken(ValueError):  # noqa: N818
     """Another process is training in the folder."""
@@ -105,7 +108,9 @@ class RunFiles:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["picture", "class", *data.names])
+        # As in the tables of `predict`, classes are numbered if a name is taken.
+        named = len({*OWN, *data.names}) == len(OWN) + data.classes
+        writer.writerow([*OWN, *(data.names if named else range(data.classes))])
         scores = probabilities(logits, self.recipe.loss)
         for key, label, row in zip(data.keys(), data.labels, scores, strict=True):
             own = [label] if data.labels.ndim == 1 else np.flatnonzero(label).tolist()

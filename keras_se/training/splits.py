@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,8 @@ import numpy as np
 from keras_se.data.label_format import classes_of
 from keras_se.data.labelled import Data
 from keras_se.data.randomness import FOLDS, permutation
+from keras_se.labels import first_names
 from keras_se.training.recipe import Recipe
-
-# Class names shown in a line.
-SHOWN = 20
 
 
 def split(parts: Mapping[str, Data], recipe: Recipe) -> tuple[Data, Data, Data]:
@@ -104,12 +102,6 @@ def described(training: Data, validation: Data, test: Data) -> dict[str, dict[st
     }
 
 
-def first_names(names: Sequence[str]) -> str:
-    """The first class names, for one line."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
-
-
 def lines(
     parts: Mapping[str, Data], recipe: Recipe, training: Data, validation: Data, test: Data
 ) -> Iterator[str]:
@@ -120,13 +112,16 @@ def lines(
     if training.labels.ndim == 2:
         count = training.labels.sum(axis=1)
         yield f"labels: {count.mean():.2f} per training picture, none on {(count == 0).sum():,}"
-    before, now = classes_of(parts["train"].labels), classes_of(training.labels)
-    missing = [training.names[n] for n in np.setdiff1d(before, now)]
-    if missing:
-        yield f"no training pictures, since all are held out: {first_names(missing)}"
-    absent = np.setdiff1d(before, classes_of(validation.labels))
-    if recipe.fold is not None and absent.size:
-        names = first_names([training.names[n] for n in absent])
+    # A test part that was cut from the training pictures may have all pictures of a class.
+    present = {label for data in parts.values() for label in classes_of(data.labels).tolist()}
+
+    def without(data: Data) -> str:
+        missing = sorted(present.difference(classes_of(data.labels).tolist()))
+        return first_names([data.names[n] for n in missing])
+
+    if names := without(training):
+        yield f"no training pictures, since all are held out: {names}"
+    if recipe.fold is not None and (names := without(validation)):
         yield f"no validation pictures, since none are in the fold: {names}"
     unused = parts.get("validation", validation)
     if unused.origin != validation.origin:

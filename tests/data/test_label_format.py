@@ -44,6 +44,10 @@ TABLES = {
         LabelFormat("separated", ","),
     ),
     "quoted": ('file;label\n0.png;cat\n1.png;"dog;cat"\n2.png;""\n3.png;"a bird;dog"\n', SEPARATED),
+    "floats": (
+        "file,a bird,cat,dog\n0.png,0.0,1.0,0.0\n1.png,0.0,1.0,1.0\n2.png,0,0.0,0\n3.png,1,0,1.0\n",
+        COLUMNS,
+    ),
     "columns": (
         "file,a bird,cat,dog\n0.png,0,1,0\n1.png,0, 1,1\n2.png,0,0,0\n3.png,1,0,1\n",
         COLUMNS,
@@ -67,6 +71,15 @@ def test_columns_keep_their_order_and_their_names(tmp_path):
     assert [own for _, _, own in found.parts["test"]] == [(1,)]
 
 
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_commas_in_a_header_with_another_delimiter(quote, tmp_path):
+    text = f"file;{quote}cat, tabby{quote};dog\n0.png;1;0\n1.png;1;1\n"
+    assert listed(flat(tmp_path, 2), text, COLUMNS) == (
+        ["cat, tabby", "dog"],
+        {"0.png": ["cat, tabby"], "1.png": ["cat, tabby", "dog"]},
+    )
+
+
 def test_arrays():
     assert LabelFormat().array([(2,), (0,)], 3).tolist() == [2, 0]
     hot = SEPARATED.array([(2, 0), (), (2,)], 4)
@@ -84,6 +97,10 @@ MISTAKES = [
     ("file,a,b\n0.png,1,0\n1.png,0,1", SEPARATED, "expected the header file,label"),
     ("file,a,b\n0.png,1,0\n1.png,0,-1", COLUMNS, "line 3: expected 0 or 1 in the column of each"),
     ("file,a,b\n0.png,1,0\n1.png,0,", COLUMNS, "Received: b=''"),
+    ("file,a,b\n0.png,1,0\n1.png,0,0.5", COLUMNS, "Received: b='0.5'"),
+    ("file,a,b,c,d\n0.png,1,0,0,0\n1.png,0,1,0,0", COLUMNS, "Received: none of c, d"),
+    ("file,image,b\n0.png,0.png,0\n1.png,1.png,1", COLUMNS, "Received: image='0.png'"),
+    ("file,label,class\n0.png,a,1\n1.png,b;a,2", SEPARATED, "Received: label, class"),
     ("file,a,b\n0.png,1,0\n1.png,0", COLUMNS, "line 3: expected 3 values"),
     (",file,a,b\n0,0.png,1,0\n1,1.png,0,1", COLUMNS, "expected columns with names that differ"),
     ("file,a,a\n0.png,1,0\n1.png,0,1", COLUMNS, "expected columns with names that differ"),
@@ -144,7 +161,7 @@ def test_data_of_a_recipe(tmp_path):
 def test_class_without_a_training_picture(tmp_path):
     rows = ["0.png,1,0,train", "1.png,1,0,train", "2.png,0,1,test"]
     (flat(tmp_path, 3) / "labels.csv").write_text("\n".join(["file,a,b,split", *rows]))
-    with pytest.raises(ValueError, match="class b: expected a picture"):
+    with pytest.raises(ValueError, match=r"expected a training picture of each class.* none of b$"):
         load_data(recipe(tmp_path, "labels=columns", "loss=sigmoid"), pytest.fail)
 
 

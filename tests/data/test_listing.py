@@ -229,7 +229,12 @@ TABLES = [
     ("file,label\n0.png,a;b\n1.png,b", "line 2: expected one label per picture"),
     ("file,label\n0.png,a\n0.png,b", "line 3: 0.png is also in line 2"),
     ("file,label\n0.png,a\n1.png,a", "expected at least two classes. Received: a"),
+    ("file,label\n0.png,a\n./x/../0.png,b", "line 3: ./x/../0.png is also in line 2"),
     ("file,label\n0.png,a\n99.png,b", "99.png: expected a file that can be read"),
+    ("file,label\n0.png,a\n99.png,b", "labels.csv, line 3: "),
+    ("file,Class,label\n0.png,a,0\n1.png,b,1", "label, labels, class. Received: Class, label"),
+    ("path,label,image\n0.png,a,0\n1.png,b,1", "image, path. Received: path, image"),
+    ("file,label,split\n0.png,a,train\n1.png,b,val", "each class. Received: none of b"),
     ("file,label\n0.png,a\n1.png", "line 3: expected 2 values, with a file and a label"),
     ("file,label\n0.png,a\n,b", "line 3: expected 2 values, with a file and a label"),
     ("file,label\n0.png,a\n1.txt,b", "line 3: expected a picture"),
@@ -250,6 +255,52 @@ def test_tables_that_are_none(text, expected, tmp_path):
         list_folder(tmp_path, False, pytest.fail)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("file,label,subset,", "left out: 2 column(s), subset, (no name)"),
+        ("Unnamed: 0,label,file,Split_", "left out: 2 column(s), Unnamed: 0, Split_"),
+    ],
+)
+def test_columns_that_are_left_out_are_told(header, said, tmp_path):
+    flat(tmp_path, 2)
+    place = header.split(",").index("file")
+    rows = [header.replace("file", f"{n}.png").replace("label", "ab"[n]) for n in range(2)]
+    assert rows[1].split(",")[place] == "1.png"
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]))
+    told = []
+    assert list_folder(tmp_path, False, told.append).names == ["a", "b"]
+    assert told == [f"{tmp_path / 'labels.csv'}: {said}"]
+
+
+def test_pictures_beside_those_in_another_spelling(tmp_path):
+    flat(tmp_path / "flat", 4)
+    rows = ["./flat/../flat/0.png,a", "flat/1.png,b", f"{tmp_path}/flat/2.png,b"]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    told = []
+    list_folder(tmp_path / "labels.csv", False, told.append)
+    assert told == [f"{tmp_path / 'labels.csv'}: left out: 1 picture(s) that it does not list"]
+
+
+def test_a_missing_folder_of_a_table_is_skipped(tmp_path):
+    flat(tmp_path, 2)
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,a\n1.png,b\nabsent/2.png,b\n")
+    told = []
+    assert len(list_folder(tmp_path, True, told.append).parts["train"]) == 2
+    assert told == [f"skipped, not a picture: {tmp_path / 'absent' / '2.png'}"]
+
+
+def test_a_flat_test_folder_is_refused(tmp_path):
+    """Kaggle's has no labels."""
+    write(tmp_path / "train")
+    flat(tmp_path / "test")
+    expected = f"Received: no folder; data_dir={tmp_path / 'train'} leaves test out"
+    with pytest.raises(ValueError, match=re.escape(expected)) as caught:
+        list_folder(tmp_path, False, pytest.fail)
+    assert str(caught.value).startswith(f"{tmp_path / 'test'}: expected a folder of pictures for")
+    assert len(list_folder(tmp_path / "train", False, pytest.fail).parts["train"]) == 15
 
 
 def test_folders_and_tables_that_say_too_little(tmp_path):

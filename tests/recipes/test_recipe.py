@@ -77,7 +77,17 @@ MISTAKES = [
     ("target_threshold=0.2", "target_threshold=0.2", "loss='sigmoid'"),
     ("flip=yes", "flip='yes'", "true or false"),
     ("optimizer=adam", "optimizer='adam'", "'adamw'"),
-    ("schedule=[]", "schedule=()", "'cosine'"),
+    ("schedule=[]", "schedule='[]'", "'cosine'"),
+    ("separator=null", "separator=None", "a name"),
+    ("drops=[50]", "drops=(50.0,)", "not used with schedule='cosine'"),
+    ("drop_factor=0.5", "drop_factor=0.5", "not used with schedule='cosine'"),
+    ("rand_augment_magnitude=5", "rand_augment_magnitude=5.0", "not used with rand_augment=0"),
+    ("rand_augment_deviation=1", "rand_augment_deviation=1.0", "not used with rand_augment=0"),
+    ("rand_augment_probability=0.5", "probability=0.5", "not used with rand_augment=0"),
+    ("cutout_probability=0.5", "cutout_probability=0.5", "not used with cutout=0"),
+    ("crop_area=[0.5,1]", "crop_area=(0.5, 1)", "not used with data='fashion_mnist'"),
+    ("crop=0.9", "crop=0.9", "not used with data='fashion_mnist'"),
+    ("bad_pictures=skip", "bad_pictures='skip'", "not used with data='fashion_mnist'"),
     ("schedule=step", "drops=()", "not be empty"),
     ("drops=[1,-2]", "drops=(1, -2)", "epochs above 0"),
     ("warmup_epochs=100", "warmup_epochs=100", "less than `epochs`"),
@@ -97,6 +107,52 @@ def test_mistakes(setting, received, expected):
     assert "\n" not in message
     assert received in message
     assert expected in message
+
+
+PAIRS = [
+    (
+        ["loss=sigmoid", "target_threshold=0.2", "label_smoothing=0.1"],
+        "`label_smoothing` must be 0 with `target_threshold`, which makes targets 0 or 1. "
+        "Received: label_smoothing=0.1",
+    ),
+    (
+        ["optimizer=adamw", "momentum=0.8"],
+        "`momentum` is not used with optimizer='adamw'. Received: momentum=0.8",
+    ),
+    (
+        ["optimizer=lamb", "nesterov=true"],
+        "`nesterov` is not used with optimizer='lamb'. Received: nesterov=True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), PAIRS)
+def test_settings_that_do_not_fit(settings, expected):
+    with pytest.raises(ValueError, match="Received") as caught:
+        RECIPE.changed(settings)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cifar10", ["schedule=cosine"]),
+        ("cifar10", ["schedule=cosine", "drops=[]"]),
+        ("fashion_mnist", ["cutout=0", "optimizer=adamw", "nesterov=false"]),
+        ("finetune", ["data=fashion_mnist"]),
+    ],
+)
+def test_a_setting_need_not_undo_the_recipes_others(name, settings):
+    """Nor do stored recipes, which may have settings without effect."""
+    recipe = get_recipe(name).changed(settings)
+    assert difference(recipe, from_dict(recipe.as_dict())) == ""
+
+
+@pytest.mark.parametrize("text", ["2024", "1e5", "true", "[a]", "[1]", '{"a": 1}'])
+def test_text_that_is_json(text):
+    assert RECIPE.changed([f"data_dir= {text}"]).data_dir == text
+    assert RECIPE.changed([f"data_dir={json.dumps(text)}"]).data_dir == text
+    assert RECIPE.changed([f"data_dir={text}", "data_dir=null"]).data_dir is None
 
 
 def test_unknown_names():

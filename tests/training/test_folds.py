@@ -10,11 +10,13 @@ import pytest
 import training_runs
 from picture_folders import recipe, write
 
+from keras_se.data.labelled import Pictures
 from keras_se.training.batches import balanced_order, views
 from keras_se.training.compilation import ClassWeighted, SummedSigmoid, balanced_weights
 from keras_se.training.recipe import Recipe
 from keras_se.training.recipe_data import load_data
 from keras_se.training.run import Run
+from keras_se.training.run_files import RunFiles
 from keras_se.training.splits import folds_of, lines, split
 
 # 60 pictures of a common class, 7 of another, one of the last.
@@ -109,6 +111,49 @@ def test_folds_without_a_class(tmp_path) -> None:
     fold = folds_of(parts["train"].labels, 3)[place] + 1
     with pytest.raises(ValueError, match="at least two classes to train on"):
         split(parts, recipe(tmp_path / "two", "folds=3", f"fold={fold}"))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_class_that_is_all_in_the_held_out_test_fifth(several, tmp_path) -> None:
+    write(tmp_path / "data", names="ab", count=7)
+    write(tmp_path / "data", names="d", count=1)
+    settings = ()
+    if several:
+        rows = [f"{name}/{n}.png,{name};x" for name in "ab" for n in range(7)]
+        (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows, "d/0.png,d;x"]))
+        settings = ("labels=separated", "loss=sigmoid")
+    data = tmp_path / ("labels.csv" if several else "data")
+    for folds in ((), ("folds=3", "fold=1")):
+        chosen = recipe(data, *settings, *folds)
+        parts = load_data(chosen, pytest.fail)
+        assert parts["test"].names[2] == "d"
+        found = split(parts, chosen)
+        assert ["d/0.png" in "".join(part.keys()) for part in found] == [False, not folds, True]
+        said = [line for line in lines(parts, chosen, *found) if line.startswith("no ")]
+        assert (
+            said
+            == [
+                "no training pictures, since all are held out: d",
+                "no validation pictures, since none are in the fold: d",
+            ][: 1 + bool(folds)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["class", "a"], ["0", "1"]),
+        (["a", "picture"], ["0", "1"]),
+    ],
+)
+def test_columns_of_the_predictions_differ(names, columns, tmp_path) -> None:
+    """Classes may be called as the first columns."""
+    data = Pictures(np.zeros((2, 4, 4, 1), "uint8"), np.array([1, 0]), names)
+    RunFiles(tmp_path, settings(), True).write_predictions(data, np.zeros((2, 2)))
+    assert out_of_fold(tmp_path) == [
+        ["picture", "class", *columns], ["0", names[1], "0.5", "0.5"], ["1", names[0], "0.5", "0.5"]
+    ]  # fmt: skip
 
 
 def out_of_fold(folder) -> list[list[str]]:

@@ -439,7 +439,19 @@ def test_a_class_without_pixels_is_told(tmp_path):
     (folder / "classes.txt").write_text("ground\nred\ngreen\nblue\n")
     told = []
     load_data(recipe(folder), told.append)
-    assert told == ["no pixel of the training masks is of class 3, blue"]
+    assert told == ["no pixels in the training masks: blue"]
+
+
+def test_many_classes_without_pixels_are_one_line(tmp_path):
+    folder = mask_folders.write(tmp_path / "data", [("", 10)], named=False)
+    for path in (folder / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[mask == 2] = 200
+        Image.fromarray(mask).save(path)
+    told = []
+    load_data(recipe(folder), told.append)
+    first = ", ".join(map(str, range(2, 22)))
+    assert told == [f"no pixels in the training masks: {first} and 178 more"]
 
 
 @pytest.mark.parametrize(
