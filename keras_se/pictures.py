@@ -26,6 +26,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
 # A JPEG is decoded at the smallest size whose sides are this many times those after the resize.
 LEAST_SCALE = 2
+# Start of the line that reports a file that `bad_pictures="skip"` leaves out.
+SKIPPED = "skipped, not a picture: "
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SEVERAL = "{}: expected a picture of one frame. Received: a file of several frames"
 # The inverse of each EXIF orientation.

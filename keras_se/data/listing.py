@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_se.data.label_format import LabelFormat
-from keras_se.pictures import SUFFIXES, class_folders, printable, visible
+from keras_se.pictures import SKIPPED, SUFFIXES, class_folders, printable, visible
 
 # Folder names of each part; upper or lower case.
 SPELLINGS = {
@@ -204,7 +204,7 @@ def readable_size(path: Path, skip: bool, report: Callable[[str], None]) -> int 
             f"{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
             f"Received: {reason}"
         )
-    report(f"skipped, not a picture: {shown}")
+    report(f"{SKIPPED}{shown}")
     return None
 
 
