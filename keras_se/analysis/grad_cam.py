@@ -18,7 +18,7 @@ from keras_se.graph.copies import known
 from keras_se.graph.editable import flattened
 from keras_se.graph.nodes import New
 from keras_se.graph.trace import Call, computes_its_graph, is_functional, recursion
-from keras_se.inspection import as_images, channels_first, check_images, warn_of_range
+from keras_se.inspection import as_images, channels_first, check_finite, check_images, warn_of_range
 
 # Images per batch.
 BATCH = 16
@@ -78,6 +78,7 @@ def grad_cam(
         raise ValueError(f"`layer` must be a name or None. Received: layer={shown(layer)}")
     pictures = as_images(images)
     check_images(model, pictures)
+    check_finite(pictures)
     warn_of_range(model, pictures[:BATCH])
     chosen = _classes(classes, len(pictures), model.output_shape[1])
     network = _Network(model, layer)
