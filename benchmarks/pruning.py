@@ -134,7 +134,7 @@ def make(line: Line) -> keras.Model:
 
 def top1(model: keras.Model, part: str) -> float:
     pictures = data()[part]
-    return figures(logits(model, pictures, BATCH), pictures.labels)["top1"]
+    return figures(logits(model, pictures, BATCH), pictures.labels, "softmax")["top1"]
 
 
 class Taught(keras.utils.PyDataset):

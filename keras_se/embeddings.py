@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_se.checks import positive_integer
-from keras_se.graph.trace import check_one_output, recursion
+from keras_se.graph.trace import check_functional, recursion
 from keras_se.inspection import (
     answers_of,
     channels_first,
@@ -28,8 +28,8 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
     one they are its output; feature maps are averaged over their positions.
 
     Args:
-        model: A functional or Sequential model with one output, such as a network of this package
-            with or without its head.
+        model: A functional or Sequential model with one input and one output, such as a network of
+            this package with or without its head.
         images: An array of images as the network takes them, `(count, H, W, C)` or
             `(count, C, H, W)`; or a finite iterable of such batches, such as a `tf.data.Dataset`,
             a list or a generator, which may also give `(images, labels)`: only one batch is held in
@@ -65,7 +65,11 @@ def embeddings(model: keras.Model, images: Any, batch_size: int = 32) -> np.ndar
 
 def feature_network(model: keras.Model) -> keras.Model:
     """The network from the images of a model to the vectors of `embeddings`."""
-    check_one_output(model)
+    check_functional(
+        model,
+        " with one input and one output",
+        lambda model: len(model.inputs) == len(model.outputs) == 1,
+    )
     if ends_in_dense(model) and answers_of(model) == "values":
         raise ValueError(
             "`model` must be a classifier with probabilities or known logits, or end without a "
@@ -90,7 +94,7 @@ def _batches(images: Any, batch_size: int) -> Iterator[np.ndarray]:
         images = ops.convert_to_numpy(images)
         yield from (images[n : n + batch_size] for n in range(0, len(images), batch_size))
         return
-    if isinstance(images, str) or not hasattr(images, "__iter__"):
+    if isinstance(images, str | Mapping) or not hasattr(images, "__iter__"):
         raise ValueError(
             "`images` must be an array of images or an iterable of batches. "
             f"Received: {type(images).__name__}"

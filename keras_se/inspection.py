@@ -139,6 +139,28 @@ def check_images(model: keras.Model, images: Any) -> None:
             f"`images` must be numbers of shape {shape}, at least one image{one}. "
             f"Received: {images.dtype}, shape {tuple(images.shape)}"
         )
+    if functional and None in shape[1:] and _too_small(model, tuple(images.shape)):
+        raise ValueError(
+            "`images` must be of a size that the model takes. "
+            f"Received: shape {tuple(images.shape)}, which is too small"
+        )
+
+
+def _too_small(model: keras.Model, shape: tuple[int, ...]) -> bool:
+    """Whether images are too small for a convolution or a pooling, which fails on some builds."""
+    try:
+        with recursion(2 * len(model.layers)):
+            model.compute_output_shape(shape)
+    except Exception as error:
+        # Keras' words; custom layers may raise others for images that they do take.
+        return "output size would be" in str(error)
+    return False
+
+
+def check_finite(images: Any) -> None:
+    """Raise a `ValueError` if an array or a structure of arrays has NaN, which a ReLU may hide."""
+    if not all(np.isfinite(array).all() for array in keras.tree.flatten(images)):
+        raise ValueError("`images` must be finite numbers. Received: NaN or infinity")
 
 
 def as_images(images: Any) -> np.ndarray:

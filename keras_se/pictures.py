@@ -26,6 +26,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_BYTES = 64 * 2**20
 # A JPEG is decoded at the smallest size whose sides are this many times those after the resize.
 LEAST_SCALE = 2
+# Start of the line that reports a file that `bad_pictures="skip"` leaves out.
+SKIPPED = "skipped, not a picture: "
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SEVERAL = "{}: expected a picture of one frame. Received: a file of several frames"
 # The inverse of each EXIF orientation.
@@ -104,12 +106,12 @@ def sides_of(known: Description) -> tuple[int, int]:
     """Height and width of a described network's pictures."""
     if len(known.spatial) != 2:
         kind = "signals" if len(known.spatial) == 1 else "volumes"
-        raise ValueError(f"`weights_or_model` must take pictures. Received: a model of {kind}")
+        raise ValueError(f"The network must take pictures. Received: a model of {kind}")
     height, width = known.height or known.size, known.width or known.size
     if height is None or width is None:
         raise ValueError(
-            "`weights_or_model` must have a known picture size. Received: a model that takes any "
-            "size"
+            "The network must have a known picture size; build it with input_shape=(H, W, C). "
+            "Received: a model that takes any size"
         )
     return height, width
 
@@ -118,7 +120,7 @@ def colours_for(known: Description) -> str:
     """The mode, `"L"` or `"RGB"`, of a described network's pictures."""
     if known.channels not in (1, 3):
         raise ValueError(
-            "`weights_or_model` must take pictures with one or three channels. "
+            "The network must take pictures with one or three channels. "
             f"Received: a model with {known.channels} channels"
         )
     return "L" if known.channels == 1 else "RGB"

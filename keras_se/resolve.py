@@ -109,7 +109,8 @@ def load_keras(path: Path) -> keras.Model:
 
 
 def unknown(name: Any, what: str = "name_or_path") -> ValueError:
-    """A one-line error for a name that no network has."""
+    """A one-line error for a name that no network has; a `teacher` has weights, unlike builders."""
+    builders = [] if what == "teacher" else keras_se.list_models()
     if isinstance(name, str | Path) and str(name):
         text = str(name)
         if text.endswith(".keras"):
@@ -117,8 +118,8 @@ def unknown(name: Any, what: str = "name_or_path") -> ValueError:
         use = BUILDER if text.endswith(".weights.h5") else reader_of(text)
         if use:
             return ValueError(
-                f"`{what}` must be a set, a builder, a run folder or a .keras file. "
-                f"Received: {text!r}; {use}"
+                f"`{what}` must be a set, {'a builder, ' if builders else ''}a run folder or a "
+                f".keras file. Received: {text!r}; {use}"
             )
         if Path(text).is_dir():
             return ValueError(
@@ -127,5 +128,5 @@ def unknown(name: Any, what: str = "name_or_path") -> ValueError:
             )
     sets = known_weights()
     datasets = dict.fromkeys(entry.dataset for entry in sets) if what == "weights_or_model" else ()
-    names = [*keras_se.list_models(), *datasets, *(entry.name for entry in sets)]
+    names = [*builders, *datasets, *(entry.name for entry in sets)]
     return ValueError(unknown_choice(what, name, names, "a run folder, a .keras file"))

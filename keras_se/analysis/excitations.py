@@ -26,7 +26,7 @@ from keras_se.analysis.samples import (
 from keras_se.checks import positive_integer
 from keras_se.data.tfds import check_data_dir, is_tfds
 from keras_se.graph.trace import is_functional
-from keras_se.inspection import as_images, check_images, describe, warn_of_range
+from keras_se.inspection import as_images, check_finite, check_images, describe, warn_of_range
 from keras_se.pictures import (
     class_files,
     class_folders,
@@ -135,9 +135,7 @@ def measure(
     widths: dict[str, int] = {}
     known = 0
     for pictures, members in source.batches(samples_per_class):
-        # Checked here, since a ReLU may hide NaN.
-        if not all(np.isfinite(array).all() for array in keras.tree.flatten(pictures)):
-            raise ValueError("`images` must be finite numbers. Received: NaN or infinity")
+        check_finite(pictures)
         found = gates(pictures)
         widths = {name: array.shape[1] for name, array in found.items()}
         high = [(array > HIGH).mean(1, keepdims=True) for array in found.values()]

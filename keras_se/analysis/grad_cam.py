@@ -21,6 +21,7 @@ from keras_se.graph.trace import Call, computes_its_graph, is_functional, recurs
 from keras_se.inspection import (
     as_images,
     channels_first,
+    check_finite,
     check_images,
     takes_channels_first,
     warn_of_range,
@@ -84,6 +85,7 @@ def grad_cam(
         raise ValueError(f"`layer` must be a name or None. Received: layer={shown(layer)}")
     pictures = as_images(images)
     check_images(model, pictures)
+    check_finite(pictures)
     warn_of_range(model, pictures[:BATCH])
     chosen = _classes(classes, len(pictures), model.output_shape[1])
     network = _Network(model, layer)

@@ -34,7 +34,7 @@ def excitations_of(
     `data` is a folder with one folder of pictures per class (for a set of weights, named by class
     identifiers or names, and preprocessed by its own evaluation transform), or `tfds:NAME`; `None`
     for the test split of the set's or run's own data set. `samples` is a number per class, or
-    `"all"`.
+    `"all"`. `data_dir` is the folder of prepared TFDS data sets, or where a run's data are now.
     """
     if data == "":
         raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")
@@ -45,8 +45,7 @@ def excitations_of(
     if model_file(what) is None:
         raise unknown(what, "model")
     if data is None and (Path(what) / "recipe.json").is_file():
-        check_data_dir(data_dir, data)
-        return _of_run(Path(what), per_class)
+        return _of_run(Path(what), per_class, data_dir)
     if data is None:
         raise ValueError(
             f"`data` must be a folder of pictures or 'tfds:NAME' for {what}. Received: None"
@@ -55,9 +54,11 @@ def excitations_of(
     return model, excitations(model, data, samples_per_class=per_class, data_dir=data_dir)
 
 
-def _of_run(folder: Path, per_class: int | None) -> tuple[keras.Model, Excitations]:
+def _of_run(
+    folder: Path, per_class: int | None, data_dir: str | None
+) -> tuple[keras.Model, Excitations]:
     recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
-    test = load_test(folder, recipe, lambda _: None)
+    test = load_test(folder, recipe, lambda _: None, data_dir)
 
     def load(indices: np.ndarray) -> np.ndarray:
         (batch,) = test[indices].evaluation(len(indices))

@@ -72,7 +72,9 @@ def write_masks(
     places = _places(images, out)
     for image in images:
         whole(known, image, strict)
-    labels = known.labels
+    # A single class has the number 1; 0 is none.
+    first = 1 if network.output_shape[-1] == 1 else 0
+    names = dict(enumerate(known.labels or (), first))
     found: list[dict[str, Any]] = []
     for image, (mask_path, overlay_path) in zip(images, places, strict=True):
         picture, mask = predict_mask(network, image, strict)
@@ -82,10 +84,9 @@ def write_masks(
             with writing(path), atomic(path, ".png") as temporary:
                 drawing.save(temporary)
         numbers, counts = np.unique(mask, return_counts=True)
-        shares = {
-            labels[n] if labels and n < len(labels) else str(n): count / mask.size
-            for n, count in zip(numbers.tolist(), counts.tolist(), strict=True)
-        }
+        by_number = dict(zip(numbers.tolist(), (counts / mask.size).tolist(), strict=True))
+        chosen = {first: by_number.get(first, 0.0)} if first else by_number
+        shares = {names.get(n, str(n)): share for n, share in chosen.items()}
         name = click.format_filename(image)
         found.append(
             {"image": name, "mask": str(mask_path), "overlay": str(overlay_path), "classes": shares}

@@ -9,6 +9,7 @@ import click
 
 from keras_se.commands._masks import print_masks
 from keras_se.commands._output import as_json, print_json, print_table
+from keras_se.pictures import SKIPPED
 
 if TYPE_CHECKING:
     from keras_se.training.evaluation import Evaluation
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", metavar="WHAT")
 @click.option("--data", help="Folder with one folder of pictures per class; or tfds:NAME.")
-@click.option("--data-dir", metavar="FOLDER", help="Folder of prepared TFDS data sets.")
+@click.option("--data-dir", metavar="FOLDER",
+              help="Folder of prepared TFDS data sets; or where a run's data are now.")  # fmt: skip
 @click.option("--bad-pictures", default="refuse", show_default=True, help="refuse or skip.")
 @click.option("--tta", help="Test-time augmentation: flip, five (crops) or ten.")
 @as_json
@@ -48,7 +50,7 @@ def evaluate(
     else:
         _print_classes(report)
     for path in report.skipped:
-        click.echo(f"skipped, not a picture: {path}")
+        click.echo(f"{SKIPPED}{path}")
 
 
 def _print_labels(report: LabelEvaluation) -> None:

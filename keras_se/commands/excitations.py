@@ -14,7 +14,8 @@ from keras_se.commands._output import as_json, print_json
 @click.argument("model")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--samples-per-class", "samples", default="50", show_default=True, metavar="N|all")
-@click.option("--data-dir", metavar="FOLDER", help="Folder of prepared TFDS data sets.")
+@click.option("--data-dir", metavar="FOLDER",
+              help="Folder of prepared TFDS data sets; or where a run's data are now.")  # fmt: skip
 @click.option("--plot", metavar="PATH", help="Draw the paper's figures: .png, .pdf or .svg.")
 @click.option("--html", metavar="PATH", help="Write an HTML report with figures and pictures.")
 @click.option("--class", "classes", multiple=True, help="Class to draw; repeatable.")

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_se.data.decoding import RATIOS, decoded, jpeg_ratio, opened, scaled_jpeg, whole
 from keras_se.data.labelled import streamed
+from keras_se.pictures import SKIPPED
 from keras_se.views import CENTRE, View
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class EncodedPictures:
         """The pictures that can be decoded; `report` is called with a line for each other."""
         bad = list(self._bad())
         for n in bad:
-            report(f"skipped, not a picture: {self.source.name(self.chosen[n])}")
+            report(f"{SKIPPED}{self.source.name(self.chosen[n])}")
         return self[np.delete(np.arange(len(self)), bad)]
 
     def _bad(self) -> Iterator[int]:

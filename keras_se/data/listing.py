@@ -12,7 +12,14 @@ from pathlib import Path
 from keras_se.data.label_format import LabelFormat
 from keras_se.data.label_table import read_table
 from keras_se.data.splits import PART_OF, SPELLINGS, WORDS
-from keras_se.pictures import SUFFIXES, class_folders, printable, printable_names, visible
+from keras_se.pictures import (
+    SKIPPED,
+    SUFFIXES,
+    class_folders,
+    printable,
+    printable_names,
+    visible,
+)
 
 # Name of a table beside the folder, if it does not have the folder's name.
 TABLE = "labels.csv"
@@ -197,7 +204,7 @@ def readable_size(
             f"{where}{shown}: expected a file that can be read; bad_pictures=skip leaves it out. "
             f"Received: {reason}"
         )
-    report(f"skipped, not a picture: {shown}")
+    report(f"{SKIPPED}{shown}")
     return None
 
 

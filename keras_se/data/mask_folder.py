@@ -16,7 +16,7 @@ from keras_se.data.masked import MaskedPictures, Pair, threaded, whole_picture
 from keras_se.data.splits import SPELLINGS, WORDS, shuffled, with_held_out_test
 from keras_se.essentials import orientation_of
 from keras_se.labels import first_names
-from keras_se.pictures import SUFFIXES, printable, visible
+from keras_se.pictures import SKIPPED, SUFFIXES, printable, visible
 
 PICTURES, MASKS = "pictures", "masks"
 # Names of the classes, one a line, in the order of their numbers.
@@ -108,7 +108,7 @@ def _pairs(
         except ValueError:
             if not skip:
                 raise
-            report(f"skipped, not a picture: {printable(picture)}")
+            report(f"{SKIPPED}{printable(picture)}")
             return None
         if size != other:
             raise ValueError(

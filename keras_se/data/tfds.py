@@ -23,6 +23,7 @@ from keras_se.data.labelled import Data, Pictures
 from keras_se.data.loading import TFDS, DataRequest
 from keras_se.data.records import Records, array_records, tfrecords
 from keras_se.data.splits import with_test
+from keras_se.pictures import SKIPPED
 
 # No namespace in front: TFDS would look it up on the internet.
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
@@ -241,7 +242,7 @@ def _held(
         loaded = list(pool.map(load, range(len(records.labels))))
     sound = np.array([picture is not None for picture in loaded])
     for index in np.flatnonzero(~sound).tolist():
-        report(f"skipped, not a picture: {records.name(index)}")
+        report(f"{SKIPPED}{records.name(index)}")
     if not sound.any():
         raise ValueError(f"{records.title}: expected a picture. Received: none")
     pictures = np.stack([picture for picture in loaded if picture is not None])

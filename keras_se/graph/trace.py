@@ -170,10 +170,12 @@ def check_functional(
     model: Any, also: str = "", holds: Callable[[keras.Model], bool] = lambda model: True
 ) -> None:
     """Raise a `ValueError` unless the model is functional and `holds`, in words `also`."""
-    if not (is_functional(model) and holds(model)):
+    known = is_functional(model)
+    if not (known and holds(model)):
         raise ValueError(
             f"`model` must be a functional or built Sequential `keras.Model`{also}. "
             f"Received: model of type {type(model).__name__}"
+            + (f", {len(model.inputs)} inputs, {len(model.outputs)} outputs" if known else "")
         )
 
 

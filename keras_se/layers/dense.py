@@ -25,8 +25,9 @@ class Dense(keras.layers.Dense):
 
     Args:
         units: Number of outputs, as for `keras.layers.Dense`.
-        labels: Class names, one per output, or the name of a data set such as `"imagenet"`.
-            Defaults to `None`: unknown.
+        labels: Class names, one per output, or the name of a data set such as `"imagenet"`. A
+            single sigmoid is the probability of the one class that is named. Defaults to `None`:
+            unknown.
         scores: Function that turns outputs without an activation into probabilities: `"softmax"`
             (one class is right), `"sigmoid"` (each class by itself), or `None` (default): unknown.
         **kwargs: As for `keras.layers.Dense`.

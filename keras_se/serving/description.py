@@ -58,7 +58,7 @@ def network_of(
             f"Received: scores={scores!r}"
         )
     scores = scores or known.scores
-    named = _labels(labels, known, width, scores)
+    named = _labels(labels, known, model.outputs[0].shape[-1], scores)
     return ServedNetwork(
         model=model,
         shape=(*known.spatial, known.channels),
@@ -66,7 +66,7 @@ def network_of(
         outputs=names,
         scores=scores,
         labels=named,
-        top_k=min(top_k, len(named)) if named else 0,
+        top_k=min(top_k, len(named)) if named and width else 0,
         transform=transform,
     )
 

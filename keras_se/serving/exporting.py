@@ -107,7 +107,8 @@ def export(
       refused image affects only its own row, with scores 0, ids -1 and labels "". If the outputs
       are not known to be class scores (values, embeddings, dense maps, several outputs), the
       answers are the outputs by name, `outputs` if there is one. A network that gives class scores
-      for every pixel gets the whole picture, resized to its size without a crop.
+      for every pixel gets the whole picture, resized to its size without a crop, and answers
+      `outputs`, `(N, H, W, classes)`, and `labels`, string `(N, classes)`, their names.
     - `serve_images` and `serve_images_uint8`: `images`, `(N, H, W, C)` in 0..255, to the same
       without `error`. H and W are free if the network takes any size. Networks of signals and
       volumes take `(N, length, C)` and `(N, depth, H, W, C)`, and need `image_bytes=False`.

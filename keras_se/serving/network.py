@@ -47,7 +47,8 @@ class ServedNetwork:
         scores: Activation applied to the one output: `"softmax"`, `"sigmoid"` or `None`.
         labels: Names of the classes, or `None` if the outputs are not class scores. Two names for
             one output are those of its complement and of itself.
-        top_k: Number of classes to name.
+        top_k: Number of classes to name; 0 if the outputs are not class scores, or those of each
+            pixel, which are answered as they are.
         transform: The preprocessing of files, or `None` if files are not taken.
         compile: Whether to keep functions that XLA must compile.
         constants: Whether the weights are constants in the graph.
@@ -107,7 +108,7 @@ class ServedNetwork:
     def difference(self, received: Any, expected: Mapping[str, np.ndarray]) -> tuple[float, float]:
         """The largest absolute and relative difference of the file's answers from `expected`."""
         if isinstance(received, dict):
-            names = ["probabilities"] if self.labels else list(expected)
+            names = ["probabilities"] if self.top_k else list(expected)
             received = [received[name] for name in names]
         apart = [_apart(*pair) for pair in zip(received, expected.values(), strict=True)]
         return max(absolute for absolute, _ in apart), max(relative for _, relative in apart)

@@ -57,7 +57,7 @@ def compared(
 
     Either is `None` if it is not known.
     """
-    if network.labels is None:
+    if not network.top_k:
         return None, None
     size = network.batch or min(BATCH, len(known.images))
     count = len(known.images)

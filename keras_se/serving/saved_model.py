@@ -130,9 +130,14 @@ def _functions(network: ServedNetwork) -> dict[str, Any]:
         return {name: y[:count] for name, y in answers.items()}
 
     def named(answers: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        own = {name: answers[name] for name in network.outputs}
         if network.labels is None:
-            return {name: answers[name] for name in network.outputs}
-        (probabilities,) = (answers[name] for name in network.outputs)
+            return own
+        (probabilities,) = own.values()
+        if not network.top_k:
+            # For each image, since servers join and split batches.
+            count = tf.shape(probabilities)[0]
+            return own | {"labels": tf.tile(tf.constant(network.labels)[None], [count, 1])}
         if len(network.labels) > probabilities.shape[1]:
             probabilities = tf.concat([1 - probabilities, probabilities], 1)
         scores, best = tf.math.top_k(probabilities, network.top_k)
@@ -156,7 +161,7 @@ def _functions(network: ServedNetwork) -> dict[str, Any]:
         # A refused picture has outputs and scores 0, labels "" and ids -1.
         answer = {}
         for name, good in named(answers_of(pictures)).items():
-            refused = -1 if network.labels is not None and name == "class_ids" else 0
+            refused = -1 if network.top_k and name == "class_ids" else 0
             value = tf.constant("") if good.dtype == tf.string else tf.cast(refused, good.dtype)
             empty = tf.fill(tf.concat([[count], tf.shape(good, tf.int64)[1:]], 0), value)
             spread = tf.tensor_scatter_nd_update(empty, rows[:, None], good)

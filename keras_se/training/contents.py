@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,23 @@ def check_data(
     )
 
 
-def load_test(folder: str | Path, recipe: Recipe, report: Callable[[str], None]) -> Data:
+def load_test(
+    folder: str | Path, recipe: Recipe, report: Callable[[str], None],
+    data_dir: str | Path | None = None,
+) -> Data:  # fmt: skip
     """The test pictures of a run; a `ValueError` if they or the classes differ from the run's.
 
-    `report` is called with a line for each skipped file.
+    `report` is called with a line for each skipped file. `data_dir` is where the data are now,
+    `None` for the recipe's.
     """
+    if data_dir is not None:
+        recipe = replace(recipe, data_dir=str(data_dir))
+    elif recipe.data_dir is not None and not Path(recipe.data_dir).exists():
+        raise ValueError(
+            f"`data_dir` (--data-dir) must name the data of {folder}, which are not where its "
+            f"recipe says. Received: none; data_dir={recipe.data_dir!r} in the recipe, sought from "
+            f"{Path.cwd()}"
+        )
     parts = load_data(recipe, report)
     check_data(folder, parts, ("test",))
     return parts["test"]

@@ -20,7 +20,7 @@ from keras_se.data.labelled import Data
 from keras_se.description import describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.labels import class_places
-from keras_se.resolve import get_model
+from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.figures import TINY
 from keras_se.training.recipe import Recipe
 from keras_se.training.run_folder import TEACHER
@@ -88,6 +88,8 @@ def load_teacher(recipe: Recipe, data: Data, report: Callable[[str], None]) -> T
         network = get_model(entry, input_shape=tuple(data.shape), classifier_activation=None)
         if known.size != data.shape[0]:
             report(f"teacher: {name} sees {data.shape[0]} pixels; it was trained at {known.size}")
+    elif model_file(name) is None:
+        raise unknown(name, "teacher")
     else:
         network = get_model(name)
         known = describe(network)

@@ -22,13 +22,20 @@ from keras_se.data.tfds import check_data_dir, evaluated_on, is_tfds
 from keras_se.description import Description, describe_set, find_set
 from keras_se.inspection import describe
 from keras_se.labels import class_names, class_places
-from keras_se.pictures import class_files, colours_for, preprocessing_of, read_picture, sides_of
+from keras_se.pictures import (
+    SKIPPED,
+    class_files,
+    colours_for,
+    preprocessing_of,
+    read_picture,
+    sides_of,
+)
 from keras_se.resolve import get_model, model_file, unknown
 from keras_se.training.contents import load_test
 from keras_se.training.figures import TINY, averaged, figures, logits
 from keras_se.training.label_figures import LabelEvaluation, evaluation_of_labels
 from keras_se.training.mask_evaluation import MaskEvaluation, evaluate_masks
-from keras_se.training.recipe import BAD_PICTURES, from_dict
+from keras_se.training.recipe import BAD_PICTURES, Recipe, from_dict
 from keras_se.views import View, check_margin, views_of
 
 BATCH = 100
@@ -41,7 +48,8 @@ class Evaluation:
     Attributes:
         what: The set of weights, or the run folder.
         pictures: Number of pictures.
-        cross_entropy: Mean over all pictures, in nats.
+        cross_entropy: Mean over all pictures, in nats: of the softmax; of a network with a sigmoid
+            for each class, the sum of the classes' binary cross-entropies.
         top1: Share of pictures whose class ranks first.
         top5: Share of pictures whose class ranks among the first five.
         classes: Names of the classes.
@@ -86,7 +94,8 @@ def evaluate(
             has no labels, the validation split, else a fifth of the training split), whose classes
             are matched by identifier or name. Defaults to `None`: the test split of the set's or
             run's own data set.
-        data_dir: Folder of the prepared TFDS data sets. Defaults to `None`, for TFDS' own.
+        data_dir: Folder of the prepared TFDS data sets; for a run without `data`, where its data
+            are now. Defaults to `None`, for TFDS' own and for the run's own `data_dir`.
         bad_pictures: `"refuse"` (default): a file that is not a picture is an error; `"skip"`: it
             is skipped and listed.
         tta: Test-time augmentation: the mean of the probabilities of `"flip"`: the picture and its
@@ -98,19 +107,26 @@ def evaluate(
 
     Raises:
         ValueError: If there is no such network or data, its classes are not known, a run's data
-            have changed since it was trained, a file is not a picture, or `tta` crops pictures that
-            have the network's own size.
+            have changed since it was trained, `data` has one label per picture for a run of several
+            labels, a file is not a picture, or `tta` crops pictures that have the network's own
+            size.
     """
     views = views_of(tta)
     if bad_pictures not in BAD_PICTURES:
         raise ValueError(unknown_choice("bad_pictures", bad_pictures, BAD_PICTURES))
     if data == "":
         raise ValueError("`data` must be a folder or 'tfds:NAME'. Received: data=''")
-    check_data_dir(data_dir, data)
     check_channels_last()
     entry = find_set(what)
-    if entry is None and data is None and (Path(what) / "recipe.json").is_file():
-        return _evaluate_run(Path(what), tta)
+    recipe = None if entry is not None else _recipe_of(Path(what))
+    if recipe is not None and data is None and Path(what).is_dir():
+        return _evaluate_run(Path(what), recipe, data_dir, tta)
+    if recipe is not None and data is not None and recipe.labels != "one":
+        raise ValueError(
+            "`data` must be None for a run of several labels per picture; folders of classes and "
+            f"TFDS data sets give one. Received: data={str(data)!r}, what={str(what)!r}"
+        )
+    check_data_dir(data_dir, data)
     dataset = "" if entry is None else str(entry.dataset).removesuffix("_backbone")
     if data is None and dataset not in DATASETS:
         if entry is None and model_file(what) is None:
@@ -125,7 +141,7 @@ def evaluate(
         test = load_pictures(dataset)["test"]
         model = _set_model(entry)
         scores = averaged(np.stack([logits(model, test, BATCH, view) for view in views]), "softmax")
-        return _account(str(what), test.names, scores, test.labels, [])
+        return _account(str(what), test.names, scores, test.labels, [], "softmax")
     model = None if entry is not None else get_model(what)
     if model is not None and len(model.output_shape) != 2:
         raise ValueError(
@@ -145,22 +161,28 @@ def evaluate(
     return _evaluate_files(str(what), model, known, files, bad_pictures == "skip", str(data))
 
 
+def _recipe_of(run: Path) -> Recipe | None:
+    """The recipe of a run, or of the run that a `.keras` file lies in; `None` if there is none."""
+    path = (run.parent if run.suffix == ".keras" else run) / "recipe.json"
+    return from_dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+
 def _evaluate_run(
-    folder: Path, tta: str | None
-) -> Evaluation | LabelEvaluation | MaskEvaluation:  # fmt: skip
-    skipped: list[str] = []
-    recipe = from_dict(json.loads((folder / "recipe.json").read_text("utf-8")))
+    folder: Path, recipe: Recipe, data_dir: str | Path | None, tta: str | None
+) -> Evaluation | LabelEvaluation | MaskEvaluation:
+    lines: list[str] = []
     if recipe.head is not None and tta is not None:
         raise ValueError(f"`tta` must be None for a run with masks. Received: tta={tta!r}")
-    test = load_test(folder, recipe, skipped.append)
+    test = load_test(folder, recipe, lines.append, data_dir)
     if isinstance(test, MaskedPictures):
         return evaluate_masks(folder, recipe, test)
     if not isinstance(test, EncodedPictures) or test.crop == 1:
         check_margin(tta, "pictures of the network's own size, or with crop=1.0")
     model = get_model(folder)
     every = np.stack([logits(model, test, recipe.batch, view) for view in views_of(tta)])
-    account: Any = _account if test.labels.ndim == 1 else evaluation_of_labels
-    return account(str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
+    skipped = [line.removeprefix(SKIPPED) for line in lines if line.startswith(SKIPPED)]
+    found = (str(folder), test.names, averaged(every, recipe.loss), test.labels, skipped)
+    return evaluation_of_labels(*found) if test.labels.ndim > 1 else _account(*found, recipe.loss)
 
 
 def _set_model(entry: Any) -> keras.Model:
@@ -200,8 +222,9 @@ def _evaluate_files(
         raise ValueError(f"{data}: expected a picture. Received: {len(skipped)} other files")
     own = describe(model)
     every = _as_logits(np.concatenate(outputs, axis=1).astype("float64"), own.answers)
-    scores = averaged(every, "sigmoid" if own.independent else "softmax")
-    return _account(what, list(known.labels or ()), scores, np.array(labels), skipped)
+    scores = "sigmoid" if own.independent else "softmax"
+    names = list(known.labels or ())
+    return _account(what, names, averaged(every, scores), np.array(labels), skipped, scores)
 
 
 def _as_logits(outputs: np.ndarray, answers: str) -> np.ndarray:
@@ -269,15 +292,16 @@ def data_set_files(folder: Path, dataset: str) -> list[tuple[Path, int]]:
 
 
 def _account(
-    what: str, names: Sequence[str], scores: np.ndarray, labels: np.ndarray, skipped: list[str]
-) -> Evaluation:
+    what: str, names: Sequence[str], logits: np.ndarray, labels: np.ndarray, skipped: list[str],
+    scores: str,
+) -> Evaluation:  # fmt: skip
     confusion = np.zeros((len(names), len(names)), int)
-    np.add.at(confusion, (labels, scores.argmax(1)), 1)
+    np.add.at(confusion, (labels, logits.argmax(1)), 1)
     return Evaluation(
         what=what,
         pictures=len(labels),
         classes=list(names),
         confusion=confusion.tolist(),
         skipped=skipped,
-        **figures(scores, labels),
+        **figures(logits, labels, scores),
     )

@@ -33,18 +33,23 @@ def averaged(logits: np.ndarray, scores: str) -> np.ndarray:
     )
 
 
-def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def figures(logits: np.ndarray, labels: np.ndarray, scores: str) -> dict[str, float]:
     """Cross-entropy, top-1 and top-5 of logits `(count, classes)`; see also `label_figures`.
 
     Args:
         logits: `(count, classes)`.
         labels: The class of each picture, `(count,)`, or multi-hot, `(count, classes)`.
+        scores: The probabilities of which it is the cross-entropy: `"softmax"`, or `"sigmoid"` for
+            the sum of the classes' binary cross-entropies.
     """
     if labels.ndim == 2:
         return label_figures(logits, labels)
     rows = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
+    if scores == "sigmoid":
+        losses = np.logaddexp(0, logits).sum(axis=1) - logits[rows, labels]
+    else:
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
     # Ties rank the first class first.
     ranks = np.argsort(np.argsort(-logits, axis=1, kind="stable"), axis=1, kind="stable")
     rank = ranks[rows, labels]

@@ -314,9 +314,12 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
 
 
 def difference(one: Recipe, other: Recipe) -> str:
-    """The fields in which two recipes differ, in words; empty if they are equal."""
+    """The fields in which two recipes differ, in words; empty if a run may go on with the other.
+
+    The data may have moved: they are compared themselves, not the path to them.
+    """
     return ", ".join(
         f"{name} ({getattr(one, name)!r}, {getattr(other, name)!r})"
         for name in FIELDS
-        if one.as_dict()[name] != other.as_dict()[name]
+        if name != "data_dir" and one.as_dict()[name] != other.as_dict()[name]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -34,19 +35,19 @@ class Task:
     measure: Callable[[keras.Model, Any, int], dict[str, Any]]
 
 
-def class_figures(model: keras.Model, data: Data, batch: int) -> dict[str, Any]:
+def class_figures(scores: str, model: keras.Model, data: Data, batch: int) -> dict[str, Any]:
     """Figures of a network on some pictures; see `figures`."""
-    return figures(logits(model, data, batch), data.labels)
+    return figures(logits(model, data, batch), data.labels, scores)
 
 
 PRECISION = "mean average precision"
-PICTURES = Task("top1", "top-1", "top1", "top-1", class_figures)
-LABELS = Task("mean_average_precision", PRECISION, None, PRECISION, class_figures)
-PIXELS = Task("mean_iou", "mean IoU", "pixel_accuracy", "pixel accuracy", mask_figures)
 
 
 def task_of(recipe: Recipe) -> Task:
     """The task of a recipe."""
     if recipe.head is not None:
-        return PIXELS
-    return PICTURES if recipe.labels == "one" else LABELS
+        return Task("mean_iou", "mean IoU", "pixel_accuracy", "pixel accuracy", mask_figures)
+    measure = partial(class_figures, recipe.loss)
+    if recipe.labels == "one":
+        return Task("top1", "top-1", "top1", "top-1", measure)
+    return Task("mean_average_precision", PRECISION, None, PRECISION, measure)

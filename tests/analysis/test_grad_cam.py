@@ -204,6 +204,17 @@ MISTAKES = {
     ),
     "images": (lambda m, x: keras_se.grad_cam(m, x[0]), "`images` must be numbers of shape"),
     "size": (lambda m, x: keras_se.grad_cam(m, x[:, 1:]), "`images` must be numbers of shape"),
+    "NaN": (lambda m, x: keras_se.grad_cam(m, x * np.float32(np.nan)), "must be finite numbers"),
+    "infinity": (
+        lambda m, x: keras_se.grad_cam(m, np.where(x > x.min(), x, np.float32(np.inf))),
+        "`images` must be finite numbers. Received: NaN or infinity",
+    ),
+    "short": (
+        lambda m, x: keras_se.grad_cam(
+            keras_se.SEResNet18(weights=None, input_shape=(None, 12)), np.ones((1, 1, 12))
+        ),
+        "Received: shape (1, 1, 12), which is too small",
+    ),
     "none": (lambda m, x: keras_se.grad_cam(m, x[:0]), "at least one image"),
     "class": (lambda m, x: keras_se.grad_cam(m, x, 7), "`classes` must be an integer from 0 to 6"),
     "classes": (lambda m, x: keras_se.grad_cam(m, x, [1]), "one for each of the 2 images"),

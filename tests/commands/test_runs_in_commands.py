@@ -24,6 +24,7 @@ from keras_se.training.evaluation import evaluate
 from keras_se.training.networks import network
 from keras_se.training.recipe_data import load_data
 from keras_se.training.splits import described, split
+from keras_se.training.tasks import task_of
 
 SETTINGS = ("crop=0.8", "image_size=20")
 NAMES = ["a", "b", "c"]
@@ -112,6 +113,50 @@ def test_evaluate_on_its_own_test_pictures(folder: Path) -> None:
     scores, labels = expected(folder, "test")
     assert report.pictures == len(labels) == 6
     assert report.top1 == np.mean(scores.argmax(1) == labels)
+
+
+def test_cross_entropy_of_a_sigmoid_run(folder: Path) -> None:
+    """That of the probabilities that `predict` gives, and of the loss: summed over the classes."""
+    chosen = recipe(folder / "pictures", *SETTINGS, "loss=sigmoid")
+    (folder / "run" / "recipe.json").write_text(json.dumps(chosen.as_dict()))
+    parts = load_data(chosen, pytest.fail)
+    model = trained_like(network(chosen, parts["train"]))
+    model.save(folder / "run" / "last.keras")
+    logits, labels = expected(folder, "test")
+    chances = keras_se.labels.probabilities(logits, "sigmoid")
+    losses = -np.log(np.where(np.eye(3)[labels] > 0, chances, 1 - chances)).sum(1)
+    measured = task_of(chosen).measure(model, parts["test"], 4)["cross_entropy"]
+    found = [evaluate(*what).cross_entropy for what in (("run",), ("run", "pictures/test"))]
+    # Training's decoder rounds otherwise.
+    np.testing.assert_allclose([measured, *found], losses.mean(), rtol=1e-3)
+
+
+def test_files_that_are_not_pictures(run: Run, folder: Path) -> None:
+    """Their names alone; what else is left out of a folder is no file that was skipped."""
+    chosen = recipe(folder / "pictures", *SETTINGS, "bad_pictures=skip")
+    (folder / "run" / "recipe.json").write_text(json.dumps(chosen.as_dict()))
+    bad = folder / "pictures" / "test" / "a" / "bad.png"
+    bad.write_bytes(b"no picture")
+    (folder / "pictures" / "test" / "a" / "notes.txt").touch()
+    assert evaluate("run").skipped == [str(bad)]
+    code, out, _ = run("evaluate", "run")
+    assert (code, out.splitlines()[-1]) == (0, f"skipped, not a picture: {bad}")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "excitations"])
+def test_data_that_have_moved(run: Run, folder: Path, command: str) -> None:
+    chosen = recipe("pictures", *SETTINGS)
+    (folder / "run" / "recipe.json").write_text(json.dumps(chosen.as_dict()))
+    before = run(command, "run", "--json")
+    (folder / "pictures").rename(folder / "moved")
+    assert_mistake(
+        run(command, "run"), "`data_dir` (--data-dir) must name the data of run",
+        f"data_dir='pictures' in the recipe, sought from {folder}",
+    )  # fmt: skip
+    assert run(command, "run", "--data-dir", "moved/", "--json") == before
+    assert before[0] == 0
+    for wrong, words in (("moved/train", "its run has different data"), ("", "data_dir=''")):
+        assert_mistake(run(command, "run", "--data-dir", wrong), words)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -127,7 +127,25 @@ def dense(network: keras.Model) -> keras.Model:
     return keras.Model(network.inputs, layers.Dense(8)(network.get_layer("avg_pool").output))
 
 
+def two_inputs(network: keras.Model) -> keras.Model:
+    a, b = (keras.Input((29, 32, 3), name=name) for name in "ab")
+    return keras.Model([a, b], network(layers.Add()([a, b])))
+
+
+def any_length() -> keras.Model:
+    return keras_se.SEResNet18(weights=None, input_shape=(None, 12))
+
+
 MISTAKES = {
+    "inputs": (
+        lambda n, x: keras_se.embeddings(two_inputs(n), [x, x]),
+        "with one input and one output. Received: model of type Functional, 2 inputs, 1 outputs",
+    ),
+    "dict": (lambda n, x: keras_se.embeddings(n, {"images": x}), "Received: dict"),
+    "short": (
+        lambda n, x: keras_se.embeddings(any_length(), np.ones((4, 2, 12), "float32")),
+        "`images` must be of a size that the model takes. Received: shape (4, 2, 12)",
+    ),
     "model": (lambda n, x: keras_se.embeddings(None, x), "`model` must be a functional"),
     "images": (lambda n, x: keras_se.embeddings(n, x[:0]), "at least one image"),
     "batch": (lambda n, x: keras_se.embeddings(n, x, 0), "`batch_size` must be"),

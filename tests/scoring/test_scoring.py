@@ -471,6 +471,22 @@ def test_mistakes(
     assert_mistake(command(folder, "--out", tmp_path / "s.parquet"), "keras-se[parquet]")
 
 
+def test_networks_of_any_size(run: Run, folder: Path, tmp_path: Path) -> None:
+    """The error says what to do, and names no argument that the command has not."""
+    path = tmp_path / "any.keras"
+    keras_se.SEResNet18(weights=None, input_shape=(None, None, 3), classes=2).save(path)
+    for out in ([], ["--out", tmp_path / "s.csv"]):
+        found = run("predict", folder / "a" / "03.png", "--weights", path, *out)
+        assert_mistake(found, "error: The network must have a known picture size; build it with")
+
+
+def test_a_single_sigmoid() -> None:
+    """Its score is that of its one class, high or low."""
+    columns = Columns.of([("t", "tumour")], 1, True)
+    rows = columns.rows(["a", "b"], ["", ""], np.float32([[0.125], [0.75]]))
+    assert rows == "a,tumour,0.125,,0.125\nb,tumour,0.75,,0.75\n"
+
+
 def test_networks_without_a_table(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """`export` of U-Nets and FPNs: every format gives the network's own masks."""
 
 import itertools
+import json
 
 import keras
 import numpy as np
@@ -43,11 +44,40 @@ CASES = [
 def test_formats(networks, format, name, tmp_path):
     model, path = networks[name], tmp_path / f"model{FORMATS[format].suffix}"
     exported = keras_se.export(model, path, format)
-    assert exported.labels == ()
+    assert exported.labels == ("0", "1", "2")
     x = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3)).astype("float32")
     answer = FORMATS[format].run(path, x)
     answer = answer["outputs"] if isinstance(answer, dict) else answer[0]
     np.testing.assert_allclose(answer, model.predict(x, verbose=0), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "format", ["tf_saved_model", pytest.param("onnx", marks=pytest.mark.export)]
+)
+def test_names_of_the_classes(format, tmp_path, run):
+    """Those that `describe` knows; in a SavedModel for each image, also one that is refused."""
+    import tensorflow as tf
+
+    inputs = keras.Input((8, 8, 3))
+    last = keras_se.layers.Dense(2, activation="softmax", labels=["sky", "sea"])
+    keras.Model(inputs, last(inputs)).save(tmp_path / "m.keras")
+    path = tmp_path / f"served{FORMATS[format].suffix}"
+    code, out, err = run("export", tmp_path / "m.keras", path, "--format", format, "--json")
+    assert (code, json.loads(out)["classes"]) == (0, 2), err
+    if format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        assert session.get_modelmeta().custom_metadata_map["labels"] == '["sky", "sea"]'
+        return
+    served = tf.saved_model.load(str(path)).signatures
+    images = tf.zeros((3, 8, 8, 3))
+    assert (
+        served["serve_images"](images=images)["labels"].numpy().tolist() == [[b"sky", b"sea"]] * 3
+    )
+    answer = served["serving_default"](image_bytes=tf.constant([b"no picture"]))
+    assert answer["labels"].shape == (1, 2)
+    assert answer["outputs"].shape == (1, 8, 8, 2)
 
 
 def test_a_saved_model_of_any_size(networks, tmp_path):

@@ -136,7 +136,7 @@ def test_what_is_saved_is_what_is_evaluated(name, request, data):
         ),
     ):
         logits = saved.predict(part.pictures.astype("float32"), verbose=0).astype("float64")
-        for name, value in figures(logits, part.labels).items():
+        for name, value in figures(logits, part.labels, run.recipe.loss).items():
             assert row[name] == pytest.approx(value, rel=1e-4)
 
 

@@ -132,7 +132,8 @@ def test_teachers_that_answer_probabilities(answers):
 
 
 MISTAKES = {
-    "no set": ({}, ("teacher=nonsense",), "a run folder, a .keras file"),
+    "no set": ({}, ("teacher=nonsense",), "a run folder, a .keras file. Received: teacher='nons"),
+    "no network": ({}, ("teacher=a.pth",), "`teacher` must be a set, a run folder or a .keras"),
     "shape": ({}, ("image_size=20",), "`teacher` must take pictures of the shape (20, 20, 3)"),
     "scores": ({}, ("loss=sigmoid",), "`teacher` must give independent probabilities with loss"),
     "names": ({"labels": ["a", "b", "z"]}, (), "without 'c'"),

@@ -80,7 +80,7 @@ def test_figures_of_a_run(trained):
     best = max(float(row["val_mean_average_precision"]) for row in rows)
     _, validation, _ = split(load_data(recipe_of(folder), pytest.fail), recipe_of(folder))
     network = keras.saving.load_model(folder / "best.keras")
-    found = figures(logits(network, validation, 8), validation.labels)
+    found = figures(logits(network, validation, 8), validation.labels, "sigmoid")
     assert found["mean_average_precision"] == pytest.approx(best, rel=TOLERANCE)
     assert (folder / "curves.png").exists()
     card = (folder / "README.md").read_text()
@@ -106,6 +106,17 @@ def test_evaluate(trained, run):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[-3:]] == NAMES
     assert "average precision" in out
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["", "best.keras"])
+def test_folders_of_classes_give_one_label(name, trained, run, tmp_path):
+    """Which is not what such a run has learned: its figures would be others."""
+    for label in NAMES:
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (16, 16)).save(tmp_path / label / "0.png")
+    found = run("evaluate", trained[0] / name, "--data", tmp_path)
+    assert_mistake(found, "`data` must be None for a run of several labels", f"data='{tmp_path}'")
 
 
 @pytest.mark.training

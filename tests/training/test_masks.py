@@ -192,6 +192,27 @@ def test_logits_with_an_activation_behind_them(classes, folder):
     assert np.unique(mask).tolist() == [1]
 
 
+@pytest.mark.parametrize(("bias", "share"), [(-9, 0.0), (9, 1.0)])
+@pytest.mark.parametrize("labels", [["tumour"], None])
+def test_a_single_class_is_not_the_background(bias, share, labels, folder, run, tmp_path):
+    """Its number in the mask is 1, and only its share is told."""
+    inputs = keras.Input((16, 16, 3))
+    last = keras_se.layers.Dense(
+        1, activation="sigmoid", labels=labels, kernel_initializer="zeros",
+        bias_initializer=keras.initializers.Constant(bias),
+    )  # fmt: skip
+    keras.Model(inputs, last(inputs)).save(tmp_path / "m.keras")
+    picture = folder / "test" / "pictures" / "scene3.jpg"
+    command = ("predict", picture, "--weights", tmp_path / "m.keras", "--out")
+    code, out, err = run(*command, tmp_path / "json", "--json")
+    assert code == 0, err
+    name = labels[0] if labels else "1"
+    assert json.loads(out)[0]["classes"] == {name: share}
+    assert np.unique(Image.open(tmp_path / "json" / "scene3.png")).tolist() == [share]
+    _, out, _ = run(*command, tmp_path / "text")
+    assert out.splitlines()[1:] == [f"  {share:6.1%}  {name}"]
+
+
 def test_the_served_mask_is_that_of_predict(run, place, tmp_path):
     """The whole picture counts, whatever its aspect ratio."""
     import tensorflow as tf

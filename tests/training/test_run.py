@@ -403,17 +403,23 @@ def test_labels_out_of_range(data, tmp_path):
         load_pictures("fashion_mnist", tmp_path)
 
 
-def test_figures():
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
+def test_figures(scores):
     random = np.random.default_rng(5)
     logits, labels = random.normal(0, 3, (50, 12)), random.integers(0, 12, 50)
-    got = figures(logits, labels)
+    got = figures(logits, labels, scores)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    own = probabilities[np.arange(50), labels]
-    assert got["cross_entropy"] == pytest.approx(-np.log(own).mean())
+    losses = -np.log(probabilities[np.arange(50), labels])
+    if scores == "sigmoid":
+        own = np.where(np.eye(12)[labels] > 0, logits, -logits)
+        losses = np.log(1 + np.exp(-own)).sum(1)
+    assert got["cross_entropy"] == pytest.approx(losses.mean())
     assert got["top1"] == (logits.argmax(1) == labels).mean()
     better = (logits > logits[np.arange(50), labels][:, None]).sum(1)
     assert got["top5"] == (better < 5).mean()
-    assert figures(np.full((1, 3), 1e4), np.array([0]))["cross_entropy"] == pytest.approx(np.log(3))
+    # Without overflow.
+    extreme = figures(np.full((1, 3), 1e4), np.array([0]), scores)["cross_entropy"]
+    assert extreme == pytest.approx({"softmax": np.log(3), "sigmoid": 2e4}[scores])
 
 
 def test_command_line(run, data, tmp_path, monkeypatch):

@@ -106,6 +106,15 @@ def test_changed_data_are_not_gone_on_with(expected, begun):
     assert sorted((begun / "run" / "checkpoints").iterdir()) == before
 
 
+def test_data_that_have_moved(begun):
+    """Or are spelled otherwise: they are compared themselves, not the path to them."""
+    (begun / "pictures").rename(begun / "moved")
+    chosen = recipe(f"{begun}/run/../moved/", *SETTINGS)
+    lines = []
+    Run(chosen, begun / "run", report=lines.append).train(resume=True)
+    assert "resuming from epoch 1, step 3" in lines
+
+
 def test_test_pictures_must_be_the_same(begun):
     """What is not tested on may change; the names of the classes may not."""
     resume(begun)
