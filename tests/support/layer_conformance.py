@@ -33,6 +33,7 @@ from keras_se.layers import (
     ShakeShake,
     SpatialChannelSqueezeExcite,
     StochasticDepth,
+    UpSampling1D,
 )
 
 # Of outputs of the order of one, by the precision of the layer's computation.
@@ -248,6 +249,10 @@ CASES = {
         ShakeShake, lambda x, y, w: (x + y) / 2, shapes=(SHAPE, SHAPE), random=True
     ),
     "StochasticDepth": Case(StochasticDepth, lambda x, w: x, {"rate": 0.5}, random=True),
+    "UpSampling1D": Case(
+        UpSampling1D, lambda x, w: x.repeat(3, 1), {"size": 3}, output=(18, 8), shapes=(SIGNAL,),
+        masks=False,
+    ),
 }  # fmt: skip
 
 
