@@ -26,6 +26,7 @@ from keras_se.layers.spatial_channel_squeeze_excite import (
 from keras_se.layers.squeeze_excite import SEConfig, SqueezeExcite
 from keras_se.layers.stochastic_depth import StochasticDepth
 from keras_se.layers.up_sampling1d import UpSampling1D
+from keras_se.layers.up_sampling2d import UpSampling2D
 
 __all__ = [
     "AdaptiveAveragePooling1D",
@@ -55,4 +56,5 @@ __all__ = [
     "SqueezeExcite",
     "StochasticDepth",
     "UpSampling1D",
+    "UpSampling2D",
 ]

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from keras_se.checks import positive_integer
-from keras_se.layers import MatchSize
+from keras_se.layers import MatchSize, UpSampling2D
 from keras_se.layers._ranks import rank_of
 from keras_se.pyramid import STAGES
 from keras_se.segmentation import _decoder
@@ -86,8 +86,7 @@ def _to_picture(x: Any, picture: Any, factor: int) -> Any:
     """Enlarge logits, channels last, to the picture's size."""
     rank, dtype = rank_of(x), _decoder.head_dtype()
     options = {"interpolation": "bilinear"} if rank == 2 else {}
-    x = _decoder.up_sampling(rank)(
-        factor, data_format="channels_last", dtype=dtype, name="logits_up", **options
-    )(x)
+    kind = UpSampling2D if rank == 2 else _decoder.up_sampling(rank)
+    x = kind(factor, data_format="channels_last", dtype=dtype, name="logits_up", **options)(x)
     picture = _decoder.channels_last(picture, "picture_permute")
     return MatchSize("channels_last", dtype=dtype, name="logits_fit")([x, picture])

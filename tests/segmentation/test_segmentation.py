@@ -103,6 +103,8 @@ def test_the_mask_has_the_pictures_size(head):
         fixed.set_weights(model.get_weights())
         assert fixed.output_shape == (None, height, width, 3)
         np.testing.assert_allclose(fixed(x), y, rtol=0, atol=ROUNDING)
+        # From the second size on Keras' graph has none.
+        np.testing.assert_allclose(model.predict(x, verbose=0), y, rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", marked(FOR_IMAGENET, QUICK))
