@@ -28,6 +28,7 @@ class UpSampling1D(keras.layers.UpSampling1D):
 
     Raises:
         ValueError: If `data_format` is not one of the above, or `size` is below 1.
+        TypeError: If `size` is no integer.
 
     Example:
 

@@ -12,8 +12,8 @@ from keras import ops
 class UpSampling2D(keras.layers.UpSampling2D):
     """`keras.layers.UpSampling2D` that interpolates pictures of any, even unknown, size.
 
-    Keras' layer repeats pictures of a size that is not known when a graph is made, but interpolates
-    only those of a known one.
+    Keras' layer fails to interpolate where the size is not known when a graph is made, as from the
+    second size on in `predict` and `fit`.
 
     Args:
         *args: As for `keras.layers.UpSampling2D`.
