@@ -28,9 +28,8 @@ def FPN(  # noqa: N802
     A 1x1 convolution brings the backbone's stages 2 to 5 to `pyramid_filters` channels; from the
     smallest, each is enlarged and added to the next. Two 3x3 convolutions with BatchNorm and ReLU
     follow on each, then their sum at a quarter of the picture's size, the classifier, and a
-    fourfold linear interpolation of its logits. Where unpadded
-    convolutions or pools of the backbone leave out a border of the picture, the outermost logits
-    are continued; what comes out too large is cropped.
+    fourfold linear interpolation of its logits. Where unpadded convolutions or pools leave out a
+    border of the picture, the outermost logits are continued; what comes out too large is cropped.
 
     The backbone's layers and weights are shared, as in `keras_se.UNet`.
 
