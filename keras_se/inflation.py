@@ -12,10 +12,10 @@ from keras import layers
 from keras_se.checks import one_of, positive_integer
 from keras_se.graph.copies import known
 from keras_se.graph.editable import EditableGraph
-from keras_se.graph.facts import facts_of
+from keras_se.graph.facts import facts_of, valued
 from keras_se.graph.nodes import Copy
 from keras_se.graph.trace import Call, computes_its_graph, is_functional
-from keras_se.graph.volumes import Volumetric
+from keras_se.graph.volumes import MOVES, Volumetric
 from keras_se.layers import PictureNormalization
 from keras_se.weights.kernels import HOWS
 
@@ -100,16 +100,46 @@ def _volumetric(model: keras.Model, how: str) -> tuple[EditableGraph, bool]:
     """Return the graph with layers for volumes, and whether the channels come first."""
     graph = EditableGraph(model)
     nodes = graph.nodes(Copy)
-    formats = (getattr(node.source, "data_format", None) for node in nodes)
-    known_format = next((x for x in formats if x), keras.config.image_data_format())
+    settings = (getattr(node.source, "data_format", None) for node in nodes)
+    known_format = next((x for x in settings if x), keras.config.image_data_format())
     first = known_format == "channels_first"
+    formats = _formats(graph, first)
     for node in nodes:
         calls = graph.calls_of(node)
         edges = all(_takes_edges(graph, call) for call in calls)
-        new = Volumetric(node, calls, first, how, edges)
+        taken = {formats[id(x)] for call in calls for x in call.inputs}
+        new = Volumetric(node, calls, taken, how, edges)
+        flattens = {_flattened(graph, call.inputs[0]) for call in calls if call.inputs}
+        new.flatten = flattens.pop() if len(flattens) == 1 else None
         for call in calls:
             call.layer = new
     return graph, first
+
+
+def _formats(graph: EditableGraph, first: bool) -> dict[int, bool]:
+    """Whether the channels come first in each tensor, by its `id`."""
+    found = {id(x): first for x in graph.inputs}
+    for call in graph.calls:
+        source = getattr(call.layer, "source", None)
+        here = found[id(call.inputs[0])] if call.inputs else first
+        if isinstance(source, layers.Permute) and tuple(source.dims) == MOVES[here][0]:
+            here = not here
+        found.update((id(y), here) for y in call.outputs)
+    return found
+
+
+def _flattened(graph: EditableGraph, x: Any) -> Volumetric | None:
+    """The `Flatten` whose features `x` has, in their order."""
+    while (call := graph.producer(x)) is not None:
+        source = getattr(call.layer, "source", None)
+        if isinstance(source, layers.Flatten):
+            return call.layer if isinstance(call.layer, Volumetric) else None
+        channels, training_only = facts_of(source).channels, facts_of(source).training_only
+        keeps = training_only or (channels is not None and channels.flow in ("same", "merged"))
+        if len(call.inputs) != 1 or not known(source) or not keeps:
+            return None
+        (x,) = call.inputs
+    return None
 
 
 def _takes_edges(graph: EditableGraph, call: Call) -> bool:
@@ -131,10 +161,19 @@ def _built(graph: EditableGraph, first: bool, inputs: Any, name: str | None) -> 
     return model
 
 
+def _only_use(graph: EditableGraph, x: Any) -> Call | None:
+    """The only call that takes more than the size of `x`."""
+    uses = [
+        call for call in graph.consumers(x)
+        if any(x is y for y in valued(getattr(call.layer, "source", None), call.inputs))
+    ]  # fmt: skip
+    return uses[0] if len(uses) == 1 and not graph.is_output(x) else None
+
+
 def _adapt(graph: EditableGraph, channels: int, asked: int) -> None:
     """Adapt the normalisation and the first convolution to another number of channels."""
     x, reverse = graph.inputs[0], False
-    while (call := graph.only_consumer(x)) is not None:
+    while (call := _only_use(graph, x)) is not None:
         node = call.layer
         layer = getattr(node, "source", None)
         if not known(layer):

@@ -6,7 +6,7 @@ Names also cover operations of `keras.ops`, which have no public class, and laye
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,8 +17,9 @@ class ChannelFlow:
 
     Attributes:
         flow: The output's channels: `"same"` as the input's; `"new"`; `"repeated"`: several per
-            input channel; `"merged"`: each belongs to one of every input; `"concatenated"`: those
-            of all inputs; `"flattened"`: those of each position.
+            input channel; `"merged"`: each belongs to one of every input; `"first"`: as the first
+            input's, and of the others only the size counts; `"concatenated"`: those of all inputs;
+            `"flattened"`: those of each position.
         variables: For each attribute, its axes that hold channels, and whether these are those of
             the `"input"`, the `"output"`, or between both (`"inside"`).
         size: The setting for the number of output channels.
@@ -105,12 +106,13 @@ ROWS: Mapping[str, Facts] = {
         "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "
         "GlobalMaxPooling2D GlobalMaxPooling3D AdaptiveAveragePooling2D ZeroPadding1D "
         "ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D "
-        "UpSampling3D Identity"
+        "UpSampling3D Identity Permute"
     ): Facts(homogeneous=True, channels=SAME),
     (
         "AdaptiveAveragePooling1D AdaptiveAveragePooling3D AdaptiveMaxPooling1D "
-        "AdaptiveMaxPooling2D AdaptiveMaxPooling3D LayerScale Permute Reshape"
+        "AdaptiveMaxPooling2D AdaptiveMaxPooling3D LayerScale Reshape"
     ): Facts(homogeneous=True),
+    "MatchSize": Facts(homogeneous=True, channels=ChannelFlow("first")),
     "Flatten": Facts(homogeneous=True, channels=ChannelFlow("flattened")),
     "LeakyReLU Relu LeakyRelu": Facts(homogeneous=True, rectifies=True, channels=SAME),
     "PReLU": Facts(homogeneous=True, rectifies=True, multiplies=False),
@@ -156,3 +158,9 @@ def facts_of(layer: Any) -> Facts:
     """
     own = (c.__name__ for c in type(layer).__mro__ if c.__module__.split(".")[0] in OWNERS)
     return next((FACTS[name] for name in own if name in FACTS), UNKNOWN)
+
+
+def valued(layer: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs of a layer of which more than the size counts."""
+    channels = facts_of(layer).channels
+    return inputs[:1] if channels is not None and channels.flow == "first" else inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,13 @@ FORMS: Mapping[str, type[Any]] = {
 # Layers without a fact that act alike at every position, or along every axis.
 POSITIONWISE = (
     "CustomScaleLayer", "Dense", "GroupNormalization", "LayerNormalization", "LayerScale",
-    "MatchSize", "Normalization", "RMSNormalization", "Softmax",
+    "Normalization", "RMSNormalization", "Softmax",
 )  # fmt: skip
+# Flows of channels that tell nothing of positions.
+FLOWS = ("same", "merged", "first", "concatenated")
+# `dims` of the `Permute` that moves the channels, of images and of volumes, by whether the channels
+# come first before it.
+MOVES = {True: ((2, 3, 1), (2, 3, 4, 1)), False: ((3, 1, 2), (4, 1, 2, 3))}
 # Operations over axes.
 REDUCTIONS = ("Amax", "Max", "Mean", "Sum")
 
@@ -79,20 +85,27 @@ class Volumetric(Copy):
 
     Attributes:
         calls: Its calls.
-        first: Whether the channels come before the positions.
+        first: Whether the channels of its inputs come before the positions.
         how: How kernels inflate.
         edges: Whether padding repeats the outer slices.
         channels: Number of input channels that the kernel adapts to, or `None`.
         reverse: Whether the kernel takes blue first, and adapted red first.
+        order: Of a `Flatten` that has been called, unless it leaves everything in its place: for
+            each feature of the volume, the feature of the image, and the slice.
+        flatten: The `Flatten` whose features reach it in their order.
     """
 
     def __init__(
-        self, node: Copy, calls: Sequence[Call], first: bool, how: str, edges: bool
+        self, node: Copy, calls: Sequence[Call], formats: set[bool], how: str, edges: bool
     ) -> None:
         super().__init__(node.source, node.path)
-        self.calls, self.first, self.how, self.edges = calls, first, how, edges
+        self.calls, self.first, self.how, self.edges = calls, True in formats, how, edges
+        if len(formats) > 1:
+            raise self._refusal("with channels first and last")
         self.channels: int | None = None
         self.reverse = False
+        self.order: tuple[np.ndarray, np.ndarray] | None = None
+        self.flatten: Volumetric | None = None
         self.kind: Any = None
         self.changes = self._changes()
 
@@ -106,8 +119,8 @@ class Volumetric(Copy):
         return twin(self.source, self.kind, name=name, **self.changes)
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(self.source, layers.Flatten):
-            self._check_planes(args[0])
+        if isinstance(self.source, layers.Flatten) and rank_of(args[0]) == 3:
+            self.order = self._flattened(args[0].shape[1:])
         try:
             return layer(*args, **kwargs)
         except Exception as error:  # Backends raise different exceptions.
@@ -122,9 +135,10 @@ class Volumetric(Copy):
     def fill(self, layer: Any) -> None:
         if not getattr(self.source, "variables", ()):
             return
-        if self.kind is None and all(
+        same = all(
             x.shape == y.shape for x, y in zip(self.source.variables, layer.variables, strict=True)
-        ):
+        )
+        if self.kind is None and self._features is None and same:
             copy_values(self.source, layer)
             return
         for old, new in zip(self.source.variables, layer.variables, strict=True):
@@ -134,12 +148,11 @@ class Volumetric(Copy):
     def _inflated(self, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if self.channels is not None and value.ndim == 4:
             value = adapt_kernel(value, self.channels, self.reverse)
+        if value.ndim == 2 and self._features is not None:
+            rows, slices = self._features
+            return np.asarray(value[rows] * shares(slices.max() + 1, self.how)[slices, None])
         if value.shape == shape:
             return value
-        if value.ndim == 2 and shape[1] == value.shape[1] and not shape[0] % value.shape[0]:
-            # The input is a flattened volume.
-            factors = shares(shape[0] // value.shape[0], self.how)
-            return np.concatenate([value * factor for factor in factors])
         if value.ndim + 1 != len(shape) or value.shape != shape[1:]:
             raise ValueError(
                 f"`input_shape` must fit the weights of layer {self.label!r}, {value.shape}. "
@@ -151,15 +164,31 @@ class Volumetric(Copy):
             factors = shares(shape[0], self.how)
         return np.asarray(factors.reshape(-1, *[1] * value.ndim) * value)
 
-    def _check_planes(self, x: Any) -> None:
+    @property
+    def _features(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return None if self.flatten is None else self.flatten.order
+
+    def _flattened(self, here: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+        """The `order` of a flattened volume of this shape."""
         planes = self.calls[0].inputs[0].shape[1:]
-        here = x.shape[1:]
         axis = 1 if self.first else 0
-        if rank_of(x) == 3 and (*here[:axis], *here[axis + 1 :]) != planes:
+        if (*here[:axis], *here[axis + 1 :]) != planes:
             raise ValueError(
                 f"`input_shape` must give slices of {planes} before layer {self.label!r}. "
                 f"Received: an input that gives {here}"
             )
+        if None in here:
+            return None
+
+        def flat(x: np.ndarray) -> np.ndarray:
+            first = self.source.data_format == "channels_first"
+            return (np.moveaxis(x, 0, -1) if first else x).ravel()
+
+        numbers = np.arange(math.prod(planes)).reshape(planes)
+        places = np.argsort(flat(numbers)).reshape(planes)
+        rows = flat(np.broadcast_to(np.expand_dims(places, axis), here))
+        still = np.array_equal(rows, np.arange(rows.size))
+        return None if still else (rows, flat(np.indices(here)[axis]))
 
     def _changes(self) -> dict[str, Any]:
         """Return the settings that change, and set `kind`.
@@ -180,6 +209,11 @@ class Volumetric(Copy):
             return self._form(layer, FORMS[name])
         if name in ("Reshape", "Flatten"):
             return self._reshaped(layer, name)
+        if name == "Permute":
+            of_images, of_volumes = MOVES[self.first]
+            if tuple(layer.dims) != of_images:
+                raise self._refusal(f"with dims={layer.dims}")
+            return {"dims": of_volumes}
         if name in REDUCTIONS:
             return {"axis": self._reduced(layer.axis)}
         if name == "Pad":
@@ -192,7 +226,7 @@ class Volumetric(Copy):
                 raise self._refusal("with weights for each position")
             return {"shared_axes": [2, 3, 4] if self.first else [1, 2, 3]}
         channels = facts_of(layer).channels
-        flows = channels is not None and channels.flow in ("same", "merged", "concatenated")
+        flows = channels is not None and channels.flow in FLOWS
         free = isinstance(layer, ChannelAttention | ChannelShuffle | PictureNormalization)
         if not (free or flows or name in POSITIONWISE):
             raise self._refusal("")
@@ -207,7 +241,9 @@ class Volumetric(Copy):
         if facts_of(layer).kernel and not has_own_kernel(layer):
             raise self._refusal("quantized or with LoRA")
         if getattr(layer, "interpolation", "nearest") != "nearest":
-            raise self._refusal(f"with interpolation={layer.interpolation!r}")
+            raise self._refusal(
+                f"with interpolation={layer.interpolation!r}, which UpSampling3D does not have"
+            )
         self.kind = kind
         if kind is layers.Conv3D and layer.groups > 1:
             self.kind = GroupedConv3D

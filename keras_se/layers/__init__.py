@@ -25,6 +25,8 @@ from keras_se.layers.spatial_channel_squeeze_excite import (
 )
 from keras_se.layers.squeeze_excite import SEConfig, SqueezeExcite
 from keras_se.layers.stochastic_depth import StochasticDepth
+from keras_se.layers.up_sampling1d import UpSampling1D
+from keras_se.layers.up_sampling2d import UpSampling2D
 
 __all__ = [
     "AdaptiveAveragePooling1D",
@@ -53,4 +55,6 @@ __all__ = [
     "SpatialChannelSqueezeExcite",
     "SqueezeExcite",
     "StochasticDepth",
+    "UpSampling1D",
+    "UpSampling2D",
 ]

@@ -13,10 +13,10 @@ from keras_se.layers._arguments import get_data_format
 
 @keras.saving.register_keras_serializable(package="keras_se")
 class MatchSize(keras.layers.Layer):
-    """Crops or zero-pads feature maps to the size of others.
+    """Crops feature maps to the size of others, or continues them by their outermost values.
 
-    What is too large is cropped at the end of the axis (bottom, right). What is too small is padded
-    on both sides, with the odd row or column at the end.
+    What is too large is cropped at the end of the axis (bottom, right). What is too small is
+    centred: its first and last rows and columns repeat, one more at the end if the number is odd.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
@@ -54,19 +54,13 @@ class MatchSize(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         x, other = inputs
-        found, wanted = ops.shape(x), ops.shape(other)
-        starts, sizes, borders = [0] * len(found), list(found), [(0, 0)] * len(found)
-        for axis in self._spatial_axes(len(found)):
-            missing = wanted[axis] - found[axis]
-            missing = max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0)
-            borders[axis] = (missing // 2, missing - missing // 2)
-            sizes[axis] = wanted[axis]
-        # Sizes that are not known when a graph is made are tensors, which may differ.
-        if not all(isinstance(n, int) and n == 0 for pair in borders for n in pair):
-            x = ops.pad(x, borders)
-        pairs = zip(found[1:], sizes[1:], strict=True)
-        same = all(isinstance(n, int) and isinstance(m, int) and n == m for n, m in pairs)
-        return x if same else ops.slice(x, starts, sizes)
+        for axis in self._spatial_axes(len(x.shape)):
+            found, wanted = ops.shape(x)[axis], ops.shape(other)[axis]
+            # Sizes that are not known when a graph is made are tensors, which may differ.
+            if not (isinstance(found, int) and isinstance(wanted, int) and found == wanted):
+                before = ops.maximum(wanted - found, 0) // 2
+                x = ops.take(x, ops.clip(ops.arange(wanted) - before, 0, found - 1), axis)
+        return x
 
     def compute_output_shape(
         self, input_shape: Sequence[Sequence[int | None]]

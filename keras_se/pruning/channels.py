@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_se.graph.editable import EditableGraph
-from keras_se.graph.facts import ChannelFlow
+from keras_se.graph.facts import ChannelFlow, valued
 from keras_se.graph.nodes import Copy, Node
 from keras_se.graph.trace import Call
 from keras_se.layers import ChannelAttention
@@ -33,15 +33,15 @@ class Channels:
         self._fixed: dict[int, str] = {}
         self._axes: dict[int, int] = {}
         self._units: dict[int, np.ndarray] = {}
+        self._graph = graph
         self.ends: dict[Node, tuple[ChannelFlow, dict[str, np.ndarray]]] = {}
         for call in graph.calls:
             source = getattr(call.layer, "source", call.layer)
             rule = rule_of(source) if isinstance(call.layer, Copy) else None
             flows = rule and _plain_arguments(call) and len(call.outputs) == 1
             if not (rule and flows and self._follow(call, source, rule)):
-                name, kind = call.layer.name, type(source).__name__
                 for x in call.inputs:
-                    self._fix(x, f"layer {name!r} of type {kind} takes them")
+                    self._fix(x, f"{_label(call)} takes them")
         for x in graph.outputs:
             self._fix(x, "the model outputs them")
 
@@ -90,36 +90,40 @@ class Channels:
             if x.shape[axis] is None:
                 return None
             self._put(x, axis, self._new(x.shape[axis]))
-            self._fix(x, "they come from an unsupported layer or from the input")
+            call = self._graph.producer(x)
+            self._fix(x, f"{_label(call)} outputs them" if call else "they are the model's input")
         return self._units[id(x)] if self._axes[id(x)] == axis else None
 
     def _follow(self, call: Call, layer: Any, rule: ChannelFlow) -> bool:
         """Assign units to the output; False if the call is not supported."""
         if rule.variables or isinstance(layer, ChannelAttention):
             return self._weigh(call, layer, rule)
-        known = [self._axes[id(x)] for x in call.inputs if id(x) in self._axes]
+        inputs = valued(layer, call.inputs)
+        known = [self._axes[id(x)] for x in inputs if id(x) in self._axes]
         if not known:
             return True
         (y,), axis = call.outputs, known[0]
-        rank = len(call.inputs[0].shape)
+        rank = len(inputs[0].shape)
         if rule.flow == "flattened":
             return self._flatten(call, layer, axis)
         if rule.flow == "concatenated" and layer.axis % rank == axis:
-            nodes = [self._take(x, axis) for x in call.inputs]
+            nodes = [self._take(x, axis) for x in inputs]
             whole = [node for node in nodes if node is not None]
             return len(whole) == len(nodes) and self._put(y, axis, np.concatenate(whole))
-        if len(call.inputs) > 1 and rule.flow == "same":
+        if len(inputs) > 1 and rule.flow == "same":
             return False
         if hasattr(layer, "data_format") and channel_axis(layer, rank) != axis:
             return False
         # Global pooling leaves only the channels; an operation may average over any axis.
         to = axis if len(y.shape) == rank else 1
+        if isinstance(layer, keras.layers.Permute):
+            to = layer.dims.index(axis) + 1
         if len(y.shape) != rank and not isinstance(layer, keras.layers.Layer):
             return False
         # Others would broadcast along the channels.
-        if any(len(x.shape) != rank or x.shape[axis] != y.shape[to] for x in call.inputs):
+        if any(len(x.shape) != rank or x.shape[axis] != y.shape[to] for x in inputs):
             return False
-        merged = [self._take(x, axis) for x in call.inputs]
+        merged = [self._take(x, axis) for x in inputs]
         first, *others = (units for units in merged if units is not None)
         if len(others) + 1 < len(merged):
             return False
@@ -161,6 +165,11 @@ class Channels:
         if layer.data_format == "channels_first":
             whole = np.moveaxis(whole, 0, -1)
         return self._put(y, 1, whole.reshape(math.prod(shape)))
+
+
+def _label(call: Call) -> str:
+    source = getattr(call.layer, "source", call.layer)
+    return f"layer {call.layer.name!r} of type {type(source).__name__}"
 
 
 def _plain_arguments(call: Call) -> bool:

@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_se.checks import Check, positive_integer, tuple_of
 from keras_se.graph.trace import recursion
-from keras_se.layers import Dense, MatchSize
+from keras_se.layers import Dense, MatchSize, UpSampling1D
 from keras_se.layers._arguments import HALF_PRECISION, channel_axis, get_activation
 from keras_se.layers._ranks import rank_of, ranked
 from keras_se.layers.dense import HEAD
@@ -53,8 +53,13 @@ def convolution(x: Any, filters: int, kernel: int, name: str, *, use_bias: bool 
     )(x)  # fmt: skip
 
 
+def up_sampling(rank: int) -> Any:
+    """The class of layers that repeat values; Keras' own for signals has no data format."""
+    return UpSampling1D if rank == 1 else ranked("UpSampling", rank)
+
+
 def enlarged(x: Any, like: Any, factor: int, name: str) -> Any:
-    """Enlarge feature maps by repeating values, then crop or pad them to the size of others.
+    """Enlarge feature maps by repeating values, then bring them to the size of others.
 
     Args:
         x: The feature maps.
@@ -63,7 +68,7 @@ def enlarged(x: Any, like: Any, factor: int, name: str) -> Any:
         name: Name of the layers.
     """
     if factor > 1:
-        x = ranked("UpSampling", rank_of(x))(factor, name=f"{name}_up")(x)
+        x = up_sampling(rank_of(x))(factor, name=f"{name}_up")(x)
     return x if like is None else MatchSize(name=f"{name}_fit")([x, like])
 
 

@@ -8,8 +8,8 @@ import keras
 from keras import layers
 
 from keras_se.checks import positive_integer
-from keras_se.layers import MatchSize
-from keras_se.layers._ranks import rank_of, ranked
+from keras_se.layers import MatchSize, UpSampling2D
+from keras_se.layers._ranks import rank_of
 from keras_se.pyramid import STAGES
 from keras_se.segmentation import _decoder
 from keras_se.segmentation._levels import feature_levels
@@ -27,8 +27,9 @@ def FPN(  # noqa: N802
 
     A 1x1 convolution brings the backbone's stages 2 to 5 to `pyramid_filters` channels; from the
     smallest, each is enlarged and added to the next. Two 3x3 convolutions with BatchNorm and ReLU
-    follow on each, then their sum at a quarter of the picture's size, the classifier, and a linear
-    interpolation of its logits to the picture's size.
+    follow on each, then their sum at a quarter of the picture's size, the classifier, and a
+    fourfold linear interpolation of its logits. Where unpadded convolutions or pools leave out a
+    border of the picture, the outermost logits are continued; what comes out too large is cropped.
 
     The backbone's layers and weights are shared, as in `keras_se.UNet`.
 
@@ -43,7 +44,7 @@ def FPN(  # noqa: N802
     Returns:
         A functional `keras.Model`: `(batch, H, W, C)` or `(batch, C, H, W)` to `(batch, H, W,
         classes)`, float32 under any policy. Signals and volumes repeat logits instead of
-        interpolating them.
+        interpolating them, so `keras_se.inflate` refuses an FPN for images: inflate its backbone.
 
     Raises:
         ValueError: As for `keras_se.UNet`.
@@ -84,9 +85,8 @@ def FPN(  # noqa: N802
 def _to_picture(x: Any, picture: Any, factor: int) -> Any:
     """Enlarge logits, channels last, to the picture's size."""
     rank, dtype = rank_of(x), _decoder.head_dtype()
-    options: dict[str, Any] = {"data_format": "channels_last"} if rank > 1 else {}
-    if rank == 2:
-        options["interpolation"] = "bilinear"
-    x = ranked("UpSampling", rank)(factor, dtype=dtype, name="logits_up", **options)(x)
+    options = {"interpolation": "bilinear"} if rank == 2 else {}
+    kind = UpSampling2D if rank == 2 else _decoder.up_sampling(rank)
+    x = kind(factor, data_format="channels_last", dtype=dtype, name="logits_up", **options)(x)
     picture = _decoder.channels_last(picture, "picture_permute")
     return MatchSize("channels_last", dtype=dtype, name="logits_fit")([x, picture])

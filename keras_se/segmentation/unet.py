@@ -29,7 +29,9 @@ def UNet(  # noqa: N802
     Each of the decoder's five blocks doubles the size of its feature maps, concatenates those of
     the backbone of that size (stages 4 to 2 and the stem; none at the picture's own size), and
     applies two 3x3 convolutions, each with BatchNorm and ReLU. Maps that come out a row or column
-    too large at odd sizes are cropped, so the output has the picture's size, whatever it is.
+    too large at odd sizes are cropped, and those that lack a border after unpadded convolutions or
+    pools are continued by their outermost values, so the output has the picture's size, whatever it
+    is.
 
     The backbone's layers and weights are shared, not copied: training the result trains it, unless
     `backbone.trainable = False`. Its normalisation stays inside: the input is RGB in 0..255.

@@ -79,18 +79,54 @@ def test_centre_of_small_networks(name: str, include_top: bool) -> None:
     check_centre(trained_like(model, 0), picture(33, 38), 33 if name == "SEMobileNet" else DEPTH)
 
 
-@pytest.mark.parametrize("attention", [None, "scse"])
-def test_centre_of_a_unet(attention: str | None) -> None:
-    """A trained decoder, too, goes from images to volumes."""
-    backbone = keras_se.SEResNet50(
-        include_top=False, weights=None, input_shape=(33, 38, 3), **SMALL["SEResNet50"]
-    )
+DEEP = {
+    **SMALL, "SEVGG16": {"variant": {"blocks": (1, 1, 1, 1, 1), "widths": (8, 16, 16, 16, 16)}},
+}  # fmt: skip
+
+
+def unet(name: str = "SEResNet50", attention: str | None = None, first: bool = False) -> Any:
+    backbone = getattr(keras_se, name)(
+        include_top=False, weights=None, input_shape=(3, 33, 38) if first else (33, 38, 3),
+        **DEEP[name],
+    )  # fmt: skip
     model = keras_se.UNet(
         backbone, 3, decoder_filters=(16, 12, 8, 8, 8), attention=attention,
         classifier_activation=None,
     )  # fmt: skip
-    # At other depths a decoder pads its maps, here as in the plane.
-    check_centre(trained_like(model, 0), picture(33, 38), 32)
+    return trained_like(model, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "depth"),
+    [("SEResNet50", None, 32), ("SEResNet50", "scse", 17), ("SEVGG16", None, 35)],
+)
+def test_centre_of_a_unet(name: str, attention: str | None, depth: int) -> None:
+    """A trained decoder, too, goes from images to volumes; VGG's pools leave out an odd slice."""
+    check_centre(unet(name, attention), picture(33, 38), depth)
+
+
+def test_a_unet_of_other_channels() -> None:
+    """Its input also says the size of the mask, which has no weights to adapt."""
+    model = unet()
+    volume = keras_se.inflate(model, (32, 33, 38, 1), "centre")
+    x = picture(33, 38, 1)
+    y = volume.predict(stacked(x, 32), verbose=0)
+    assert_equal_slices(y, model.predict(np.repeat(x, 3, -1), verbose=0))
+    assert keras_se.inflate(model, (32, 33, 38, 5)).get_layer("stem_conv").kernel.shape[3] == 5
+    two = keras.Model(model.inputs, [model.outputs[0], layers.Conv2D(2, 3)(model.inputs[0])])
+    one_line(lambda: keras_se.inflate(two, (32, 33, 38, 1)), "input_shape", "1 channels")
+
+
+def test_a_unet_with_the_channels_first(request: pytest.FixtureRequest) -> None:
+    """Its classifier has them last."""
+    request.addfinalizer(lambda: keras.config.set_image_data_format("channels_last"))
+    keras.config.set_image_data_format("channels_first")
+    model = unet(first=True)
+    volume = keras_se.inflate(model, (3, 32, 33, 38), "centre")
+    assert volume.output_shape == (None, 32, 33, 38, 3)
+    x = np.moveaxis(picture(33, 38), -1, 1)
+    y = volume.predict(np.repeat(x[:, :, None], 32, 2), verbose=0)
+    assert_equal_slices(y, model.predict(x, verbose=0))
 
 
 @pytest.mark.networks
@@ -219,6 +255,16 @@ CHAINS: dict[str, Callable[[Any], Any]] = {
     "flattened after a pool to a fixed size": lambda x: layers.Dense(4)(
         layers.Flatten()(AdaptiveAveragePooling2D(5)(x))
     ),
+    "flattened with the channels first": lambda x: layers.Dense(4)(
+        layers.ReLU()(layers.Flatten("channels_first")(layers.MaxPooling2D(4)(x)))
+    ),
+    "channels that move": lambda x: layers.Permute((2, 3, 1))(
+        layers.BatchNormalization(1)(
+            layers.Conv2D(4, 3, data_format="channels_first")(
+                layers.Permute((3, 1, 2))(layers.Conv2D(4, 1)(x))
+            )
+        )
+    ),
     "a nested model": lambda x: keras.Sequential(
         [layers.Input((16, 18, 3)), layers.Conv2D(4, 3), layers.ReLU(6.0)]
     )(x),
@@ -274,6 +320,31 @@ def test_channels_first(request: pytest.FixtureRequest) -> None:
     x = np.moveaxis(picture(16, 17), -1, 1)
     y = volume.predict(np.repeat(x[:, :, None], DEPTH, 2), verbose=0)
     assert_equal_slices(y, model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("order", ["channels_last", "channels_first"])
+def test_flattened_channels_first(order: str, depth: int) -> None:
+    """Keras' `Flatten` takes channels first as they lie, unless it is told."""
+    inputs = layers.Input((3, 6, 7))
+    x = layers.Conv2D(4, 3, padding="same", data_format="channels_first")(inputs)
+    x = layers.Dropout(0.5)(layers.Flatten(data_format=order)(x))
+    model = random_values(keras.Model(inputs, layers.Dense(5)(x)))
+    volume = keras_se.inflate(model, (3, depth, 6, 7), "centre")
+    x = np.moveaxis(picture(6, 7), -1, 1)
+    y = volume.predict(np.repeat(x[:, :, None], depth, 2), verbose=0)
+    assert_equal_slices(y, model.predict(x, verbose=0))
+
+
+def test_flattened_features_that_are_joined() -> None:
+    """Which slice a weight belongs to is no longer known."""
+    inputs = layers.Input((6, 7, 3))
+    parts = [layers.Flatten()(layers.Conv2D(n, 3)(inputs)) for n in (2, 3)]
+    model = keras.Model(inputs, layers.Dense(5, name="head")(layers.Concatenate()(parts)))
+    message = one_line(
+        lambda: keras_se.inflate(model, (4, 6, 7, 3)), "input_shape", "an input that needs"
+    )
+    assert "layer 'head'" in message
 
 
 @pytest.mark.parametrize(
@@ -367,6 +438,20 @@ def test_layers_without_a_form(layer: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(layers.Conv3D, "build", refuse)
     one_line(lambda: keras_se.inflate(model, (16, 16, 16, 3)), "model", "layer 'mine' of type")
+
+
+def test_an_fpn() -> None:
+    """It interpolates, and volumes repeat; its backbone inflates, and an FPN stands on that."""
+    backbone = keras_se.SEResNet50(
+        include_top=False, weights=None, input_shape=(33, 38, 3), **SMALL["SEResNet50"]
+    )
+    model = keras_se.FPN(backbone, 3, 8, 8)
+    one_line(
+        lambda: keras_se.inflate(model, (32, 33, 38, 3)), "model",
+        "layer 'logits_up' of type UpSampling2D with interpolation='bilinear'",
+    )  # fmt: skip
+    volume = keras_se.FPN(keras_se.inflate(backbone, (32, 33, 38, 3)), 3, 8, 8)
+    assert volume.output_shape == (None, 32, 33, 38, 3)
 
 
 def test_bad_arguments() -> None:

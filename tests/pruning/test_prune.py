@@ -1,6 +1,7 @@
 """`prune` and `drop_stage`: what they remove, and that the rest computes what it did."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -57,6 +58,7 @@ LARGE = ("SEInceptionV3", "SEBNInception", "SEInceptionResNetV2", "SEShakeShake2
 @pytest.fixture(autouse=True)
 def _clean_session():
     yield
+    keras.config.set_image_data_format("channels_last")
     keras.backend.clear_session()
 
 
@@ -98,7 +100,10 @@ def masked(model, pruning, x, monkeypatch):
 
 
 def zeroed(call, kept, x, **options):
-    return call(x, **options) * kept
+    y = call(x, **options)
+    if keras.config.image_data_format() == "channels_first":
+        kept = kept.reshape(-1, *[1] * (len(y.shape) - 2))
+    return y * kept
 
 
 def assert_near(received, expected, tolerance=TOLERANCE):
@@ -210,6 +215,42 @@ def test_network_that_was_given_blocks(name, monkeypatch):
     smaller = pruned(model, monkeypatch)
     x = pictures(model)
     assert_near(evaluate(keras_se.fuse(smaller), x), evaluate(smaller, x), FUSED_TOLERANCE)
+
+
+SEGMENTATION = {
+    "unet": (keras_se.UNet, {"decoder_filters": (16, 16, 8, 8, 4)}),
+    "unet with attention": (
+        keras_se.UNet, {"decoder_filters": (16, 16, 8, 8, 4), "attention": "scse"},
+    ),
+    "fpn": (keras_se.FPN, {"pyramid_filters": 16, "segmentation_filters": 4}),
+}  # fmt: skip
+# The rank, and whether the channels come first.
+FORMS = [*itertools.product(SEGMENTATION, (1, 2, 3), (False, True))]
+QUICK_FORMS = {("unet", 2, True), ("unet with attention", 3, False), ("fpn", 1, True)}
+
+
+@pytest.mark.parametrize(("name", "rank", "first"), [
+    pytest.param(*form, marks=() if form in QUICK_FORMS else pytest.mark.networks)
+    for form in FORMS
+])  # fmt: skip
+def test_segmentation(name, rank, first, monkeypatch):
+    """The sizes of other maps, which the decoders look at, keep no channels."""
+    build, options = SEGMENTATION[name]
+    keras.config.set_image_data_format("channels_first" if first else "channels_last")
+    # An odd size, so that maps are cropped.
+    size = [33] * rank
+    model = trained_like(build(
+        keras_se.SEResNet18(
+            include_top=False, weights=None, input_shape=(3, *size) if first else (*size, 3),
+            include_preprocessing=False, variant={"blocks": (1, 1, 1, 1), "widths": (16,) * 4},
+        ),
+        3, **options, classifier_activation=None,
+    ), 1)  # fmt: skip
+    smaller = pruned(model, monkeypatch, keep=0.5)
+    assert not smaller.pruning.left
+    if "attention" in options:
+        # One end at least of each convolution in the decoder has gates.
+        assert keras_se.cost(smaller).macs < 0.51 * keras_se.cost(model).macs
 
 
 def test_fine_tuned_network(monkeypatch):
@@ -382,6 +423,17 @@ def test_what_is_not_understood_is_left(kind):
     assert reason in str(smaller.pruning)
     assert smaller.get_layer("one_conv").filters == 16
     assert smaller.get_layer("two_conv").filters == 10
+
+
+@pytest.mark.parametrize("odd", [True, False])
+def test_what_fixes_the_channels_that_are_added(odd):
+    """It is named: the layer that is not understood, or the input."""
+    inputs = x = keras.Input((8, 8, 16))
+    x = layers.Lambda(lambda x: -x, name="odd")(conv(x, "one")) if odd else x
+    x = SqueezeExcite(4, name="se")(layers.Add()([conv_bn_relu(inputs, "two"), x]))
+    model = classifier(inputs, SqueezeExcite(4)(conv(x, "three")))
+    reason = "layer 'odd' of type Lambda outputs them" if odd else "they are the model's input"
+    assert prune(model, gates_of(model), 0.6).pruning.left == {"se": reason}
 
 
 def test_average_of_channels_is_left():

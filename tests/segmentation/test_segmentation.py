@@ -23,6 +23,8 @@ EXACT = 0.0
 ROUNDING = 1e-4
 # Convolutions with BatchNorm folded in, over some forty layers, as `export` allows.
 FOLDED = 1e-3
+# Share of pixels whose last ReLUs are all off, so that they tell nothing; a row is a hundredth.
+RARE = 1e-3
 # The softmax of float32 logits sums to one but for rounding.
 SUM = 1e-5
 
@@ -101,6 +103,8 @@ def test_the_mask_has_the_pictures_size(head):
         fixed.set_weights(model.get_weights())
         assert fixed.output_shape == (None, height, width, 3)
         np.testing.assert_allclose(fixed(x), y, rtol=0, atol=ROUNDING)
+        # From the second size on Keras' graph has none.
+        np.testing.assert_allclose(model.predict(x, verbose=0), y, rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", marked(FOR_IMAGENET, QUICK))
@@ -180,13 +184,14 @@ def test_any_number_of_channels(head, channels):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_channels_first(head):
+@pytest.mark.parametrize("size", [(97,), (64, 97)])
+def test_channels_first(head, size):
     """Maps of every layer have channels first; the mask still ends in its classes."""
-    last = small(head)
-    x = pictures(64, 97)
+    last = trained_like(small(head, network=backbone(size)), 0)
+    x = np.random.default_rng(0).uniform(0, 255, (2, *size, 3))
     keras.config.set_image_data_format("channels_first")
-    first = small(head, network=backbone(input_shape=(3, 64, 97)))
-    assert first.output_shape == (None, 64, 97, 3)
+    first = small(head, network=backbone(input_shape=(3, *size)))
+    assert first.output_shape == (None, *size, 3)
     first.set_weights(last.get_weights())
     y = first(np.moveaxis(x, -1, 1))
     np.testing.assert_allclose(y, last(x), rtol=0, atol=ROUNDING)
@@ -277,16 +282,54 @@ def test_it_learns_bright_and_dark():
     assert losses[0] < before / 2
 
 
+def simple(size, channels=2, unpadded=0):
+    """A backbone of one layer a stage, after some unpadded ones at half of the size."""
+    shape = (*size, channels)
+    if keras.config.image_data_format() == "channels_first":
+        shape = (channels, *size)
+    inputs = x = keras.Input(shape)
+    kind = getattr(keras.layers, f"Conv{len(size)}D")
+    for stage in range(1, 6):
+        name = f"stage{stage}_conv" if stage > 1 else "stem_conv"
+        x = kind(4, 3, strides=2, padding="same", activation="elu", name=name)(x)
+        for number in range(unpadded if stage == 1 else 0):
+            x = kind(4, 3, activation="elu", name=f"stem_conv{number + 2}")(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("size", [(75,), (64, 75), (33, 40, 64)])
+@pytest.mark.parametrize("head", HEADS)
+def test_unpadded_convolutions(head, size, data_format, known):
+    """The maps lack a border, but the masks do not: every pixel answers for a place in the picture.
+
+    Those that are too far outside get the answer of the outermost ones.
+    """
+    keras.config.set_image_data_format(data_format)
+    network = simple(size if known else (None,) * len(size), unpadded=2)
+    model = trained_like(small(head, network=network, classifier_activation=None), 0)
+    x = np.random.default_rng(0).normal(0, 1, (2, *size, 2))
+    x = np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
+    y = model.predict(x, verbose=0)
+    assert y.shape == (2, *size, 3)
+    # All units of a pixel's ReLUs may be off, but hardly ever.
+    assert (y[0] == y[1]).all(-1).mean() < RARE
+    if head == "fpn":
+        logits = keras.Model(model.inputs, model.get_layer("logits_up").output)
+        inside = logits.predict(x, verbose=0)
+        missing = [n - m for n, m in zip(size, inside.shape[1:-1], strict=True)]
+        assert min(missing) > 0
+        sides = [(m // 2, m - m // 2) for m in missing]
+        expected = np.pad(inside, ((0, 0), *sides, (0, 0)), "edge")
+        np.testing.assert_allclose(y, expected, rtol=0, atol=EXACT)
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("rank", [1, 3])
 def test_signals_and_volumes(head, rank):
-    """A backbone of one layer a stage, on signals and volumes of an odd, unknown size."""
-    inputs = x = keras.Input((*[None] * rank, 2))
-    for stage in range(1, 6):
-        name = f"stage{stage}_conv" if stage > 1 else "stem_conv"
-        kind = getattr(keras.layers, f"Conv{rank}D")
-        x = kind(4, 3, strides=2, padding="same", activation="relu", name=name)(x)
-    network = keras.Model(inputs, x)
+    """On signals and volumes of an odd, unknown size."""
+    network = simple([None] * rank)
     model = small(head, network=network, **({"attention": "scse"} if head == "unet" else {}))
     size = {1: (75,), 3: (33, 40, 64)}[rank]
     y = np.asarray(model(np.random.default_rng(0).random((2, *size, 2))))

@@ -33,6 +33,8 @@ from keras_se.layers import (
     ShakeShake,
     SpatialChannelSqueezeExcite,
     StochasticDepth,
+    UpSampling1D,
+    UpSampling2D,
 )
 
 # Of outputs of the order of one, by the precision of the layer's computation.
@@ -131,6 +133,13 @@ def _slices_convolved(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
 def _padded(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     x = np.concatenate([x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
     return np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
+
+
+def _interpolated(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    x = np.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)), "edge")
+    left = x[:, :, :-2] / 4 + x[:, :, 1:-1] * 3 / 4
+    right = x[:, :, 1:-1] * 3 / 4 + x[:, :, 2:] / 4
+    return np.stack([left, right], 3).reshape(len(x), 6, 10, 8)
 
 
 def _grouped(layer, shape):
@@ -248,6 +257,14 @@ CASES = {
         ShakeShake, lambda x, y, w: (x + y) / 2, shapes=(SHAPE, SHAPE), random=True
     ),
     "StochasticDepth": Case(StochasticDepth, lambda x, w: x, {"rate": 0.5}, random=True),
+    "UpSampling1D": Case(
+        UpSampling1D, lambda x, w: x.repeat(3, 1), {"size": 3}, output=(18, 8), shapes=(SIGNAL,),
+        masks=False,
+    ),
+    "UpSampling2D": Case(
+        UpSampling2D, _interpolated, {"size": (1, 2), "interpolation": "bilinear"},
+        output=(6, 10, 8), masks=False,
+    ),
 }  # fmt: skip
 
 
