@@ -9,7 +9,6 @@ import click
 
 from keras_se.commands._masks import print_masks
 from keras_se.commands._output import as_json, print_json, print_table
-from keras_se.pictures import SKIPPED
 
 if TYPE_CHECKING:
     from keras_se.training.evaluation import Evaluation
@@ -34,6 +33,7 @@ def evaluate(
     prepared TensorFlow Datasets data set are preprocessed by the network's own evaluation
     transform.
     """
+    from keras_se.pictures import SKIPPED
     from keras_se.training.evaluation import evaluate
     from keras_se.training.label_figures import LabelEvaluation
     from keras_se.training.mask_evaluation import MaskEvaluation
