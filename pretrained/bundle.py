@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 import keras
-import results
+from results import RESULTS
 
 import keras_se
 from keras_se.data.datasets import load_pictures
@@ -62,7 +62,7 @@ def bundle(run: Path, name: str) -> None:
 
     metrics = {key: round(found["test"][key], 6) for key in ("top1", "top5")}
     parameters = {key: found[f"parameters_{key}"] for key in ("trainable", "total")}
-    results.replace(
+    RESULTS.replace(
         lambda row: row["name"] == name,
         [
             {

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import results
+from results import RESULTS
 
 import keras_se
 from keras_se.data.datasets import DEBIAN, read_idx
@@ -98,7 +98,7 @@ def evaluate() -> None:
     predicted = model.predict(pictures, batch_size=500, verbose=0)
     row = {"name": NAME, "split": "test", "pictures": len(labels)}
     row |= top_accuracies(predicted, labels)
-    results.replace(lambda old: old["name"] == NAME, [row])
+    RESULTS.replace(lambda old: old["name"] == NAME, [row])
     print(row)
 
 

@@ -18,20 +18,36 @@ def report():
 
 
 def test_page_is_that_of_the_results(report):
-    assert report.page(report.results.read(), report.step_times()) == report.PAGE.read_text("utf-8")
+    page = report.page(report.RESULTS.read(), report.CURVES.read(), report.step_times())
+    assert page == report.PAGE.read_text("utf-8")
 
 
 def test_every_row_is_a_run_or_a_bundled_set(report):
-    known = {(name, str(seed), str(report.RECIPE["epochs"])) for name, seed, _ in report.runs()}
-    rows = report.results.read()
-    assert {(row["name"], row["seed"], row["epochs"]) for row in rows if row["seed"]} <= known
-    assert len({(row["name"], row["seed"]) for row in rows}) == len(rows)
+    known = {(name, str(seed)) for name, seed, _ in report.runs()}
+    rows = [row for row in report.RESULTS.read() if row["seed"]]
+    assert {(row["name"], row["seed"]) for row in rows if report.is_of_study(row)} <= known
+    # An earlier study's rows stay.
+    assert {row["epochs"] for row in rows} <= {str(report.RECIPE["epochs"]), "3"}
+    assert len({(row["name"], row["seed"], row["epochs"]) for row in rows}) == len(rows)
+
+
+def test_every_run_has_its_curve(report):
+    rows = {
+        (row["name"], row["seed"]): row for row in report.RESULTS.read() if report.is_of_study(row)
+    }
+    curves = {}
+    for row in report.CURVES.read():
+        curves.setdefault((row["name"], row["seed"]), []).append(row)
+    assert curves.keys() == rows.keys()
+    for run, epochs in curves.items():
+        assert [int(row["epoch"]) for row in epochs] == [*range(1, report.RECIPE["epochs"] + 1)]
+        assert epochs[-1]["validation_top1"] == rows[run]["validation_top1"]
 
 
 def test_runs_of_a_pair_differ_in_nothing_but_se(report):
     runs = {(name, seed): settings for name, seed, settings in report.runs()}
     assert len(runs) == len(list(report.runs()))
-    for name, (_, _, seeds) in report.NETWORKS.items():
+    for name, (_, _, seeds) in importlib.import_module("claim").NETWORKS.items():
         for seed in range(seeds):
             one, other = runs[f"{name}_se", seed], runs[f"{name}_plain", seed]
             assert {**one, "se": None} == other
