@@ -1,4 +1,4 @@
-"""What was measured here: results of runs and bundled sets, held-out accuracy by epoch."""
+"""CSV files of what was measured: runs, bundled sets, and held-out accuracy by epoch."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_cross_entropy_of_a_sigmoid_run(folder: Path) -> None:
 
 
 def test_files_that_are_not_pictures(run: Run, folder: Path) -> None:
-    """Their names alone; what else is left out of a folder is no file that was skipped."""
+    """The report lists the names of skipped files, and no other lines about the folder."""
     chosen = recipe(folder / "pictures", *SETTINGS, "bad_pictures=skip")
     (folder / "run" / "recipe.json").write_text(json.dumps(chosen.as_dict()))
     bad = folder / "pictures" / "test" / "a" / "bad.png"

@@ -14,7 +14,7 @@ from PIL import Image
 from places import EXAMPLES
 
 PICTURES = {"detect": "found.png", "segment": "masks.png"}
-# Of the stages that are used.
+# Widths of the stages that each example uses.
 WIDTHS = {"detect": (64, 128, 256, 512), "segment": (64, 128, 256)}
 # What is compared; the last two differ by SE alone.
 TITLES = {

@@ -6,7 +6,7 @@ import pytest
 
 from keras_se.layers import MatchSize
 
-# What is larger is cropped at the end; what is smaller has the odd row at the end.
+# Larger maps lose rows at the end; smaller maps get the odd row at the end.
 CASES = {
     (5, 6): lambda x: x[:, :5, :6],
     (7, 8): lambda x: np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), "edge"),

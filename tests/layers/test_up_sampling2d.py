@@ -6,7 +6,7 @@ import pytest
 
 from keras_se.layers import UpSampling2D
 
-# Of values up to one: float32 sums in another order.
+# Values are at most one; their float32 sums have another order.
 ROUNDING = 1e-6
 
 

@@ -105,6 +105,17 @@ def kill_after(folder, data, line):
     process.wait()
 
 
+def printed(program):
+    """The lines that a program prints, in a process of its own."""
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout.splitlines()
+
+
 REPLICAS_DRAW = """
 import keras
 import tensorflow as tf
@@ -128,14 +139,8 @@ with distributed("mirrored") as devices:
 
 
 def test_replicas_draw_other_numbers():
-    process = subprocess.run(
-        [sys.executable, "-c", REPLICAS_DRAW],
-        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-3000:]
     # Keras alone: equal masks. Prepared: half of the elements agree, as by chance.
-    assert process.stdout.splitlines() == ["False 1.0 1.0 0.5", "True 0.5 0.5 0.5"]
+    assert printed(REPLICAS_DRAW) == ["False 1.0 1.0 0.5", "True 0.5 0.5 0.5"]
 
 
 METRIC_VALUES = """
@@ -158,14 +163,8 @@ with distributed("mirrored") as devices:
 
 def test_metric_values_of_replicas():
     """Each replica gets its own; those of another number of replicas change nothing."""
-    process = subprocess.run(
-        [sys.executable, "-c", METRIC_VALUES],
-        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-3000:]
     # 0.1 in single precision.
-    assert process.stdout.splitlines() == ["[[1.0, 3.0], [0.10000000149011612, 2.0]] 5.0", "3.5"]
+    assert printed(METRIC_VALUES) == ["[[1.0, 3.0], [0.10000000149011612, 2.0]] 5.0", "3.5"]
 
 
 def test_full_disk(data, tmp_path):
